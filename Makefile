@@ -1,0 +1,60 @@
+# make run    install what is pinned, then collect tweets
+# make test   everything that CI runs
+# make bench  the benchmarks; they write pgbench/results.md
+# make fmt    format the code and mend what can be mended
+# make lock   pin the newest versions of all dependencies (needs uv)
+#
+# Another Python than python3: make run PYTHON=/path/to/python
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+	--root-user-action=ignore --require-hashes
+COMPILE := uv pip compile pyproject.toml --upgrade --quiet --python-version 3.11 --universal \
+	--generate-hashes --no-header --no-emit-index-url
+
+.PHONY: run test bench fmt lock
+
+run: .venv/installed
+	@exec $(BIN)/python twitterstream.py run
+
+test: .venv/installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+bench: .venv/installed-dev
+	@exec $(BIN)/python -m pgbench
+
+fmt: .venv/installed-dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock:
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --extra dev --output-file requirements-dev.lock
+
+# The stamps are written last, so an interrupted installation is taken up again.
+.venv/installed: requirements.lock | .venv/bin/python
+	@echo "Installing what requirements.lock names into .venv (once) ..."
+	@$(INSTALL) --requirement requirements.lock
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock | .venv/bin/python
+	@echo "Installing what requirements-dev.lock names into .venv (once) ..."
+	@$(INSTALL) --requirement requirements-dev.lock
+	@touch $@ .venv/installed
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and $(PYTHON) is none: give another one," \
+	    "as in: make run PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make a virtual environment: install its package for that" \
+	    "(Debian, Ubuntu: apt install python3-venv), or give another Python," \
+	    "as in: make run PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
