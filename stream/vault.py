@@ -1,0 +1,124 @@
+"""Credentials at rest: sealed with a key that lies in data_dir, outside the database.
+
+Who has a dump of the database, but not data_dir, has no credentials.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import msgspec
+from cryptography.fernet import Fernet, InvalidToken
+
+from stream.errors import ConfigError, TwitterstreamError
+
+_LINE = re.compile(r"([a-z][a-z0-9_]{0,63})\s*:(?:\s+(.*))?")
+_QUOTED = re.compile(r"""(["'])(.*)\1\s*(?:#.*)?""")
+_REMEDY = "restore that file from a backup, or give the credentials once more"
+
+
+class Vault:
+    """Seals and opens credentials; the key is made on first use, mode 0600."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "secret.key"
+
+    def seal(self, secrets: dict[str, str]) -> bytes:
+        """What may be stored in the database."""
+        return self._fernet(make=True).encrypt(msgspec.json.encode(secrets))
+
+    def open(self, sealed: bytes) -> dict[str, str]:
+        """The credentials again. Raises TwitterstreamError when the key is missing or another."""
+        try:
+            text = self._fernet(make=False).decrypt(sealed)
+        except InvalidToken:
+            raise TwitterstreamError(
+                f"The credentials were sealed with another key than the one in {self._path}:"
+                f" {_REMEDY}"
+            ) from None
+        return msgspec.json.decode(text, type=dict[str, str])
+
+    def _fernet(self, *, make: bool) -> Fernet:
+        try:
+            if make and not self._path.exists():
+                self._make()
+            if self._path.stat().st_mode & 0o077:
+                raise TwitterstreamError(
+                    f"The key in {self._path} is open to other users: chmod 600 {self._path}"
+                )
+            return Fernet(self._path.read_bytes())
+        except FileNotFoundError:
+            raise TwitterstreamError(
+                f"The key to the credentials, {self._path}, is missing: {_REMEDY}"
+            ) from None
+        except OSError as error:
+            raise TwitterstreamError(
+                f"The key to the credentials, {self._path}, cannot be used: {error.strerror}"
+            ) from error
+        except ValueError:
+            raise TwitterstreamError(
+                f"The key to the credentials, {self._path}, is damaged: {_REMEDY}"
+            ) from None
+
+    def _make(self) -> None:
+        """Whole or not at all, and once, also when two processes make it at the same time."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix="secret.")  # mode 0600
+        new = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(Fernet.generate_key())
+                file.flush()
+                os.fsync(handle)
+            self._path.hardlink_to(new)  # fails where a key is already, unlike a rename
+        except FileExistsError:
+            return
+        finally:
+            new.unlink()
+
+
+def parse_secrets(text: str) -> dict[str, str]:
+    """Credentials as a person gives them: lines `name: value`, or one JSON object of strings.
+
+    Empty lines and comments are skipped; quotes around a value are dropped. Every value is text:
+    a token such as 0123 or 1e5 stays what it is. Raises ConfigError, which never shows what was
+    given, not even a name: a line that is wrong may be a token.
+    """
+    text = text.removeprefix("\ufeff")
+    found = _json(text) if text.lstrip().startswith("{") else _lines(text)
+    if not found:
+        raise ConfigError("The credentials are empty: give lines `name: value`")
+    for name, value in found.items():
+        if not value or not value.isprintable() or not _LINE.fullmatch(f"{name}:"):
+            raise ConfigError(
+                "The credentials have a value that is empty, or has a line break or another"
+                " character that cannot be typed, or a name that is no lower-case word"
+            )
+    return found
+
+
+def _json(text: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.MsgspecError:
+        raise ConfigError("The credentials are not a JSON object of strings") from None
+
+
+def _lines(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        parts = _LINE.fullmatch(line)
+        if parts is None:
+            raise ConfigError(f"The credentials' line {number} is not `name: value`")
+        if parts[1] in found:
+            raise ConfigError(f"The credentials' line {number} gives a name for the second time")
+        value = parts[2] or ""
+        quoted = _QUOTED.fullmatch(value)
+        found[parts[1]] = quoted[2] if quoted else f" {value}".split(" #")[0].strip()
+        if not found[parts[1]]:
+            raise ConfigError(f"The credentials' line {number} has no value")
+    return found
