@@ -1,0 +1,1 @@
+"""X API v1.1: statuses/filter."""
