@@ -1,0 +1,108 @@
+"""The tracks table: every statement that touches it, and nothing else."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from stream.db import Executor, Row, meaning
+from stream.errors import RowRefused, TwitterstreamError
+from stream.query import TrackKind
+from stream.tweet import NetworkName, TrackId
+
+TrackState = Literal["pending", "active", "partial", "refused", "paused", "scheduled", "ended"]
+
+_COLUMNS = "id, owner, kind, value, networks, enabled, starts_at, ends_at, state, reason"
+_ALL = f"SELECT {_COLUMNS} FROM tracks ORDER BY id"  # noqa: S608 - a constant
+_ADD = """
+INSERT INTO tracks (value, kind, owner, networks, starts_at, ends_at)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
+"""
+_ENABLE = "UPDATE tracks SET enabled = $2 WHERE id = $1 RETURNING id"
+_REMOVE = "DELETE FROM tracks WHERE id = $1 RETURNING id"
+_WRITE_STATES = """
+UPDATE tracks SET state = new.state, reason = new.reason, state_at = now()
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS new (id, value, state, reason)
+WHERE tracks.id = new.id AND tracks.value = new.value
+  AND (tracks.state, tracks.reason) IS DISTINCT FROM (new.state, new.reason)
+"""
+_COUNTS = """
+SELECT track_id, sum(tweets)::bigint AS tweets,
+       coalesce(sum(tweets) FILTER (WHERE minute > now() - interval '1 hour'), 0)::bigint AS hour,
+       max(minute) AS last
+FROM track_minutes GROUP BY track_id
+"""
+
+
+class Track(msgspec.Struct, frozen=True):
+    """A row of tracks: what somebody follows, and what the daemon says about it."""
+
+    id: TrackId
+    owner: str | None
+    kind: TrackKind
+    value: str
+    networks: Sequence[NetworkName] | None
+    enabled: bool
+    starts_at: datetime | None
+    ends_at: datetime | None
+    state: TrackState
+    reason: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the daemon has to say about a track; `value` is the one it speaks of."""
+
+    track_id: TrackId
+    value: str
+    state: TrackState
+    reason: str
+
+
+async def everything(connection: Executor) -> list[Track]:
+    """All tracks, also those that are paused or ended."""
+    return [Track(**row) for row in await connection.fetch(_ALL)]
+
+
+async def add(
+    connection: Executor,
+    value: str,
+    kind: TrackKind = "keyword",
+    owner: str | None = None,
+    networks: Sequence[NetworkName] | None = None,
+    starts_at: datetime | None = None,
+    ends_at: datetime | None = None,
+) -> TrackId:
+    try:
+        with meaning():
+            [row] = await connection.fetch(_ADD, value, kind, owner, networks, starts_at, ends_at)
+    except RowRefused as error:
+        raise TwitterstreamError(f"The table refuses this track: {error}.") from error
+    return TrackId(row["id"])
+
+
+async def enable(connection: Executor, track_id: int, *, enabled: bool) -> bool:
+    """Pause or resume; False when there is no such track."""
+    return bool(await connection.fetch(_ENABLE, track_id, enabled))
+
+
+async def remove(connection: Executor, track_id: int) -> bool:
+    """Stop following for good. What was collected stays, and stays credited."""
+    return bool(await connection.fetch(_REMOVE, track_id))
+
+
+async def write_states(connection: Executor, verdicts: Iterable[Verdict]) -> None:
+    """Say in the rows how their tracks are; a row that was edited meanwhile is left alone."""
+    ordered = sorted(verdicts, key=lambda verdict: verdict.track_id)
+    await connection.execute(
+        _WRITE_STATES,
+        [verdict.track_id for verdict in ordered],
+        [verdict.value for verdict in ordered],
+        [verdict.state for verdict in ordered],
+        [verdict.reason for verdict in ordered],
+    )
+
+
+async def counts(connection: Executor) -> list[Row]:
+    """Tweets of each track: all, of the last hour, and the newest minute."""
+    return await connection.fetch(_COUNTS)
