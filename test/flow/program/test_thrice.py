@@ -1,0 +1,66 @@
+"""Delivered three times, across midnight UTC and across a restart: stored once, counted once."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from simulator.faults import Armed
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.conftest import Eventually
+    from test.flow.conftest import AuditBooks, Tables
+    from test.flow.program.conftest import MakeProgram, Simulate
+
+DAY = 86_400  # seconds
+BEFORE = 4.0  # seconds before midnight at which the program starts
+
+
+async def test_each_tweet_three_times_across_midnight_and_a_restart(
+    make_program: MakeProgram,
+    database: str,
+    tables: Tables,
+    simulate: Simulate,
+    audit: AuditBooks,
+    eventually: Eventually,
+) -> None:
+    """Twice each and once more after a reconnect on the other side of midnight; then all of it
+    again after a restart. The program's clock stands shortly before midnight when it starts."""
+    program = make_program("main", database)
+    await tables.add_tracks("snow", "rain,sun", "#news")
+    async with simulate(rate=100, faults=("resend",)) as server:
+        server.hub.faults.arm(Armed(fault="duplicates", n=2))
+        await program.add_source(server.url)
+        ahead = DAY - time.time() % DAY - BEFORE
+        midnight = time.time() + ahead + BEFORE
+        await program.start(ahead)
+        await eventually(lambda: time.time() + ahead > midnight + 1, 20)
+        one_day = len(server.sent)
+        for connection in server.hub.connections:
+            connection.end()
+        await eventually(lambda: server.hub.attempt_count == 2)
+        await eventually(lambda: len(server.sent) > one_day + 100)
+        server.hub.posts_left = 0
+
+        async def all_there() -> bool:
+            return await tables.stored() == len(server.sent)
+
+        await eventually(all_there)
+        await program.stop()
+        after_first = (await tables.outcomes())["duplicate"]
+        await program.start(ahead)
+
+        async def all_again() -> bool:
+            more = (await tables.outcomes())["duplicate"] - after_first
+            return more == len(server.sent)
+
+        await eventually(all_again)
+        await program.stop()
+    found = await audit(tables, program.journal)
+    assert found.tweets == set(server.sent)
+    assert len(found.frames) > 3 * len(server.sent)
+    days = await tables.rows("SELECT received_at::date, count(*) FROM tweets GROUP BY 1 ORDER BY 1")
+    first = datetime.fromtimestamp(midnight - 1, UTC).date()
+    assert [day for day, _ in days] == [first, datetime.fromtimestamp(midnight + 1, UTC).date()]
+    assert all(count > 50 for _, count in days)
