@@ -12,6 +12,7 @@ if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists()
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import TextIO
@@ -20,12 +21,13 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from monitor.commands.running import watch
 from simulator import server as simulator
 from stream import logs, sources, tracks
 from stream.commands.context import Context, command
 from stream.commands.doctor import doctor
 from stream.commands.importing import import_files
-from stream.commands.running import collect, collect_until_stopped, opened
+from stream.commands.running import collect_until_stopped, opened
 from stream.commands.source import source
 from stream.commands.status import status
 from stream.commands.tools import check_config, dump, migrate, psql, version
@@ -34,6 +36,8 @@ from stream.db import Database
 from stream.errors import Broken, ConfigError, DatabaseAway, TwitterstreamError
 from stream.tweet import NETWORK_NAMES
 from stream.vault import parse_secrets
+
+logger = logging.getLogger("twitterstream")
 
 SIMULATED = "simulated"  # name of the source that `run` adds for a newcomer
 SIMULATED_RATE = 20.0  # tweets a second: enough to watch, little enough to forget
@@ -57,10 +61,19 @@ def cli(click_context: click.Context, config_path: Path | None) -> None:
     click_context.obj = Context(config_path)
 
 
-for each in (collect, migrate, status, doctor, source, track, import_files, psql, dump):
+for each in (migrate, status, doctor, source, track, import_files, psql, dump):
     cli.add_command(each)
 cli.add_command(check_config)
 cli.add_command(version)
+
+
+@cli.command()
+@command
+async def collect(context: Context) -> None:
+    """Collect until stopped: what systemd runs."""
+    logs.set_up(context.settings)
+    async with opened(context, migrate=False) as database:
+        await collect_until_stopped(context, database, logger.info, watch(context))
 
 
 @cli.command()
@@ -72,7 +85,7 @@ async def run(context: Context) -> None:
         await _add_samples(context, database)
         async with _simulated(context, database):
             _say_how_to_look(context)
-            await collect_until_stopped(context, database, _report)
+            await collect_until_stopped(context, database, _report, watch(context))
     click.echo("Stopped; everything that came in is safe.")
 
 

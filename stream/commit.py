@@ -6,7 +6,7 @@ daemon itself had to say, and the counts of the minutes.
 """
 
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import assert_never
@@ -178,10 +178,10 @@ async def _insert(
         return
     await tweets.ensure_days(connection, sorted({a.received_at.date() for a in kept}))
     await tweets.insert(connection, terms.network, kept)
-    credited: Counter[tuple[TrackId, datetime]] = Counter()
+    credited: defaultdict[tuple[TrackId, datetime], ledger.Credit] = defaultdict(ledger.Credit)
     for arrival in kept:
         for match in arrival.matches:
-            credited[match.track_id, arrival.minute] += 1
+            credited[match.track_id, arrival.minute].add(1, len(arrival.doc))
     if credited:
         await ledger.count_tracks(connection, credited)
     for author_id, author in lost.items():

@@ -63,6 +63,8 @@ class Control:
         self.sources: Sequence[SourceRow] = ()
         self._wanted: tuple[object, ...] | None = None
         self._refusals: dict[SourceId, Refusals] = {}
+        self._held: frozenset[TrackId] = frozenset()
+        self._held_why = ""
         self._bell = asyncio.Event()
 
     async def run(self) -> None:
@@ -94,6 +96,11 @@ class Control:
             self._refusals[source] = dict(refusals)
             self._bell.set()
 
+    def hold(self, held: Iterable[TrackId], why: str) -> None:
+        """Pause these tracks, and no others, for a reason outside them such as a full disk."""
+        self._held, self._held_why = frozenset(held), why
+        self._bell.set()
+
     # -- waiting ----------------------------------------------------------------------------------
 
     async def _hear(self) -> None:
@@ -122,7 +129,9 @@ class Control:
 
     async def _follow(self) -> None:
         now = datetime.now(UTC)
-        current = [track for track in self.tracks if due(track, now) is None]
+        current = [
+            track for track in self.tracks if track.id not in self._held and due(track, now) is None
+        ]
         networks = frozenset(row.network for row in self.sources if row.enabled)
         wanted = (networks, *((t.id, t.kind, t.value, t.networks) for t in current))
         if wanted != self._wanted:
@@ -146,6 +155,8 @@ class Control:
     ) -> tuple[TrackState, str]:
         if (not_due := due(track, now)) is not None:
             return not_due
+        if track.id in self._held:
+            return "paused", self._held_why
         if track.id in self.followings.refused:
             return "refused", self.followings.refused[track.id]
         asked = networks if track.networks is None else networks.intersection(track.networks)

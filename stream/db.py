@@ -132,6 +132,12 @@ class Database:
             return await connection.execute(query, *arguments)
 
     @contextlib.asynccontextmanager
+    async def beside(self, size: int) -> AsyncIterator["Database"]:
+        """Another pool on the same server, for work that must not take these connections."""
+        async with connect(self._url, size) as database:
+            yield database
+
+    @contextlib.asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Executor]:
         """A connection of its own, for bells and locks that live as long as it does."""
         with meaning():
@@ -149,14 +155,14 @@ class Database:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Database]:
+async def connect(url: str, size: int = POOL_SIZE) -> AsyncIterator[Database]:
     """A Database on this URL; with several hosts, the one that can be written to."""
     _check(url)
     with meaning():
         pool = await asyncpg.create_pool(
             url,
             min_size=0,
-            max_size=POOL_SIZE,
+            max_size=size,
             command_timeout=CALL_TIMEOUT,
             timeout=CONNECT_TIMEOUT,
             target_session_attrs=SessionAttribute.read_write,

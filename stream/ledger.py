@@ -1,8 +1,10 @@
 """The daemon's own books: positions, gaps, rejects, events and the counts of a minute."""
 
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from typing import TypeVar
 
 from stream.db import Executor, Row
 from stream.errors import Broken, RejectReason
@@ -24,11 +26,29 @@ INSERT INTO track_minutes (track_id, minute, tweets)
 SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::integer[]) ORDER BY 1, 2
 ON CONFLICT (track_id, minute) DO UPDATE SET tweets = track_minutes.tweets + excluded.tweets
 """
+_TRACK_HOURS = """
+INSERT INTO track_hours (track_id, hour, tweets, bytes)
+SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::integer[], $4::bigint[]) ORDER BY 1, 2
+ON CONFLICT (track_id, hour) DO UPDATE SET
+    tweets = track_hours.tweets + excluded.tweets, bytes = track_hours.bytes + excluded.bytes
+"""
+_TRACK_DAYS = """
+INSERT INTO track_days (track_id, day, tweets, bytes)
+SELECT * FROM unnest($1::bigint[], $2::date[], $3::integer[], $4::bigint[]) ORDER BY 1, 2
+ON CONFLICT (track_id, day) DO UPDATE SET
+    tweets = track_days.tweets + excluded.tweets, bytes = track_days.bytes + excluded.bytes
+"""
 _SOURCE_MINUTES = """
 INSERT INTO source_minutes (source_id, minute, outcome, frames)
 SELECT $1, * FROM unnest($2::timestamptz[], $3::text[], $4::bigint[]) ORDER BY 2, 3
 ON CONFLICT (source_id, minute, outcome)
     DO UPDATE SET frames = source_minutes.frames + excluded.frames
+"""
+_SOURCE_HOURS = """
+INSERT INTO source_hours (source_id, hour, outcome, frames)
+SELECT $1, * FROM unnest($2::timestamptz[], $3::text[], $4::bigint[]) ORDER BY 2, 3
+ON CONFLICT (source_id, hour, outcome)
+    DO UPDATE SET frames = source_hours.frames + excluded.frames
 """
 _REJECT = """
 INSERT INTO rejects (id, source_id, received_at, reason, detail, body)
@@ -54,9 +74,10 @@ ORDER BY at
 """
 _TOTALS = """
 SELECT outcome, sum(frames)::bigint AS frames,
-       coalesce(sum(frames) FILTER (WHERE minute > now() - interval '5 minutes'), 0)::bigint
-           AS recent
-FROM source_minutes WHERE source_id = $1 GROUP BY outcome ORDER BY outcome
+       coalesce((SELECT sum(recent.frames) FROM source_minutes AS recent
+                 WHERE recent.source_id = $1 AND recent.outcome = source_hours.outcome
+                   AND recent.minute > now() - interval '5 minutes'), 0)::bigint AS recent
+FROM source_hours WHERE source_id = $1 GROUP BY outcome ORDER BY outcome
 """
 _GAP_SECONDS = """
 SELECT count(*) AS gaps, coalesce(sum(extract(epoch FROM
@@ -64,6 +85,8 @@ SELECT count(*) AS gaps, coalesce(sum(extract(epoch FROM
     AS seconds
 FROM gaps WHERE source_id = $1 AND coalesce(ended_at, now()) > now() - interval '1 day'
 """
+
+When = TypeVar("When", bound=date)
 
 DETAIL_MAX = 1000  # characters of a reject's detail
 
@@ -107,22 +130,60 @@ async def advance(
     raise Broken(f"position of journal {journal} should be {before} or {after} but is {found}")
 
 
+class Credit:
+    """What a track gets in one minute of one batch."""
+
+    __slots__ = ("bytes", "tweets")
+
+    def __init__(self) -> None:
+        self.tweets = 0
+        self.bytes = 0  # of the messages as they came
+
+    def add(self, tweets: int, size: int) -> None:
+        self.tweets += tweets
+        self.bytes += size
+
+
 async def count_tracks(
-    connection: Executor, counts: Mapping[tuple[TrackId, datetime], int]
+    connection: Executor, credits_: Mapping[tuple[TrackId, datetime], Credit]
 ) -> None:
-    """Add to track_minutes."""
-    tracks = [track for track, _ in counts]
-    minutes = [minute for _, minute in counts]
-    await connection.execute(_TRACK_MINUTES, tracks, minutes, list(counts.values()))
+    """Add to track_minutes, track_hours and track_days."""
+    minutes = list(credits_.items())
+    tracks = [track for (track, _), _ in minutes]
+    counts = [credit.tweets for _, credit in minutes]
+    await connection.execute(_TRACK_MINUTES, tracks, [m for (_, m), _ in minutes], counts)
+    hours: defaultdict[tuple[TrackId, datetime], Credit] = defaultdict(Credit)
+    days: defaultdict[tuple[TrackId, date], Credit] = defaultdict(Credit)
+    for (track, minute), credit in minutes:
+        hours[track, minute.replace(minute=0)].add(credit.tweets, credit.bytes)
+        days[track, minute.date()].add(credit.tweets, credit.bytes)
+    await _add_credits(connection, _TRACK_HOURS, hours)
+    await _add_credits(connection, _TRACK_DAYS, days)
+
+
+async def _add_credits(
+    connection: Executor, statement: str, credits_: Mapping[tuple[TrackId, When], Credit]
+) -> None:
+    await connection.execute(
+        statement,
+        [track for track, _ in credits_],
+        [when for _, when in credits_],
+        [credit.tweets for credit in credits_.values()],
+        [credit.bytes for credit in credits_.values()],
+    )
 
 
 async def count_frames(
     connection: Executor, source_id: SourceId, counts: Mapping[tuple[datetime, str], int]
 ) -> None:
-    """Add to source_minutes."""
-    minutes = [minute for minute, _ in counts]
-    outcomes = [outcome for _, outcome in counts]
-    await connection.execute(_SOURCE_MINUTES, source_id, minutes, outcomes, list(counts.values()))
+    """Add to source_minutes and source_hours."""
+    hours: Counter[tuple[datetime, str]] = Counter()
+    for (minute, outcome), frames in counts.items():
+        hours[minute.replace(minute=0), outcome] += frames
+    for statement, found in ((_SOURCE_MINUTES, counts), (_SOURCE_HOURS, hours)):
+        times = [time for time, _ in found]
+        outcomes = [outcome for _, outcome in found]
+        await connection.execute(statement, source_id, times, outcomes, list(found.values()))
 
 
 async def reject(

@@ -13,7 +13,7 @@ from stream.tweet import NetworkName, TrackId
 
 TrackState = Literal["pending", "active", "partial", "refused", "paused", "scheduled", "ended"]
 
-_COLUMNS = "id, owner, kind, value, networks, enabled, starts_at, ends_at, state, reason"
+_COLUMNS = "id, owner, kind, value, networks, enabled, starts_at, ends_at, priority, state, reason"
 _ALL = f"SELECT {_COLUMNS} FROM tracks ORDER BY id"  # noqa: S608 - a constant
 _ADD = """
 INSERT INTO tracks (value, kind, owner, networks, starts_at, ends_at)
@@ -46,6 +46,7 @@ class Track(msgspec.Struct, frozen=True):
     enabled: bool
     starts_at: datetime | None
     ends_at: datetime | None
+    priority: int  # when room is short, the lowest pause first
     state: TrackState
     reason: str
 

@@ -42,11 +42,20 @@ VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (network, author_id) DO UPDATE SET
     deleted_at = greatest(author_tombstones.deleted_at, excluded.deleted_at),
     scrubbed_to = greatest(author_tombstones.scrubbed_to, excluded.scrubbed_to),
-    withheld = coalesce(excluded.withheld, author_tombstones.withheld)
+    withheld = coalesce(excluded.withheld, author_tombstones.withheld),
+    changed_at = now()
 """
 _UNCREDIT = """
 WITH gone AS (
     DELETE FROM matches WHERE tweet_id = $1 AND received_at = $2 RETURNING track_id
+), of_hour AS (
+    UPDATE track_hours SET tweets = track_hours.tweets - 1
+    FROM gone
+    WHERE track_hours.track_id = gone.track_id AND hour = date_trunc('hour', $2, 'UTC')
+), of_day AS (
+    UPDATE track_days SET tweets = track_days.tweets - 1
+    FROM gone
+    WHERE track_days.track_id = gone.track_id AND day = ($2 AT TIME ZONE 'UTC')::date
 )
 UPDATE track_minutes SET tweets = track_minutes.tweets - 1
 FROM gone

@@ -9,9 +9,12 @@ safe in the journal, so memory stays flat.
 import asyncio
 import logging
 import random
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+import msgspec
 
 from stream import ledger
 from stream.batch import Attribute, Batch, Decode
@@ -32,6 +35,16 @@ SLICE_FRAMES = 16
 SLICE_BYTES = 1 << 20
 READY_BYTES = 128 << 10  # worth a transaction without waiting for company
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds between two attempts while Postgres is away
+PACES = 1000  # commits that are remembered for whoever wants to know how it is going
+
+
+class Pace(msgspec.Struct, frozen=True, gc=False):
+    """One commit: how large it was, and how long its frames had waited for it."""
+
+    at: float  # seconds since 1970
+    frames: int
+    oldest: float  # seconds from received to committed, of its first frame
+    newest: float  # and of its last
 
 
 class Writer:
@@ -57,10 +70,13 @@ class Writer:
         self.save_every = save_every
         self.longest = longest
         self.terms = terms
-        self.stored: Counter[str] = Counter()  # outcomes since the start, for the status line
+        self.stored: Counter[str] = Counter()  # outcomes since the start
+        self.rejects: Counter[str] = Counter()  # of those, the rejected by reason
+        self.paces: deque[Pace] = deque(maxlen=PACES)
         self.away_since: float | None = None  # loop time; Postgres does not answer since
         self.started = asyncio.Event()  # the journal may be appended to
         self._withheld = 0
+        self._batches: list[Batch] = []  # on its way to Postgres, and being gathered
         self._committing = False
         self._draining = False
 
@@ -85,6 +101,12 @@ class Writer:
         self._draining = True
         self.journal.poke()
 
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest frame was received that is not stored yet, in seconds since 1970."""
+        first = next((batch.frames[0] for batch in self._batches if batch.frames), None)
+        return None if first is None else first.received / 1e6
+
     # -- gathering --------------------------------------------------------------------------------
 
     async def _start(self) -> Follower:
@@ -102,6 +124,7 @@ class Writer:
     async def _gather(self, follower: Follower) -> Batch:
         """The next batch; empty only at the end of a drain."""
         batch = Batch(self.source.id, follower.position, self.longest)
+        self._batches.append(batch)
         deadline: float | None = None  # loop time
         clock = asyncio.get_running_loop().time
         while len(batch.frames) < BATCH_FRAMES and batch.bytes < BATCH_BYTES:
@@ -136,6 +159,7 @@ class Writer:
 
     async def _commit(self, batch: Batch) -> None:
         await self._store(batch)
+        self._batches.remove(batch)
         self._committing = False
         self.journal.poke()
 
@@ -151,7 +175,13 @@ class Writer:
             logger.warning("row refused", extra={"source": self.source.name, "why": str(error)})
             batch.reject_all("refused", str(error))
             counted = await self._retrying(lambda connection: self._write(connection, batch))
+        self._note_stored(batch, counted)
+
+    def _note_stored(self, batch: Batch, counted: Counter[str]) -> None:
         self.stored.update(counted)
+        self.rejects.update(rejected.reason for rejected in batch.rejects)
+        now, first, last = time.time(), batch.frames[0].received, batch.frames[-1].received
+        self.paces.append(Pace(now, len(batch.frames), now - first / 1e6, now - last / 1e6))
         self.journal.stored = batch.after
 
     def _halves(self, batch: Batch) -> list[Batch]:

@@ -1,15 +1,14 @@
-"""`collect` and what `run` shares with it: the daemon in a terminal or under systemd."""
+"""What `collect` and `run` share: the daemon in a terminal or under systemd."""
 
 import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TypeAlias
 
-import click
-
-from stream import db, logs, migrations
-from stream.commands.context import Context, command
+from stream import db, migrations
+from stream.commands.context import Context
 from stream.daemon import Daemon
 from stream.db import Database
 from stream.errors import DatabaseAway
@@ -17,16 +16,9 @@ from stream.errors import DatabaseAway
 logger = logging.getLogger(__name__)
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal is a stop, too
+Companion: TypeAlias = Callable[[Daemon, Database], Coroutine[None, None, None]]
+
 RETRY = 1.0  # seconds between two attempts while Postgres is away
-
-
-@click.command()
-@command
-async def collect(context: Context) -> None:
-    """Collect until stopped: what systemd runs."""
-    logs.set_up(context.settings)
-    async with opened(context, migrate=False) as database:
-        await collect_until_stopped(context, database, logger.info)
 
 
 @contextlib.asynccontextmanager
@@ -48,9 +40,12 @@ async def opened(context: Context, *, migrate: bool) -> AsyncIterator[Database]:
 
 
 async def collect_until_stopped(
-    context: Context, database: Database, report: Callable[[str], None]
+    context: Context, database: Database, report: Callable[[str], None], beside: Companion
 ) -> None:
-    """Run the daemon; the first of these signals stops it in order, a second one at once."""
+    """Run the daemon, and what watches it beside it.
+
+    The first of these signals stops it in order, a second one at once.
+    """
     daemon = Daemon(database, context.settings, context.vault, report, context.embedded)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -64,7 +59,10 @@ async def collect_until_stopped(
     for each in STOPS:
         loop.add_signal_handler(each, stop)
     try:
-        await daemon.run()
+        async with asyncio.TaskGroup() as group:
+            companion = group.create_task(beside(daemon, database), name="beside the daemon")
+            await daemon.run()
+            companion.cancel()
     finally:
         for each in STOPS:
             loop.remove_signal_handler(each)

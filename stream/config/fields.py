@@ -8,6 +8,15 @@ import msgspec
 from stream.config.settings import Settings
 from stream.config.units import EXAMPLES, Unit
 
+# What texts of a certain form look like, by their keys.
+_PATTERNS = {
+    "database": "an address such as postgresql://user:password@host/name",
+    "monitor.listen": "a host and a port such as 127.0.0.1:9273",
+    "alerts.digest_at": "a time of day such as 07:00",
+    "alerts.heartbeat_url": "an address such as https://host/path",
+    "archive.url": "a folder such as /srv/archive, or an address such as s3://bucket/folder",
+}
+
 
 class Leaf(msgspec.Struct, frozen=True):
     """One setting: its dotted key, its type as msgspec sees it, and the unit it is counted in."""
@@ -21,6 +30,10 @@ class Leaf(msgspec.Struct, frozen=True):
         return isinstance(self.type, msgspec.inspect.StrType | msgspec.inspect.LiteralType)
 
     @property
+    def is_list(self) -> bool:
+        return isinstance(self.type, msgspec.inspect.ListType)
+
+    @property
     def takes(self) -> str:
         """What may stand there, as the end of a sentence."""
         match self.type:
@@ -28,15 +41,19 @@ class Leaf(msgspec.Struct, frozen=True):
                 return "true or false"
             case msgspec.inspect.LiteralType(values=values):
                 return " or ".join(str(value) for value in values)
-            case msgspec.inspect.StrType(pattern=str()):
-                return "an address such as postgresql://user:password@host/name, or nothing"
-            case msgspec.inspect.StrType(min_length=int()):
-                return "text that is not empty"
-            case msgspec.inspect.StrType():
-                return "text"
+            case msgspec.inspect.ListType():
+                return "a list of addresses such as [mailto://user:password@host]"
+            case msgspec.inspect.StrType() as text:
+                return _text(text, self.key)
             case msgspec.inspect.IntType() | msgspec.inspect.FloatType() as number:
                 return _number(number, self.unit)
         raise AssertionError(f"{self.key} has a type that no sentence was written for")
+
+
+def _text(type_: msgspec.inspect.StrType, key: str) -> str:
+    if type_.pattern is not None:
+        return f"{_PATTERNS[key]}, or nothing"
+    return "text that is not empty" if type_.min_length else "text"
 
 
 def _number(type_: msgspec.inspect.IntType | msgspec.inspect.FloatType, unit: Unit | None) -> str:

@@ -21,7 +21,8 @@ from stream.errors import ConfigError
 PREFIX = "TWITTERSTREAM_"
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<key>[^`]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_SECRET = frozenset({"database"})  # its value holds a password, also when it is misspelt
+# Their values hold passwords, also when they are misspelt.
+_SECRET = frozenset({"database", "alerts.channels", "alerts.fallback", "alerts.heartbeat_url"})
 
 Tree = dict[str, "object"]
 
@@ -35,6 +36,8 @@ class _Given:
 
     def put(self, key: str, value: object) -> None:
         leaf = LEAVES.get(key)
+        if leaf is not None and leaf.is_list and isinstance(value, str):
+            value = value.split()
         if leaf is not None and leaf.unit and isinstance(value, str):
             quantity = units.number(value, leaf.unit)
             value = value if quantity is None else quantity
@@ -116,8 +119,10 @@ def _is_nothing(node: yaml.Node) -> bool:
 
 
 def _value(node: yaml.Node | None) -> object:
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(each) for each in node.value]
     if not isinstance(node, yaml.ScalarNode):
-        return []  # no setting is a list or a mapping of its own: any of them is as wrong
+        return {}  # no setting is a mapping of its own
     try:
         return yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError):  # as the 31st of June
@@ -143,7 +148,7 @@ def _explain(message: str, given: _Given) -> NoReturn:
     """Say with the words of the file what msgspec says with those of the types."""
     parts = _MESSAGE.fullmatch(message)
     assert parts is not None
-    key = parts["key"] or ""
+    key = (parts["key"] or "").partition("[")[0]  # of a list: the whole of it
     if unknown := _UNKNOWN.fullmatch(parts["what"]):
         full = f"{key}.{unknown[1]}".removeprefix(".")
         nearest = _nearest(full, [*LEAVES, *SECTIONS])
@@ -151,8 +156,17 @@ def _explain(message: str, given: _Given) -> NoReturn:
     if key in SECTIONS:
         raise ConfigError(f"{given.place(key)}: {key} takes settings of its own, indented below it")
     value = given.find(key)
-    shown = "" if key in _SECRET else ", not a list" if value == [] else f", not {value!r}"
-    raise ConfigError(f"{given.place(key)}: {key} takes {LEAVES[key].takes}{shown}")
+    raise ConfigError(f"{given.place(key)}: {key} takes {LEAVES[key].takes}{_shown(key, value)}")
+
+
+def _shown(key: str, value: object) -> str:
+    """What stands there instead, unless it is a secret."""
+    if key in _SECRET:
+        return ""
+    for kind, name in ((list, "a list"), (dict, "settings of its own")):
+        if isinstance(value, kind):
+            return f", not {name}"
+    return f", not {value!r}"
 
 
 def _nearest(name: str, known: list[str]) -> str:

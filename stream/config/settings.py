@@ -15,6 +15,9 @@ Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 # Only a URL: of the other form, "host=…", we could not print all but the password.
 DatabaseURL = Annotated[str, msgspec.Meta(pattern=r"^($|postgres(ql)?://)")]
 Folder = Annotated[str, msgspec.Meta(min_length=1)]
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]  # 0: for ever
+Address = Annotated[str, msgspec.Meta(pattern=r"^($|.+:\d{1,5}$)")]  # host:port, or nothing
+Addresses = list[Annotated[str, msgspec.Meta(pattern=r"^\w[\w+.-]*://")]]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +59,63 @@ class XV1Settings(_Section, frozen=True, kw_only=True):
     delimited: bool = True
 
 
+class MonitorSettings(_Section, frozen=True, kw_only=True):
+    """What is measured, where it can be read, and how long it is kept."""
+
+    listen: Address = "127.0.0.1:9273"
+    probe_every: Seconds = 10
+    minutes_days: Count = 30
+    hours_days: Count = 365
+
+
+class AlertSettings(_Section, frozen=True, kw_only=True):
+    """Whom to tell, and from when on something is worth telling."""
+
+    channels: Addresses = []
+    fallback: Addresses = []
+    repeat_every: Hours = 24  # hours
+    digest_at: Annotated[str, msgspec.Meta(pattern=r"^($|([01]\d|2[0-3]):[0-5]\d$)")] = "07:00"
+    heartbeat_url: Annotated[str, msgspec.Meta(pattern=r"^($|https?://)")] = ""
+    heartbeat_every: Seconds = 60
+    disk_full_days: Count = 7
+    disk_warn_percent: Percent = 15  # free
+    disk_archive_percent: Percent = 10
+    disk_pause_low_percent: Percent = 7.5
+    disk_pause_all_percent: Percent = 5
+    cpu_percent: Percent = 95
+    memory_percent: Percent = 92
+    busy_for: Seconds = 900  # so long over cpu_percent or memory_percent
+    loop_lag: Seconds = 1
+    journal_lag: Seconds = 120
+    database_away: Seconds = 30
+    source_silent: Seconds = 300
+    reject_percent: Percent = 1
+    unmatched_percent: Percent = 50
+    track_silent_factor: Annotated[float, msgspec.Meta(ge=1)] = 20
+    runaway_percent: Percent = 50  # of all tweets of the hour
+    runaway_factor: Annotated[float, msgspec.Meta(ge=1)] = 10  # times its usual
+
+
+class ArchiveSettings(_Section, frozen=True, kw_only=True):
+    """Where closed days go. Credentials of S3 and its like come from the environment."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^($|/|(file|s3|gs|az|azure|abfss?)://)")] = ""
+    ndjson: bool = False
+    raw: bool = True
+    raw_days: Days = 30
+    keep_days: Days = 0
+
+
+class RetentionSettings(_Section, frozen=True, kw_only=True):
+    """How long things stay in Postgres. 0: for ever."""
+
+    tweets_days: Days = 0
+    unmatched_days: Days = 0
+    minutes_days: Days = 90
+    events_days: Days = 365
+    rejects_days: Days = 365
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """The whole of config.yaml."""
 
@@ -69,7 +129,13 @@ class Settings(_Section, frozen=True, kw_only=True):
     max_frame_bytes: Annotated[Bytes, msgspec.Meta(ge=1 << 16)] = 8 << 20
     loglevel: Literal["debug", "info", "warning", "error"] = "info"
     logfile: str = ""
+    logfile_max_bytes: Annotated[Bytes, msgspec.Meta(ge=1 << 16)] = 50_000_000
+    logfile_keep: Count = 5
     logformat: Literal["text", "json"] = "text"
     journal: JournalSettings = JournalSettings()
+    monitor: MonitorSettings = MonitorSettings()
+    alerts: AlertSettings = AlertSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    retention: RetentionSettings = RetentionSettings()
     x_v2: XV2Settings = XV2Settings()
     x_v1: XV1Settings = XV1Settings()

@@ -49,6 +49,7 @@ class Delivery:
         self.journal = journal
         self.clock = clock
         self.counters: Counter[str] = Counter()
+        self.losses: Counter[GapCause] = Counter()  # interruptions since the start
         self.state = StateNote("idle", "not started yet", clock.time())
         self.last_byte: float | None = None  # seconds since 1970
         self._began = clock.time()
@@ -116,6 +117,7 @@ class Delivery:
         if self._in_gap or (self.last_byte is None and cause in ("idle", "stopped")):
             return
         self._in_gap = True
+        self.losses[cause] += 1
         began = self._began if self.last_byte is None else self.last_byte
         self._note(GapOpened(began, cause, plain(detail)))
 

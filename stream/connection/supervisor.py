@@ -75,6 +75,11 @@ class Connection:
         """Since the start: attempts, bytes, frames, keepalives, and how often each state."""
         return self.delivery.counters
 
+    @property
+    def losses(self) -> Mapping[GapCause, int]:
+        """How often delivery was interrupted since the start, by cause."""
+        return self.delivery.losses
+
     def set_plan(self, plan: Plan) -> None:
         """Follow this from now on; may be called at any time, also before `run`."""
         self.client.set_plan(plan)

@@ -37,6 +37,7 @@ class Journal:
     def __init__(self, folder: Path, settings: JournalSettings) -> None:
         self.folder = folder
         self.settings = settings
+        self.held: str | None = None  # why nothing more shall come, said by whoever watches disks
         self._stored = 0
         self.last_at: float | None = None  # seconds since 1970: the newest record
         self._segments: list[Segment] = []
@@ -204,6 +205,8 @@ class Journal:
 
     def room(self) -> str | None:
         """None while frames may be appended; otherwise why not, and what to do."""
+        if self.held is not None:
+            return self.held
         if self.size >= self.settings.max_bytes:
             return (
                 f"the journal {self.folder} has reached journal.max_bytes "

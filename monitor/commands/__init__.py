@@ -1,0 +1,1 @@
+"""The commands of the monitor, and how it joins the daemon."""

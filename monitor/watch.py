@@ -1,0 +1,30 @@
+"""The monitor: the chores that run beside one daemon."""
+
+import asyncio
+import logging
+
+from monitor.chores import Chore
+from monitor.leader import Leader
+from stream.config import Settings
+from stream.daemon import Daemon
+from stream.db import Database
+
+logger = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Watches a daemon. It has connections of its own, so that no writer waits for one."""
+
+    def __init__(self, daemon: Daemon, database: Database, settings: Settings) -> None:
+        self.daemon = daemon
+        self.database = database
+        self.settings = settings
+        self.leader = Leader(database)
+        self.chores: list[Chore] = []
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.leader.run(), name="leader")
+            for chore in self.chores:
+                group.create_task(chore.run(), name=f"chore {chore.name}")
