@@ -92,10 +92,21 @@ class Bench:
 
     async def counts_agree(self) -> bool:
         """Whether the roll-ups are what a count from scratch gives."""
-        return not await self.rows(
-            "SELECT track_id, date_trunc('minute', received_at, 'UTC') AS minute, count(*)::integer"
-            " FROM matches GROUP BY 1, 2"
-            " EXCEPT SELECT track_id, minute, tweets FROM track_minutes"
+        wrong = [
+            await self.rows(
+                f"SELECT track_id, date_trunc('{cut}', received_at, 'UTC'), count(*) FROM matches"
+                f" GROUP BY 1, 2 EXCEPT SELECT track_id, {cut}, tweets FROM track_{cut}s"
+            )
+            for cut in ("minute", "hour", "day")
+        ]
+        return not any(wrong)
+
+    async def bytes_agree(self) -> bool:
+        """Whether hours and days have the same bytes."""
+        return bool(
+            await self.one(
+                "SELECT (SELECT sum(bytes) FROM track_hours) = (SELECT sum(bytes) FROM track_days)"
+            )
         )
 
 
@@ -255,6 +266,15 @@ async def test_unmatched_tweets_are_kept_or_dropped_by_setting_and_always_counte
 def deletion(native_id: int) -> bytes:
     status = {"id": native_id, "id_str": str(native_id), "user_id": 5, "user_id_str": "5"}
     return json.dumps({"delete": {"status": status}}).encode()
+
+
+async def test_the_bytes_that_came_are_counted_for_each_track(bench: Bench) -> None:
+    frames = [tweet(n) for n in range(1, 6)]
+    bench.journal.append(frames)
+    await bench.store()
+    assert await bench.counts_agree()
+    assert await bench.bytes_agree()
+    assert await bench.one("SELECT sum(bytes) FROM track_days") == sum(map(len, frames))
 
 
 async def test_a_deletion_erases_and_wins_over_a_late_arrival(bench: Bench) -> None:

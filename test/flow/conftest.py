@@ -205,6 +205,17 @@ async def _audit_matches(tables: Tables, rows: Rows, network: NetworkName) -> No
     assert Counter(stored) == matches
     counted = await tables.rows("SELECT track_id, minute, tweets FROM track_minutes")
     assert {(track, minute.astimezone(UTC)): n for track, minute, n in counted} == minutes
+    for cut in ("hour", "day"):
+        wrong = await tables.rows(
+            f"SELECT track_id, date_trunc('{cut}', minute, 'UTC'), sum(tweets) FROM track_minutes"
+            f" GROUP BY 1, 2 EXCEPT SELECT track_id, {cut}, tweets FROM track_{cut}s"
+        )
+        assert wrong == [], f"track_{cut}s"
+    wrong = await tables.rows(
+        "SELECT source_id, outcome, sum(frames) FROM source_minutes GROUP BY 1, 2"
+        " EXCEPT SELECT source_id, outcome, sum(frames) FROM source_hours GROUP BY 1, 2"
+    )
+    assert wrong == []
 
 
 async def _followings(tables: Tables, network: NetworkName) -> Followings:

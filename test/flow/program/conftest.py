@@ -58,6 +58,7 @@ class Program:
             "data_dir": str(self.data_dir),
             "x_v2": {"attempts": 10_000},  # this many lives in 15 minutes are for tests only
             "journal": ROOMY,
+            "monitor": {"listen": ""},  # several programs at once, on one machine
         }
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "config.yaml"
