@@ -84,6 +84,7 @@ class SourceReading(msgspec.Struct, frozen=True):
     lag_seconds: float  # how long the oldest of these waits
     away_since: float | None  # seconds since 1970: Postgres does not answer its writer
     gap_seconds_today: float  # since midnight UTC, the open gap included
+    code: str = ""  # which kind of failure the state comes from; see errors.FailureCode
 
 
 class Commits(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@
 └─ `Broken`                an invariant of our own is broken: the program ends loudly, exit code 1
 """
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 
@@ -61,6 +62,13 @@ class RowRefused(TwitterstreamError):
 
 
 Ladder = Literal["network", "http", "rate_limit", "slot", "drop", "final", "paused"]
+FailureCode = Literal[
+    "",  # anything else; the reason says it
+    "credentials",  # the network does not accept them
+    "clock",  # of this machine: wrong by so much that no signature is taken
+    "plan",  # the account may not do this
+    "quota",  # the account has had all that it paid for
+]
 
 
 class ConnectError(TwitterstreamError):
@@ -71,13 +79,25 @@ class ConnectError(TwitterstreamError):
     `final` (a person must act: the source is `failed`), or `paused` (a quota is spent: wait until
     `retry_at`, no retry loop).
     `retry_at` is a time in seconds since the epoch before which the network said not to come back.
+    `code` tells those failures apart that a person mends in different ways.
     """
 
-    def __init__(self, reason: str, ladder: Ladder, retry_at: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        ladder: Ladder,
+        retry_at: float | None = None,
+        code: FailureCode = "",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.ladder: Ladder = ladder
         self.retry_at = retry_at
+        self.code: FailureCode = code
+
+    def reworded(self, words: Callable[[str], str]) -> "ConnectError":
+        """The same with a reason in other words, as without credentials."""
+        return ConnectError(words(self.reason), self.ladder, self.retry_at, self.code)
 
 
 class Broken(TwitterstreamError):

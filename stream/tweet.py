@@ -10,6 +10,8 @@ from typing import Literal, NewType, TypeAlias, get_args
 
 import msgspec
 
+from stream.errors import FailureCode
+
 NetworkName = Literal["x_v2", "x_v1"]
 NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
 
@@ -180,6 +182,7 @@ class StateNote(msgspec.Struct, frozen=True, gc=False, tag="state"):
     reason: str
     at: float
     until: float | None = None
+    code: FailureCode = ""
 
 
 class GapOpened(msgspec.Struct, frozen=True, gc=False, tag="gap_opened"):

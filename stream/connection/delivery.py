@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stream.backoff import Clock
-from stream.errors import JournalFull
+from stream.errors import FailureCode, JournalFull
 from stream.tweet import (
     Alive,
     EventNote,
@@ -69,12 +69,18 @@ class Delivery:
         if self.last_byte is not None:
             self.lost("killed", "the daemon was not running")
 
-    def enter(self, state: SourceState, reason: str, until: float | None = None) -> None:
+    def enter(
+        self,
+        state: SourceState,
+        reason: str,
+        until: float | None = None,
+        code: FailureCode = "",
+    ) -> None:
         """The connection is now so."""
         reason = plain(reason)
         if (state, reason, until) == (self.state.state, self.state.reason, self.state.until):
             return
-        self.state = StateNote(state, reason, self.clock.time(), until)
+        self.state = StateNote(state, reason, self.clock.time(), until, code)
         logger.info("source is %s", state, extra={"source": self.name, "why": reason})
         self.counters[state] += 1
         self._note(self.state)

@@ -133,6 +133,7 @@ def test_a_401_with_a_wrong_clock_is_reported_as_the_clock(
     assert side in error.reason
     assert "clock" in error.reason
     assert error.ladder != "final"
+    assert error.code == "clock"
 
 
 @pytest.mark.parametrize("refusal", [x_v1.refusal, x_v2.refusal])
@@ -164,6 +165,48 @@ def test_each_disconnect_code_of_v1_has_its_reaction(code: int, ladder: str) -> 
     error = x_v1.disconnect(code, "why")
     assert error.ladder == ladder
     assert str(code) in error.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, "Unauthorized", "credentials"),
+        (402, {}, "quota"),
+        (403, typed("client-forbidden", reason="client-not-enrolled"), "plan"),
+        (429, CAPPED, "quota"),
+        (429, LIMITED, ""),
+        (404, "", ""),
+        (503, "", ""),
+    ],
+)
+def test_what_a_person_mends_in_different_ways_is_told_apart_in_v2(
+    status: int, body: object, code: str
+) -> None:
+    assert x_v2.refusal(answer(status, body), NOW).code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "credentials"), (403, "plan"), (410, "plan"), (420, ""), (503, "")]
+)
+def test_what_a_person_mends_in_different_ways_is_told_apart_in_v1(status: int, code: str) -> None:
+    assert x_v1.refusal(answer(status, "no"), NOW).code == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(6, "credentials"), (2, ""), (12, "")])
+def test_a_disconnect_of_v1_tells_when_the_account_is_gone(number: int, code: str) -> None:
+    assert x_v1.disconnect(number, "why").code == code
+
+
+def test_other_words_change_nothing_but_the_reason() -> None:
+    error = x_v2.refusal(answer(402, "s3cret"), NOW)
+    reworded = error.reworded(lambda text: text.replace("s3cret", "***"))
+    assert "s3cret" in error.reason
+    assert "s3cret" not in reworded.reason
+    assert (reworded.ladder, reworded.retry_at, reworded.code) == (
+        error.ladder,
+        error.retry_at,
+        error.code,
+    )
 
 
 def test_what_a_server_says_is_one_short_line_without_control_characters() -> None:

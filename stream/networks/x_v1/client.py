@@ -65,7 +65,8 @@ class XV1Client:
     async def prepare(self) -> None:
         """See `base.Client`."""
         if absent := missing(self._credentials):
-            raise ConnectError(f"this source needs the secrets {', '.join(absent)}", "final")
+            text = f"this source needs the secrets {', '.join(absent)}"
+            raise ConnectError(text, "final", code="credentials")
 
     async def connect(self) -> HttpStream:
         """See `base.Client`."""
@@ -77,8 +78,7 @@ class XV1Client:
         if isinstance(answer, HttpStream):
             self._in_force = wanted
             return answer
-        error = refusal(answer, self.clock.time())
-        raise ConnectError(self.wire.scrub(error.reason), error.ladder, error.retry_at)
+        raise refusal(answer, self.clock.time()).reworded(self.wire.scrub)
 
     async def tend(self) -> None:
         """Returns when the filter has changed, and edits have come to rest. See `base.Client`."""
@@ -167,7 +167,7 @@ def refusal(answer: Answer, now: float) -> ConnectError:
         return _unauthorized(answer, said, now)
     if answer.status in (403, 410):
         text = f"X has closed the v1.1 streaming API {said}; use a source of network x_v2 instead"
-        return ConnectError(text, "final")
+        return ConnectError(text, "final", code="plan")
     if answer.status in (420, 429):
         text = f"X wants fewer connections with these credentials {said}"
         return ConnectError(text, "rate_limit", answer.retry_at(now))
@@ -181,8 +181,9 @@ def _unauthorized(answer: Answer, said: str, now: float) -> ConnectError:
     if skew is not None and abs(skew) > SKEW:
         side = "ahead" if skew > 0 else "behind"
         text = f"the clock of this machine is {abs(skew):.0f} s {side}, so X takes no signature"
-        return ConnectError(f"{text} {said}; set the clock", "rate_limit")
-    return ConnectError(f"X does not accept the credentials of this source {said}", "final")
+        return ConnectError(f"{text} {said}; set the clock", "rate_limit", code="clock")
+    text = f"X does not accept the credentials of this source {said}"
+    return ConnectError(text, "final", code="credentials")
 
 
 def disconnect(code: int, text: str) -> ConnectError:
@@ -190,12 +191,15 @@ def disconnect(code: int, text: str) -> ConnectError:
     reason = f"X ended the stream with code {code}: {text}"
     if code in _TWINS:
         reason += "; another program uses the same credentials: stop it, or give it its own"
-    return ConnectError(reason, _REACTIONS.get(code, "drop"))
+    return ConnectError(
+        reason, _REACTIONS.get(code, "drop"), code="credentials" if code in _REVOKED else ""
+    )
 
 
 # Codes after which connecting again would only take turns with a twin.
 _TWINS = (2, 7)
-# All other codes mean: come back at once. 6, 13 and 14: the account or its token is gone.
+_REVOKED = (6, 13, 14)  # the account or its token is gone
+# All other codes mean: come back at once.
 _REACTIONS: Mapping[int, Ladder] = {
     2: "final",
     6: "final",

@@ -85,7 +85,7 @@ class XV2Client:
         """X refuses a connection without rules: they come first. See `base.Client`."""
         if self._missing:
             text = "this source needs the secret bearer_token, the app-only token of an X app"
-            raise ConnectError(text, "final")
+            raise ConnectError(text, "final", code="credentials")
         if not self._rules.confirmed and self._plan is not None:
             self._changed.clear()
             await self._rules.reconcile(self._plan)
@@ -104,7 +104,7 @@ class XV2Client:
             self._rules.forget()
         if error.ladder == "slot":
             await self._free_slot()
-        raise ConnectError(self.wire.scrub(error.reason), error.ladder, error.retry_at)
+        raise error.reworded(self.wire.scrub)
 
     async def _free_slot(self) -> None:
         """Ask X to close what it takes for our last connection."""

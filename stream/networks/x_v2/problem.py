@@ -64,19 +64,19 @@ def _unauthorized(answer: Answer, said: str, now: float) -> ConnectError:
     if skew is not None and abs(skew) > SKEW:
         side = "ahead" if skew > 0 else "behind"
         text = f"X answered 401, and the clock of this machine is {abs(skew):.0f} s {side}: set it"
-        return ConnectError(text, "rate_limit")
+        return ConnectError(text, "rate_limit", code="clock")
     text = f"X does not accept the bearer_token of this source (401: {said}); give it a valid one"
-    return ConnectError(text, "final")
+    return ConnectError(text, "final", code="credentials")
 
 
 def _credits(answer: Answer, said: str, now: float) -> ConnectError:
     text = f"the credits of this X account are spent (402: {said}); add some, or raise the limit"
-    return ConnectError(text, "paused", max(answer.retry_at(now) or 0, now + CREDITS))
+    return ConnectError(text, "paused", max(answer.retry_at(now) or 0, now + CREDITS), "quota")
 
 
 def _forbidden(_: Answer, said: str, __: float) -> ConnectError:
     text = f"the plan of this X account does not include the filtered stream (403: {said})"
-    return ConnectError(text, "final")
+    return ConnectError(text, "final", code="plan")
 
 
 def _no_rules(_: Answer, said: str, __: float) -> ConnectError:
@@ -89,7 +89,7 @@ def _too_many(answer: Answer, said: str, now: float) -> ConnectError:
         if kind(problem) == "usage-capped" or problem.get("title") == "UsageCapExceeded":
             period = str(problem.get("period") or "").lower()
             text = f"the {period or 'usage'} quota of this X account is spent (429: {said})"
-            return ConnectError(text, "paused", _next_day(now))
+            return ConnectError(text, "paused", _next_day(now), "quota")
         if problem.get("connection_issue") == "TooManyConnections":
             text = f"X thinks that the last connection is still open (429: {said})"
             return ConnectError(text, "slot", answer.retry_at(now) if _spent(answer) else None)

@@ -158,8 +158,7 @@ class Rules:
         return answer.status < 500 and any("value" in each for each in problems(answer.body))
 
     def _refusal(self, answer: Answer) -> ConnectError:
-        error = refusal(answer, self.clock.time())
-        return ConnectError(self.wire.scrub(error.reason), error.ladder, error.retry_at)
+        return refusal(answer, self.clock.time()).reworded(self.wire.scrub)
 
     async def _delete(self, ids: Sequence[str]) -> bool:
         """False when the budget did not last."""
