@@ -5,6 +5,7 @@ import logging
 
 from monitor.chores import Chore
 from monitor.leader import Leader
+from monitor.measure.prober import Prober
 from stream.config import Settings
 from stream.daemon import Daemon
 from stream.db import Database
@@ -21,10 +22,13 @@ class Monitor:
         self.settings = settings
         self.leader = Leader(database)
         self.chores: list[Chore] = []
+        self.prober = Prober(daemon, database, settings, self.leader, self.chores)
+        self.chores += self.prober.chores()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.run(), name="leader")
+            group.create_task(self.prober.run(), name="event loop")
             for chore in self.chores:
                 group.create_task(chore.run(), name=f"chore {chore.name}")

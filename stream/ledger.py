@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TypeVar
 
+import msgspec
+
 from stream.db import Executor, Row
 from stream.errors import Broken, RejectReason
 from stream.tweet import EventNote, GapClosed, GapOpened, SourceId, TrackId, TweetId
@@ -86,9 +88,25 @@ SELECT count(*) AS gaps, coalesce(sum(extract(epoch FROM
 FROM gaps WHERE source_id = $1 AND coalesce(ended_at, now()) > now() - interval '1 day'
 """
 
+_GAPS_OF_DAY = """
+SELECT source_id,
+       coalesce(sum(extract(epoch FROM ended_at - greatest(began_at, to_timestamp($1)))), 0)
+           ::double precision AS closed,
+       extract(epoch FROM min(began_at) FILTER (WHERE ended_at IS NULL))::double precision
+           AS open_since
+FROM gaps WHERE ended_at IS NULL OR ended_at > to_timestamp($1) GROUP BY source_id
+"""
+
 When = TypeVar("When", bound=date)
 
 DETAIL_MAX = 1000  # characters of a reject's detail
+
+
+class GapsOfDay(msgspec.Struct, frozen=True):
+    """The gaps of one source since some midnight."""
+
+    closed: float  # seconds of those that are over
+    open_since: float | None  # seconds since 1970; may be before that midnight
 
 
 class Position:
@@ -227,3 +245,9 @@ async def gaps_today(connection: Executor, source_id: SourceId) -> Row:
     """Number and seconds of the gaps of the last 24 hours."""
     rows: Sequence[Row] = await connection.fetch(_GAP_SECONDS, source_id)
     return rows[0]
+
+
+async def gaps_of_day(connection: Executor, midnight: float) -> dict[SourceId, GapsOfDay]:
+    """The gaps since this midnight, in seconds since 1970, by source; only those that have any."""
+    rows = await connection.fetch(_GAPS_OF_DAY, midnight)
+    return {SourceId(row["source_id"]): GapsOfDay(row["closed"], row["open_since"]) for row in rows}
