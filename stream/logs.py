@@ -1,14 +1,18 @@
 """How the program says what it does: one line an event, for people or for programs."""
 
+import contextlib
+import fcntl
 import json
 import logging
 import logging.handlers
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TextIO
 
 import msgspec
 
@@ -38,8 +42,9 @@ _REDACTIONS = (
     (re.compile(r"A{16,}[A-Za-z0-9%_-]{20,}"), "***"),  # how the bearer tokens of X begin
 )
 
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+TRY_AGAIN = 60.0  # seconds between two attempts to set a file aside that failed
 
 
 class LogSettings(Protocol):
@@ -50,19 +55,24 @@ class LogSettings(Protocol):
     @property
     def logfile(self) -> str: ...
     @property
+    def logfile_max_bytes(self) -> int: ...
+    @property
+    def logfile_keep(self) -> int: ...
+    @property
     def logformat(self) -> Literal["text", "json"]: ...
 
 
 def set_up(settings: LogSettings) -> None:
     """Send all logging to `logfile`, or to standard error where that is empty.
 
-    The file may be renamed under us by logrotate. Raises ConfigError when it cannot be opened.
+    Only the daemon does so: commands speak to the terminal. Raises ConfigError when the file cannot
+    be opened.
     """
     handler: logging.Handler
     if settings.logfile:
         try:
-            handler = logging.handlers.WatchedFileHandler(
-                settings.logfile, encoding="utf-8", errors="backslashreplace"
+            handler = LogFile(
+                settings.logfile, max_bytes=settings.logfile_max_bytes, keep=settings.logfile_keep
             )
         except OSError as error:
             raise ConfigError(
@@ -73,6 +83,68 @@ def set_up(settings: LogSettings) -> None:
     handler.setFormatter(JSONLines() if settings.logformat == "json" else TextLines())
     logging.basicConfig(level=settings.loglevel.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+
+
+class LogFile(logging.handlers.WatchedFileHandler):
+    """A file that at `max_bytes` is set aside as `name.1`, `name.2`, …, of which `keep` stay.
+
+    It may also be renamed under us, by an administrator or by another daemon with these settings:
+    then the next line begins a new one. A file that cannot be set aside is written on.
+    """
+
+    def __init__(self, name: str, *, max_bytes: int, keep: int) -> None:
+        self.max_bytes = max_bytes
+        self.keep = keep
+        self._again_at = 0.0  # seconds, monotonic: after a failure not with every line
+        super().__init__(name, encoding="utf-8", errors="backslashreplace")
+
+    def _open(self) -> TextIO:
+        # Appending, the lines of two processes lie behind each other and not in each other.
+        return open(
+            self.baseFilename,
+            self.mode,
+            encoding=self.encoding,
+            errors=self.errors,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._set_aside_when_full()
+        except OSError:  # the line itself says more than this would
+            self._again_at = time.monotonic() + TRY_AGAIN
+        super().emit(record)
+
+    def _set_aside_when_full(self) -> None:
+        if self.stream is None or time.monotonic() < self._again_at:
+            return
+        descriptor = self.stream.fileno()
+        if os.fstat(descriptor).st_size < self.max_bytes:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process is at it
+        try:
+            if _same(descriptor, Path(self.baseFilename)):
+                self._shift(Path(self.baseFilename))
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        self.reopenIfNeeded()
+
+    def _shift(self, path: Path) -> None:
+        older = [path.with_name(f"{path.name}.{number}") for number in range(1, self.keep + 1)]
+        for aside, next_aside in reversed(list(pairwise([path, *older]))):
+            with contextlib.suppress(FileNotFoundError):
+                aside.replace(next_aside)
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    """Whether the path still leads to this open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def redact(text: str) -> str:

@@ -3,7 +3,10 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -122,6 +125,56 @@ def test_a_log_that_was_moved_away_is_begun_anew(logfile: Path) -> None:
     assert "two" in logfile.read_text()
 
 
+def test_a_full_log_is_set_aside_and_so_many_older_ones_stay(logfile: Path) -> None:
+    logging.getLogger().handlers.clear()
+    logs.set_up(Settings(logfile=str(logfile), logfile_max_bytes=1 << 16, logfile_keep=3))
+    written = [f"line {number:05d} {'x' * 1000}" for number in range(400)]
+    for line in written:
+        logger.info("%s", line)
+    files = [logfile, *(logfile.with_name(f"log.{number}") for number in (1, 2, 3))]
+    assert sorted(logfile.parent.iterdir()) == sorted(files)
+    found = [line for file in reversed(files) for line in file.read_text().splitlines()]
+    assert [line.partition(": ")[2] for line in found] == written[-len(found) :]
+    assert len(found) > 3 * 60
+    for file in files:
+        assert file.stat().st_size <= (1 << 16) + 2000
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+TWO = """
+import logging, sys
+from stream import logs
+from stream.config import Settings
+logs.set_up(Settings(logfile=sys.argv[1], logfile_max_bytes=1 << 16, logfile_keep=50))
+for number in range(1000):
+    logging.getLogger("x").info("%s %04d %s", sys.argv[2], number, "y" * 200)
+"""
+
+
+def test_two_processes_on_one_log_lose_no_line_and_tear_none(logfile: Path) -> None:
+    """Only daemons write it, but two may have the same settings."""
+    both = [
+        subprocess.Popen([sys.executable, "-c", TWO, str(logfile), name], cwd=ROOT)
+        for name in ("a", "b")
+    ]
+    assert [process.wait(60) for process in both] == [0, 0]
+    lines = [line for file in logfile.parent.iterdir() for line in file.read_text().splitlines()]
+    said = Counter(tuple(line.partition(" x: ")[2].split()[:2]) for line in lines)
+    assert said == {(name, f"{number:04d}"): 1 for name in ("a", "b") for number in range(1000)}
+    assert all(line.endswith(" " + "y" * 200) for line in lines)
+
+
+def test_a_log_that_cannot_be_set_aside_is_written_on(logfile: Path) -> None:
+    logging.getLogger().handlers.clear()
+    logs.set_up(Settings(logfile=str(logfile), logfile_max_bytes=1 << 16, logfile_keep=1))
+    aside = logfile.with_name("log.1")
+    aside.mkdir()
+    (aside / "in the way").touch()
+    for number in range(200):
+        logger.info("%03d %s", number, "x" * 1000)
+    assert len(logfile.read_text().splitlines()) == 200
+
+
 def test_warnings_of_libraries_are_logged(logfile: Path) -> None:
     set_up(logfile)
     with warnings.catch_warnings():
@@ -136,6 +189,7 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         logs.set_up(Settings(logfile=str(tmp_path / "none" / "log")))
 
 
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2HUNTER2hunter2"
 
 
