@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import logging
 import logging.handlers
@@ -12,7 +13,7 @@ import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol, TextIO
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -98,11 +99,11 @@ class LogFile(logging.handlers.WatchedFileHandler):
         self._again_at = 0.0  # seconds, monotonic: after a failure not with every line
         super().__init__(name, encoding="utf-8", errors="backslashreplace")
 
-    def _open(self) -> TextIO:
+    def _open(self) -> io.TextIOWrapper:
         # Appending, the lines of two processes lie behind each other and not in each other.
         return open(
             self.baseFilename,
-            self.mode,
+            "a",
             encoding=self.encoding,
             errors=self.errors,
             opener=lambda path, flags: os.open(path, flags, 0o600),
