@@ -471,11 +471,58 @@ CREATE TABLE archives (
     verified_at timestamptz,
     dropped_at  timestamptz,                        -- the day's partitions went
     restored_at timestamptz,                        -- and came back
+    authors_at  timestamptz,                        -- author_tombstones until then are heeded
+    thinned_at  timestamptz,                        -- rows went one by one: the files are the truth
     problem     text,                               -- why the last attempt did not go well
 
     CONSTRAINT archives_pkey PRIMARY KEY (day, part),
     CONSTRAINT archives_state_known CHECK (state IN ('writing', 'verified', 'dropped', 'restored'))
 );
+
+-- Transactions that changed a day after it had been archived: what makes "unchanged since" cheap to
+-- know. Only additions and no key, so that no writer ever waits for another one here.
+CREATE TABLE archive_touches (
+    day date NOT NULL,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+
+CREATE FUNCTION archive_touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM archive_touches
+                   WHERE day = TG_ARGV[0]::date AND xid = pg_current_xact_id()) THEN
+        INSERT INTO archive_touches (day) VALUES (TG_ARGV[0]::date);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- From now on changes of this day are noted, and those of before forgotten: what is committed now
+-- is what a snapshot sees that is taken after this transaction.
+CREATE FUNCTION archive_watch(day date) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    child text;
+BEGIN
+    FOREACH child IN ARRAY ARRAY['tweets', 'matches'] LOOP
+        child := child || to_char(day, '_YYYYMMDD');
+        CONTINUE WHEN to_regclass(child) IS NULL;
+        IF NOT EXISTS (SELECT FROM pg_trigger
+                       WHERE tgrelid = to_regclass(child) AND tgname = 'archive_touch') THEN
+            EXECUTE format('CREATE TRIGGER archive_touch AFTER INSERT OR UPDATE OR DELETE ON %I '
+                           'FOR EACH ROW EXECUTE FUNCTION archive_touch(%L)', child, day);
+        END IF;
+    END LOOP;
+    DELETE FROM archive_touches WHERE archive_touches.day = archive_watch.day;
+END
+$$;
+
+-- The partitions of a day go, with all that is in them.
+CREATE FUNCTION archive_drop(day date) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS %I', 'tweets' || to_char(day, '_YYYYMMDD'));
+    EXECUTE format('DROP TABLE IF EXISTS %I', 'matches' || to_char(day, '_YYYYMMDD'));
+    DELETE FROM archive_touches WHERE archive_touches.day = archive_drop.day;
+END
+$$;
 
 -- Sealed segments of the journal, as they were copied to archive.url.
 CREATE TABLE raw_archives (
