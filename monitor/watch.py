@@ -6,6 +6,7 @@ import logging
 from monitor.chores import Chore
 from monitor.leader import Leader
 from monitor.measure.prober import Prober
+from monitor.service.service import Service
 from stream.config import Settings
 from stream.daemon import Daemon
 from stream.db import Database
@@ -24,11 +25,15 @@ class Monitor:
         self.chores: list[Chore] = []
         self.prober = Prober(daemon, database, settings, self.leader, self.chores)
         self.chores += self.prober.chores()
+        self.service = Service(
+            daemon, settings, self.chores, newest=lambda: self.prober.newest, alerts=tuple
+        )
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.run(), name="leader")
             group.create_task(self.prober.run(), name="event loop")
+            group.create_task(self.service.run(), name="service")
             for chore in self.chores:
                 group.create_task(chore.run(), name=f"chore {chore.name}")

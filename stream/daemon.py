@@ -51,6 +51,9 @@ class Daemon:
         self.embedded = embedded
         self.stop = asyncio.Event()
         self.id = uuid.uuid4()
+        self.begun = False  # Postgres was there, and its schema fits
+        self.waits = ""  # before that: why Postgres cannot be read
+        self.status = ""  # the newest status line
         self.collectors: dict[SourceId, Collector] = {}
         self._rows: Sequence[SourceRow] = ()
         self._stored_before: Counter[str] = Counter()  # by collectors that have ended
@@ -100,10 +103,11 @@ class Daemon:
                 await self.control.reload()
             except DatabaseAway as error:
                 if said != str(error):
-                    said = str(error)
+                    said = self.waits = str(error)
                     logger.warning("waiting for Postgres", extra={"why": said})
                 await asyncio.sleep(RETRY)
             else:
+                self.begun = True
                 return
 
     # -- collectors -------------------------------------------------------------------------------
@@ -217,7 +221,8 @@ class Daemon:
             for collector in self.collectors.values():
                 if collector.writer is not None:
                     now.update(collector.writer.stored)
-            self.report(status_line(now, now - before, seconds, self.collectors.values()))
+            self.status = status_line(now, now - before, seconds, self.collectors.values())
+            self.report(self.status)
             before, seconds = now, self.settings.count_every
 
 
