@@ -44,6 +44,9 @@ _AWAY_CODES = (
     "55000",  # not in the state for it
     "55P03",  # locked
 )
+# A day's partition that somebody took away after it was made sure of: it is made again. The code is
+# that of a refused row, the words depend on the server's language; this does not.
+_NO_PARTITION = "ExecFindPartition"
 _REFUSED_CLASSES = ("21", "22", "23", "54")  # cardinality, data, integrity, program limit
 
 
@@ -51,6 +54,8 @@ def _meaning(error: BaseException) -> type[DatabaseAway] | type[RowRefused] | ty
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state.startswith(_AWAY_CLASSES) or state in _AWAY_CODES:
+            return DatabaseAway
+        if error.server_source_function == _NO_PARTITION:
             return DatabaseAway
         return RowRefused if state.startswith(_REFUSED_CLASSES) else Broken
     return DatabaseAway

@@ -134,10 +134,12 @@ def received_at(tweet_id: TweetId) -> datetime:
     return to_datetime((tweet_id >> SOURCE_BITS) + KEY_EPOCH)
 
 
-async def ensure_days(connection: Executor, days: Iterable[date]) -> None:
-    """Make the partitions of these days if they are missing."""
+async def ensure_days(
+    connection: Executor, days: Iterable[date], *, timeout: float | None = None
+) -> None:
+    """Make the partitions of these days if they are missing; `timeout`: seconds for each."""
     for day in days:
-        await connection.execute(_ENSURE_DAY, day)
+        await connection.execute(_ENSURE_DAY, day, timeout=timeout)
 
 
 async def claim(
