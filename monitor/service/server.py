@@ -17,8 +17,7 @@ from monitor.service import health, metrics
 logger = logging.getLogger(__name__)
 # What clients do wrong is no news, and must not fill the log. Our own errors are said below.
 _quiet = logging.getLogger(f"{__name__}.clients")
-_quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False
+_quiet.setLevel(logging.CRITICAL + 1)
 
 
 RETRY = 30.0  # seconds between two attempts to have the port
@@ -81,12 +80,13 @@ class Server:
             try:
                 await self._serve()
             except Exception as error:  # noqa: BLE001 - what watches may not stop what it watches
-                if said != str(error):
-                    said = str(error)
-                    logger.warning(
-                        "monitor.listen cannot be had; it is tried for again and again",
-                        extra={"host": self.host, "port": self.port, "why": said},
-                    )
+                level = logging.DEBUG if said == str(error) else logging.WARNING
+                said = str(error)
+                logger.log(
+                    level,
+                    "monitor.listen cannot be had; it is tried for again and again",
+                    extra={"host": self.host, "port": self.port, "why": said},
+                )
             await asyncio.sleep(self.retry)
 
     async def _serve(self) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, MutableMapping
 
 from monitor.service.health import Answer, failing
@@ -35,7 +36,7 @@ class Notifier:
         self._watched = _watched(environment)
         self._ready = False
         self._said = ""
-        self._beat_at = float("-inf")  # by the loop's clock
+        self._beat_at = float("-inf")  # monotonic
         self._failing = ""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -73,7 +74,7 @@ class Notifier:
 
     def _beat(self) -> None:
         """A sign of life in time; while there is none to give, look again soon."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._watched is None or now - self._beat_at < self._watched / 2 - self._pause:
             return
         answer = self._answer()
