@@ -163,13 +163,13 @@ class Connection:
         if end.cause in ("idle", "disk"):
             return
         if error.ladder == "final":
-            self.delivery.enter("failed", error.reason)
+            self.delivery.enter("failed", error.reason, code=error.code)
             await asyncio.Event().wait()
         seconds = self._delay(error)
         if seconds > 0:
             state: SourceState = "paused" if error.ladder == "paused" else "waiting"
             until = self.clock.time() + seconds
-            self.delivery.enter(state, error.reason, until)
+            self.delivery.enter(state, error.reason, until, error.code)
             if isinstance(error, NothingAccepted):
                 with contextlib.suppress(TimeoutError):
                     async with self.clock.timeout(seconds):
