@@ -409,11 +409,11 @@ CREATE TABLE machine_minutes (
     journal_lag_bytes    bigint NOT NULL,           -- the greatest
     journal_lag_seconds  real NOT NULL,             -- the greatest
     commit_p50           real,                      -- seconds from received to committed; null: none
-    commit_p99           real,
+    commit_p99           real,                      -- the greatest
     batch_frames         real,
     database_up          real NOT NULL,             -- share of the time
     database_size        bigint,                    -- bytes, last known
-    database_connections integer,
+    database_connections integer,                   -- the greatest
     oldest_transaction   real,                      -- seconds, the greatest
     partitions           integer,
     volumes              jsonb NOT NULL,            -- by name: path, total, used, free
@@ -533,6 +533,24 @@ BEGIN
 END
 $$;
 
+-- Keep everybody out of a day, the parents first, as writers come; whether its changes were noted.
+CREATE FUNCTION archive_lock(day date) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    child text;
+    watched boolean := true;
+BEGIN
+    LOCK TABLE ONLY tweets, ONLY matches IN ACCESS EXCLUSIVE MODE;
+    FOREACH child IN ARRAY ARRAY['tweets', 'matches'] LOOP
+        child := child || to_char(day, '_YYYYMMDD');
+        CONTINUE WHEN to_regclass(child) IS NULL;
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', child);
+        watched := watched AND EXISTS (
+            SELECT FROM pg_trigger WHERE tgrelid = to_regclass(child) AND tgname = 'archive_touch');
+    END LOOP;
+    RETURN watched;
+END
+$$;
+
 -- The partitions of a day go, with all that is in them.
 CREATE FUNCTION archive_drop(day date) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -624,12 +642,12 @@ CREATE VIEW stats_sources AS
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         ) AS collected,                 -- by some daemon, at this moment
         sources.state, sources.reason, sources.state_at AS since, sources.last_at,
-        hour.tweets AS tweets_last_hour,
-        day.tweets AS tweets_last_day,
-        total.tweets AS tweets_total,
+        hour.tweets::bigint AS tweets_last_hour,
+        day.tweets::bigint AS tweets_last_day,
+        total.tweets::bigint AS tweets_total,
         round(day.rejected / nullif(day.frames, 0), 4) AS reject_share,         -- of the last day
         gap.number AS gaps_last_day,
-        gap.seconds AS gap_seconds_last_day,
+        gap.seconds::bigint AS gap_seconds_last_day,
         hour.outcomes AS last_hour,
         day.outcomes AS last_day,
         total.outcomes AS total
@@ -669,17 +687,17 @@ CREATE VIEW stats_sources AS
 -- seconds without delivery.
 CREATE VIEW stats_hours AS
     SELECT source_id, sources.name AS source, hour,
-        coalesce(frames, 0) AS frames,
-        coalesce(stored, 0) + coalesce(unmatched, 0) AS tweets,
-        coalesce(stored, 0) AS stored,
-        coalesce(unmatched, 0) AS unmatched,
-        coalesce(dropped, 0) AS dropped,
-        coalesce(duplicates, 0) AS duplicates,
-        coalesce(deleted, 0) AS deleted,
-        coalesce(control, 0) AS control,
-        coalesce(rejected, 0) AS rejected,
-        coalesce(repaired, 0) AS repaired,
-        coalesce(withheld, 0) AS withheld,
+        coalesce(frames, 0)::bigint AS frames,
+        (coalesce(stored, 0) + coalesce(unmatched, 0))::bigint AS tweets,
+        coalesce(stored, 0)::bigint AS stored,
+        coalesce(unmatched, 0)::bigint AS unmatched,
+        coalesce(dropped, 0)::bigint AS dropped,
+        coalesce(duplicates, 0)::bigint AS duplicates,
+        coalesce(deleted, 0)::bigint AS deleted,
+        coalesce(control, 0)::bigint AS control,
+        coalesce(rejected, 0)::bigint AS rejected,
+        coalesce(repaired, 0)::bigint AS repaired,
+        coalesce(withheld, 0)::bigint AS withheld,
         coalesce(gap_seconds, 0) AS gap_seconds
     FROM (
         SELECT source_id, hour,
@@ -708,13 +726,14 @@ CREATE VIEW stats_hours AS
 -- Each day: what it takes on disk.
 CREATE VIEW stats_storage AS
     SELECT day,
-        coalesce(counted.tweets, 0) AS tweets,          -- that were stored then
+        coalesce(counted.tweets, 0)::bigint AS tweets,  -- that were stored then
         coalesce(credited.matches, 0) AS matches,
-        partitions.bytes,                               -- of its partitions; null: it has none
-        round(partitions.bytes * 1000000 / nullif(counted.tweets, 0)) AS bytes_per_million_tweets,
-        raw.bytes AS raw_bytes,                         -- of the copies of its journal
+        partitions.bytes::bigint AS bytes,              -- of its partitions; null: it has none
+        round(partitions.bytes * 1000000 / nullif(counted.tweets, 0))::bigint
+            AS bytes_per_million_tweets,
+        raw.bytes::bigint AS raw_bytes,                 -- of the copies of its journal
         archived.state AS archive,                      -- null: not archived
-        archived.bytes AS archive_bytes
+        archived.bytes::bigint AS archive_bytes
     FROM (
         SELECT (hour AT TIME ZONE 'UTC')::date AS day, sum(frames) AS tweets
         FROM source_hours WHERE outcome IN ('stored', 'unmatched') GROUP BY 1
@@ -790,9 +809,9 @@ CREATE VIEW stats_machine AS
         came.frames, came.tweets, came.bytes            -- of all sources
     FROM machine_minutes
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum((value ->> 'frames')::bigint), 0) AS frames,
-            coalesce(sum((value ->> 'tweets')::bigint), 0) AS tweets,
-            coalesce(sum((value ->> 'bytes')::bigint), 0) AS bytes
+        SELECT coalesce(sum((value ->> 'frames')::bigint), 0)::bigint AS frames,
+            coalesce(sum((value ->> 'tweets')::bigint), 0)::bigint AS tweets,
+            coalesce(sum((value ->> 'bytes')::bigint), 0)::bigint AS bytes
         FROM jsonb_each(sources)
     ) AS came;
 

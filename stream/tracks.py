@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from stream.db import Executor, Row, meaning
+from stream.db import Executor, meaning
 from stream.errors import RowRefused, TwitterstreamError
 from stream.query import TrackKind
 from stream.tweet import NetworkName, TrackId
@@ -28,10 +28,8 @@ WHERE tracks.id = new.id AND tracks.value = new.value
   AND (tracks.state, tracks.reason) IS DISTINCT FROM (new.state, new.reason)
 """
 _COUNTS = """
-SELECT track_id, sum(tweets)::bigint AS tweets,
-       coalesce(sum(tweets) FILTER (WHERE minute > now() - interval '1 hour'), 0)::bigint AS hour,
-       max(minute) AS last
-FROM track_minutes GROUP BY track_id
+SELECT id, total, last_hour, last_day, usual_hour::double precision AS usual_hour, last_at
+FROM stats_tracks
 """
 
 
@@ -49,6 +47,19 @@ class Track(msgspec.Struct, frozen=True):
     priority: int  # when room is short, the lowest pause first
     state: TrackState
     reason: str
+
+
+class TrackCounts(msgspec.Struct, frozen=True):
+    """What a track brought."""
+
+    total: int
+    last_hour: int
+    last_day: int
+    usual_hour: float  # mean of the last 7 whole days
+    last_at: datetime | None
+
+
+NOTHING = TrackCounts(0, 0, 0, 0.0, None)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -104,6 +115,7 @@ async def write_states(connection: Executor, verdicts: Iterable[Verdict]) -> Non
     )
 
 
-async def counts(connection: Executor) -> list[Row]:
-    """Tweets of each track: all, of the last hour, and the newest minute."""
-    return await connection.fetch(_COUNTS)
+async def counts(connection: Executor) -> dict[TrackId, TrackCounts]:
+    """Tweets of each track."""
+    rows = [dict(row) for row in await connection.fetch(_COUNTS)]
+    return {TrackId(row.pop("id")): TrackCounts(**row) for row in rows}

@@ -90,6 +90,7 @@ class Pipeline:
             lag_seconds=_ago(writer.waiting_since) if writer else 0.0,
             away_since=_wall(writer.away_since) if writer else None,
             gap_seconds_today=self.gaps.today(row.id, delivering=state == "streaming"),
+            code=connection.state.code if connection and collecting else "",
         )
 
     def commits(self) -> Commits:

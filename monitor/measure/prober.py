@@ -10,6 +10,8 @@ from monitor.chores import Chore
 from monitor.leader import Leader
 from monitor.measure.gaps import Gaps
 from monitor.measure.machine import MachineProbe
+from monitor.measure.minute import Gatherer
+from monitor.measure.minutes import Minutes, prune, roll_up
 from monitor.measure.pipeline import Pipeline
 from monitor.measure.postgres import DatabaseProbe
 from monitor.measure.volumes import Volumes
@@ -23,6 +25,9 @@ HISTORY = 3600.0  # seconds
 HISTORY_MOST = 3600  # readings
 SIZES_EVERY = 300.0  # seconds
 GAPS_EVERY = 60.0  # seconds
+MINUTES_EVERY = 60.0  # seconds
+HISTORY_EVERY = 3600.0  # seconds
+HISTORY_LIMIT = 600.0  # seconds
 
 
 class Prober:
@@ -54,6 +59,13 @@ class Prober:
         self.probes = Chore("probes", every, self.look)
         self.sizes = Chore("sizes", SIZES_EVERY, self._look_at_sizes)
         self.gaps_today = Chore("gaps", GAPS_EVERY, self._look_at_gaps)
+        self.minutes = Chore("machine minutes", MINUTES_EVERY, self._write_minutes)
+        self.machine_history = Chore(
+            "machine history", HISTORY_EVERY, self._keep_history, limit=HISTORY_LIMIT
+        )
+        self._gatherer = Gatherer()
+        self._minutes = Minutes(database)
+        self._led = False
         self._gaps = Gaps(database)
         self._pipeline = Pipeline(daemon, self._gaps)
         self._volumes = Volumes(settings)
@@ -63,7 +75,7 @@ class Prober:
 
     def chores(self) -> list[Chore]:
         """What has to be run for this."""
-        return [self.probes, self.sizes, self.gaps_today]
+        return [self.probes, self.sizes, self.gaps_today, self.minutes, self.machine_history]
 
     async def run(self) -> None:
         """Measure the event loop until cancelled."""
@@ -100,7 +112,17 @@ class Prober:
         )
         self.newest = reading
         self.history.append(reading)
+        self._gather(reading)
         self._tell(reading)
+
+    def _gather(self, reading: Reading) -> None:
+        minute = self._gatherer.add(reading)
+        if minute is not None:
+            self._minutes.waiting.append(minute)
+            self.minutes.hurry()
+        if reading.leads and not self._led:
+            self.machine_history.hurry()
+        self._led = reading.leads
 
     def _tell(self, reading: Reading) -> None:
         failed: Exception | None = None
@@ -119,6 +141,16 @@ class Prober:
 
     async def _look_at_gaps(self) -> None:
         await self._gaps.look()
+
+    async def _write_minutes(self) -> None:
+        await self._minutes.write()
+
+    async def _keep_history(self) -> None:
+        if self.leader.leads:
+            settings = self.settings.monitor
+            async with self.database.acquire() as connection:
+                await prune(connection, settings.hours_days)
+                await roll_up(connection, settings.minutes_days)
 
 
 def _chore(chore: Chore) -> ChoreReading:

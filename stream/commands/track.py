@@ -65,19 +65,24 @@ async def list_tracks(context: Context, as_json: bool) -> None:
     """All tracks, how they are, and what they brought."""
     async with context.database() as database, database.acquire() as connection:
         rows = await tracks.everything(connection)
-        counts = {row["track_id"]: row for row in await tracks.counts(connection)}
+        # A track may have been added between the two questions.
+        found = await tracks.counts(connection)
+    counts = {row.id: found.get(row.id, tracks.NOTHING) for row in rows}
     if as_json:
         context.print_json(
             [
                 msgspec.structs.asdict(row)
-                | {"tweets": counts[row.id]["tweets"] if row.id in counts else 0}
+                | {"tweets": counts[row.id].total}
+                | msgspec.structs.asdict(counts[row.id])
                 for row in rows
             ]
         )
         return
-    table = Table("id", "owner", "kind", "value", "state", "reason", "tweets", "last hour")
+    table = Table(
+        "id", "owner", "kind", "value", "state", "reason", "tweets", "last hour", "usual hour"
+    )
     for row in rows:
-        count = counts.get(row.id)
+        count = counts[row.id]
         table.add_row(
             str(row.id),
             row.owner or "",
@@ -85,8 +90,9 @@ async def list_tracks(context: Context, as_json: bool) -> None:
             row.value,
             row.state,
             row.reason,
-            f"{count['tweets']:,}" if count else "0",
-            f"{count['hour']:,}" if count else "0",
+            f"{count.total:,}",
+            f"{count.last_hour:,}",
+            f"{count.usual_hour:,.1f}",
         )
     context.out.print(table)
 
