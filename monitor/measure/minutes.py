@@ -5,7 +5,7 @@ from collections import deque
 import msgspec
 
 from monitor.measure.minute import MachineMinute
-from stream.db import Database, Executor
+from stream.db import Database, Executor, meaning
 from stream.errors import RowRefused
 
 WAITING = 24 * 60  # minutes that wait while Postgres is away; the oldest go first
@@ -50,7 +50,6 @@ WITH gone AS (
     FROM gone, jsonb_each(sources) AS source, jsonb_each(source.value) AS field
 ), leaf AS (
     SELECT host, hour, at, source, field, '' AS part, value FROM field
-    WHERE jsonb_typeof(value) <> 'object'
     UNION ALL
     SELECT host, hour, at, source, field, part.key, part.value
     FROM field,
@@ -75,8 +74,11 @@ WITH gone AS (
     FROM number
 ), of_field AS (
     SELECT host, hour, source, field,
-        CASE WHEN bool_and(part = '') THEN (array_agg(value))[1]
-            ELSE jsonb_object_agg(part, value) END AS value
+        CASE jsonb_typeof((array_agg(value ORDER BY part))[1])
+            WHEN 'object'
+                THEN coalesce(jsonb_object_agg(part, value) FILTER (WHERE part <> ''), '{}')
+            ELSE (array_agg(value ORDER BY part))[1]
+        END AS value
     FROM whole GROUP BY host, hour, source, field
 ), of_source AS (
     SELECT host, hour, source, jsonb_object_agg(field, value) AS value
@@ -121,7 +123,8 @@ class Minutes:
             while self.waiting:
                 minute = self.waiting[0]
                 try:
-                    await add(connection, minute)
+                    with meaning():
+                        await add(connection, minute)
                 except RowRefused:
                     self._done(minute)
                     raise
