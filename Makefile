@@ -2,6 +2,7 @@
 # make test   everything that CI runs
 # make bench  the benchmarks; they write pgbench/results.md
 # make fmt    format the code and mend what can be mended
+# make install [PREFIX=/opt/twitterstream]   install, or upgrade, as a service; see deploy/README.md
 # make lock   pin the newest versions of all dependencies (needs uv)
 #
 # Another Python than python3: make run PYTHON=/path/to/python
@@ -12,10 +13,20 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
 	--root-user-action=ignore --require-hashes
+
+# Where `make install` puts things; DESTDIR goes before all of them, for packages.
+PREFIX ?= /opt/twitterstream
+SYSCONFDIR ?= /etc/twitterstream
+STATEDIR ?= /var/lib/twitterstream
+UNITDIR ?= /etc/systemd/system
+DESTDIR ?=
+INSTALL_VENV ?=
+USERADD ?= yes
+
 COMPILE := uv pip compile pyproject.toml --upgrade --quiet --python-version 3.11 --universal \
 	--generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run test bench fmt lock
+.PHONY: run test bench fmt lock install
 
 run: .venv/installed
 	@exec $(BIN)/python twitterstream.py run
@@ -33,6 +44,11 @@ bench: .venv/installed-dev
 fmt: .venv/installed-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+install:
+	@PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' STATEDIR='$(STATEDIR)' UNITDIR='$(UNITDIR)' \
+	  DESTDIR='$(DESTDIR)' PYTHON='$(PYTHON)' INSTALL_VENV='$(INSTALL_VENV)' USERADD='$(USERADD)' \
+	  sh deploy/install.sh
 
 lock:
 	$(COMPILE) --output-file requirements.lock

@@ -1,0 +1,143 @@
+#!/bin/sh
+# What `make install` does; safe to repeat, and while the daemon runs: that is the upgrade.
+#
+#   $PREFIX/releases/NAME     the program, as it was at one installation
+#   $PREFIX/venvs/HASH        its packages; made anew when requirements.lock or Python changes
+#   $PREFIX/current           the release that starts next; switched in one step, when all is there
+#   $PREFIX/bin/twitterstream the command
+#   $SYSCONFDIR/config.yaml   made once from the sample, and never touched again
+#
+# Variables: PREFIX SYSCONFDIR STATEDIR UNITDIR DESTDIR PYTHON; INSTALL_VENV: an environment that is
+# there already, instead of one of its own; USERADD=no: make no account.
+set -eu
+umask 022
+cd "$(dirname "$0")/.."
+
+account=twitterstream
+root=$DESTDIR$PREFIX
+config=$SYSCONFDIR/config.yaml
+fail() { echo "make install: $*" >&2; exit 1; }
+
+for path in "$PREFIX" "$SYSCONFDIR" "$STATEDIR" "$UNITDIR" "${DESTDIR:-/}"; do
+  case $path in
+    *[!A-Za-z0-9_./+-]*) fail "$path has a character that systemd or a shell would trip over" ;;
+    /*) ;;
+    *) fail "$path must begin with a slash" ;;
+  esac
+done
+
+# The running system has an account of its own for the daemon; a staged one (DESTDIR) has none yet.
+if [ "$(id -u)" = 0 ] && [ -z "$DESTDIR" ] && [ "$USERADD" = yes ]; then
+  if ! id -u "$account" >/dev/null 2>&1; then
+    useradd --system --user-group --home-dir "$STATEDIR" --no-create-home \
+      --shell /usr/sbin/nologin "$account"
+  fi
+  own=yes
+else
+  own=
+fi
+
+# -- the packages
+
+mkdir -p "$root/releases" "$root/venvs" "$root/bin"
+if [ -n "${INSTALL_VENV:-}" ]; then
+  [ -x "$INSTALL_VENV/bin/python" ] || fail "INSTALL_VENV=$INSTALL_VENV has no bin/python"
+  venv=$INSTALL_VENV
+else
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$PYTHON is no Python 3.11 or newer"
+  # The unit has ProtectHome=yes, and its account may not enter other people's homes anyway.
+  case $("$PYTHON" -c 'import os, sys; print(os.path.realpath(sys._base_executable))') in
+    /root/* | /home/*) [ -z "$own" ] ||
+      fail "$PYTHON lies in a home, where the service cannot use it: PYTHON=/usr/bin/python3" ;;
+  esac
+  hash=$({ cat requirements.lock; "$PYTHON" -VV; command -v "$PYTHON"; } | sha256sum | cut -c1-16)
+  venv=../../venvs/$hash
+  if [ ! -d "$root/venvs/$hash" ]; then
+    echo "Installing what requirements.lock names into $root/venvs/$hash ..."
+    rm -rf "$root/venvs/$hash.new"
+    "$PYTHON" -m venv "$root/venvs/$hash.new"
+    "$root/venvs/$hash.new/bin/python" -m pip install --quiet --disable-pip-version-check \
+      --no-input --root-user-action=ignore --require-hashes --requirement requirements.lock
+    mv -T "$root/venvs/$hash.new" "$root/venvs/$hash"
+  fi
+fi
+
+# -- the program, beside the one that runs
+
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' stream/__init__.py)
+release=$version-$(date -u +%Y%m%dT%H%M%S)-$$
+mkdir "$root/releases/$release.new"
+trap 'rm -rf "$root/releases/$release.new"' EXIT
+tar -c --exclude=__pycache__ twitterstream.py stream monitor simulator sql deploy \
+  config.yaml.sample requirements.lock README.md |
+  tar -x --no-same-owner -C "$root/releases/$release.new"
+chmod -R u=rwX,go=rX "$root/releases/$release.new"
+ln -s "$venv" "$root/releases/$release.new/.venv"
+"$root/releases/$release.new/.venv/bin/python" -m compileall -q -s "$root/releases/$release.new" \
+  -p "$PREFIX/releases/$release" "$root/releases/$release.new/twitterstream.py" \
+  "$root/releases/$release.new/stream" "$root/releases/$release.new/monitor" \
+  "$root/releases/$release.new/simulator" "$root/releases/$release.new/sql"
+"$root/releases/$release.new/.venv/bin/python" "$root/releases/$release.new/twitterstream.py" \
+  version >/dev/null || fail "the program does not start"
+mv -T "$root/releases/$release.new" "$root/releases/$release"
+
+# -- the settings
+
+mkdir -p "$DESTDIR$SYSCONFDIR"
+made=
+if [ ! -e "$DESTDIR$config" ]; then
+  made=yes
+  (
+    umask 077
+    sed "s|^#data_dir: data\$|data_dir: $STATEDIR|" config.yaml.sample >"$DESTDIR$config.new"
+  )
+  if [ -n "$own" ]; then
+    chown "root:$account" "$DESTDIR$config.new"
+    chmod 0640 "$DESTDIR$config.new"
+  fi
+  mv "$DESTDIR$config.new" "$DESTDIR$config"
+fi
+if [ -n "$own" ]; then
+  install -d -o "$account" -g "$account" -m 0700 "$STATEDIR"
+fi
+
+# -- the command, the unit, and the switch
+
+put() { # FROM TO MODE: in place in one step, with the paths of this installation
+  sed -e "s|/opt/twitterstream|$PREFIX|g" -e "s|/etc/twitterstream|$SYSCONFDIR|g" \
+    -e "s|/var/lib/twitterstream|$STATEDIR|g" "$1" >"$2.new"
+  chmod "$3" "$2.new"
+  mv -T "$2.new" "$2"
+}
+put deploy/twitterstream.sh "$root/bin/twitterstream" 0755
+mkdir -p "$DESTDIR$UNITDIR"
+put deploy/twitterstream.service "$DESTDIR$UNITDIR/twitterstream.service" 0644
+put deploy/twitterstream.service "$DESTDIR$UNITDIR/twitterstream@.service" 0644
+
+before=$(readlink "$root/current" || true)
+ln -sfn "releases/$release" "$root/current.new"
+mv -T "$root/current.new" "$root/current"
+
+if [ -n "$own" ] && [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+fi
+
+# -- what comes next
+
+echo "twitterstream $version is in $root; settings in $DESTDIR$config."
+if [ -n "$before" ]; then
+  echo "The one before, $root/$before, stays until you remove it."
+  echo "A daemon that runs goes on with what it has; deploy/README.md says how the new one takes"
+  echo "over. In short:"
+  echo "    $PREFIX/bin/twitterstream migrate && systemctl restart twitterstream"
+else
+  [ -z "$made" ] || echo "Read the settings first; \`database\` says where the tweets go."
+  echo "Then:"
+  echo "    $PREFIX/bin/twitterstream check-config"
+  echo "    $PREFIX/bin/twitterstream migrate"
+  echo "    echo 'bearer_token: YOURS' | $PREFIX/bin/twitterstream source add x --network x_v2 --secrets -"
+  echo "    systemctl enable --now twitterstream"
+  echo "    systemctl status twitterstream"
+fi
+[ -n "$own" ] || echo "The unit wants an account: useradd --system --user-group $account"
