@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Protocol, cast
 
 import click
 import msgspec
@@ -22,8 +22,8 @@ from stream.commands.source import NETWORK
 from stream.config import Settings
 from stream.control import due, follow
 from stream.db import Database
-from stream.errors import TwitterstreamError
-from stream.journal import Journal
+from stream.errors import Broken, TwitterstreamError
+from stream.journal import Journal, segments
 from stream.journal.journal import JournalTaken
 from stream.matcher import Matcher
 from stream.networks.table import NETWORKS
@@ -46,6 +46,7 @@ AHEAD = 32 << 20  # bytes that the reading may be ahead of Postgres
 async def import_files(context: Context, files: tuple[Path, ...], network: NetworkName) -> None:
     """Store recorded messages: one JSON object a line, also .gz and .zst.
 
+    Segments of a journal (.journal, .journal.zst), such as the raw backup holds, are taken, too.
     It goes the way of live tweets: matched against the tracks, stored once, rejects kept. So it can
     be repeated, and goes on where it was interrupted.
     """
@@ -133,7 +134,7 @@ async def _read(path: Path, journal: Journal, progress: Progress, longest: int) 
         while True:
             try:
                 chunk = await asyncio.to_thread(lines.readlines, CHUNK)
-            except (EOFError, OSError, zstandard.ZstdError) as error:
+            except (EOFError, OSError, zstandard.ZstdError, Broken) as error:
                 raise TwitterstreamError(
                     f"{path} is damaged or not compressed as its name says ({error}). "
                     "What came before is stored; mend the file and import it again."
@@ -150,9 +151,38 @@ async def _read(path: Path, journal: Journal, progress: Progress, longest: int) 
             progress.update(task, completed=raw.tell())
 
 
+class _Lines(Protocol):
+    def readlines(self, hint: int, /) -> list[bytes]:
+        """The next messages, about so many bytes; none at the end."""
+
+
+class _Records:
+    """The frames of a journal's segment; what the daemon itself noted there stays out."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._records = segments.records(file, path)
+
+    def readlines(self, hint: int, /) -> list[bytes]:
+        taken: list[bytes] = []
+        for kind, _, body in self._records:
+            if kind == segments.FRAME:
+                taken.append(body)
+                hint -= len(body)
+            if hint <= 0:
+                break
+        return taken
+
+
 @contextlib.contextmanager
-def _opened(path: Path, raw: BinaryIO) -> Iterator[IO[bytes]]:
-    """The lines of a file, whether it is compressed or not."""
+def _opened(path: Path, raw: BinaryIO) -> Iterator[_Lines]:
+    """The messages of a file, whether it is compressed or not."""
+    with _unpacked(path, raw) as file:
+        is_segment = path.name.endswith((segments.RAW, segments.PACKED))
+        yield _Records(cast("BinaryIO", file), path) if is_segment else file
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path, raw: BinaryIO) -> Iterator[IO[bytes]]:
     if path.suffix == ".gz":
         with gzip.open(raw, "rb") as lines:
             yield cast("IO[bytes]", lines)

@@ -14,6 +14,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,6 +83,17 @@ def read(file: BinaryIO, count: int, path: Path) -> bytes:
         return file.read(count)
     except zstandard.ZstdError as error:
         raise Broken(f"{path} is damaged ({error}); restore it from a copy.") from error
+
+
+def records(file: BinaryIO, path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, time (microseconds) and body of every record. Broken when one is damaged or torn."""
+    while header := read(file, HEADER.size, path):
+        torn = len(header) < HEADER.size
+        length, crc, stamp = (MAX_BODY, 0, 0) if torn else HEADER.unpack(header)
+        body = b"" if length >= MAX_BODY else read(file, length, path)
+        if len(body) < length or not intact(crc, stamp, body):
+            raise Broken(f"{path} is damaged; restore it from a copy.")
+        yield stamp >> KIND_SHIFT, stamp & TIME_MASK, body
 
 
 def scan(path: Path) -> int:

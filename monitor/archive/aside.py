@@ -1,0 +1,45 @@
+"""Calls that may wait long for a store, made by a daemon that must not wait for them."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from stream.errors import TwitterstreamError
+
+T = TypeVar("T")
+
+
+class StillBusy(TwitterstreamError):
+    """The call of before has not come back yet."""
+
+
+class Aside:
+    """One thread at a time, that neither the event loop nor the program's end waits for.
+
+    The loop's own threads are few, and the journal syncs its files in them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._last: Future[object] | None = None
+
+    async def do(self, call: Callable[[], T]) -> T:
+        """What the call returns or raises. Cancelling gives up waiting; the call goes on."""
+        if self._last is not None and not self._last.done():
+            raise StillBusy(f"{self.name}: the call of before has not come back yet")
+        result: Future[T] = Future()
+        result.set_running_or_notify_cancel()
+        self._last = result  # type: ignore[assignment]  # only asked whether it is done
+        threading.Thread(target=_work, args=(result, call), name=self.name, daemon=True).start()
+        return await asyncio.wrap_future(result)
+
+
+def _work(result: Future[T], call: Callable[[], T]) -> None:
+    try:
+        found = call()
+    except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+        result.set_exception(error)
+    else:
+        result.set_result(found)
