@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -208,6 +209,10 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+async def so_many(database: Database, number: int) -> bool:
+    return len(await database.fetch(COPIES)) >= number
+
+
 async def test_killed_at_any_moment_it_goes_on_and_copies_nothing_twice(
     connected: Database, database: str, tmp_path: Path, eventually: Eventually
 ) -> None:
@@ -223,7 +228,10 @@ async def test_killed_at_any_moment_it_goes_on_and_copies_nothing_twice(
         assert copying.stdout is not None
         assert await copying.stdout.readline() == b"begins\n"
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(chance.uniform(0, 0.03)):
+            # A little after one or two more are noted.
+            target = len(await connected.fetch(COPIES)) + chance.randint(0, 2)
+            await eventually(partial(so_many, connected, min(target, wanted)))
+            async with asyncio.timeout(chance.uniform(0, 0.02)):
                 await copying.wait()
         if copying.returncode is None:
             copying.send_signal(signal.SIGKILL)
