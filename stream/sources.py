@@ -50,6 +50,12 @@ SELECT id, host, pid, role, started_at, seen_at FROM daemons
 WHERE seen_at > now() - make_interval(secs => $1) ORDER BY started_at
 """
 
+_DIED = """
+SELECT count(*)::integer AS number FROM daemons
+WHERE host = $1 AND started_at > now() - make_interval(secs => $2)
+  AND seen_at < now() - make_interval(secs => $3)
+"""
+
 
 class SourceRow(msgspec.Struct, frozen=True):
     """A row of sources; `secrets` still sealed."""
@@ -169,3 +175,9 @@ async def daemon_gone(connection: Executor, daemon: uuid.UUID) -> None:
 async def daemons(connection: Executor) -> Sequence[Row]:
     """The daemons that live, oldest first."""
     return await connection.fetch(_DAEMONS, DAEMON_SILENT)
+
+
+async def daemons_died(connection: Executor, host: str, seconds: float) -> int:
+    """Daemons of this machine that began in the last so many seconds and ended without a stop."""
+    [row] = await connection.fetch(_DIED, host, seconds, DAEMON_SILENT)
+    return int(row["number"])

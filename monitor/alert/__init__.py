@@ -1,0 +1,1 @@
+"""Finds what needs a person, and tells one: rules, their alerts, channels, digest, heartbeat."""

@@ -1,0 +1,165 @@
+"""The ways to people: each address one channel, and others for when one fails."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import apprise
+import msgspec
+
+from monitor.alert.messages import Message
+from stream.config import AlertSettings
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 30.0  # seconds for one channel
+# Where the host is a host, and not a token as with tgram:// or slack://.
+_HOSTS = ("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms")
+_PLAIN = re.compile(r"[A-Za-z0-9.-]{1,100}")
+# They write addresses with tokens into their logs.
+_TALKATIVE = ("apprise", "urllib3", "requests")
+
+
+class Plugin(Protocol):
+    """What we use of apprise's services."""
+
+    def notify(self, *, body: str, title: str, notify_type: str, body_format: str) -> bool: ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How it went with one channel."""
+
+    name: str
+    fallback: bool
+    problem: str | None  # None: it took the message
+
+
+class Channel:
+    """One address. At most one message is on its way, in a thread that nobody waits for."""
+
+    def __init__(self, url: str, number: int, *, fallback: bool = False) -> None:
+        self.fallback = fallback
+        self._plugin = _plugin(url)
+        self.name = f"{_name(url, self._plugin)} ({'fallback' if fallback else 'channel'} {number})"
+        self._thread: threading.Thread | None = None
+
+    async def send(self, message: Message) -> Outcome:
+        """Never raises; what goes wrong is in the outcome, without the address."""
+        problem = await self._problem(message)
+        if problem is not None:
+            logger.warning("an alert channel fails", extra={"channel": self.name, "why": problem})
+        return Outcome(self.name, self.fallback, problem)
+
+    async def _problem(self, message: Message) -> str | None:
+        if self._plugin is None:
+            return "apprise does not understand this address"
+        if self._thread is not None and self._thread.is_alive():
+            return "it still hangs on an earlier message"
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str | None] = loop.create_future()
+        # Not one of the loop's own threads: the program would wait for it at its end.
+        self._thread = threading.Thread(
+            target=self._work, args=(self._plugin, message, loop, done), daemon=True
+        )
+        self._thread.start()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await done
+        except TimeoutError:
+            return f"it did not answer within {PATIENCE:g} s"
+
+    @staticmethod
+    def _work(
+        plugin: Plugin,
+        message: Message,
+        loop: asyncio.AbstractEventLoop,
+        done: "asyncio.Future[str | None]",
+    ) -> None:
+        problem: str | None = "it did not take the message"
+        try:
+            if plugin.notify(
+                body=message.body,
+                title=message.title,
+                notify_type=message.kind,
+                body_format=apprise.NotifyFormat.TEXT,
+            ):
+                problem = None
+        except Exception as error:  # noqa: BLE001 - plugins of others; their words may hold tokens
+            problem = f"it failed with {type(error).__name__}"
+
+        def tell() -> None:
+            if not done.done():
+                done.set_result(problem)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell)
+
+
+class Channels:
+    """All channels of the settings."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        silence()
+        self.first = [Channel(url, n) for n, url in enumerate(settings.channels, 1)]
+        self.second = [Channel(url, n, fallback=True) for n, url in enumerate(settings.fallback, 1)]
+
+    def __bool__(self) -> bool:
+        return bool(self.first or self.second)
+
+    async def send(self, message: Message) -> bool:
+        """Tell it through every channel; where one fails, through the fallback, too.
+
+        Whether anybody got it. Without any channel the log is all there is.
+        """
+        if not self:
+            logger.warning("%s: %s", message.title, " ".join(message.body.split()))
+            return True
+        outcomes = await _all(self.first, message)
+        failed = [outcome.name for outcome in outcomes if outcome.problem is not None]
+        if failed or not self.first:
+            outcomes += await _all(self.second, _with_failures(message, failed))
+        return any(outcome.problem is None for outcome in outcomes)
+
+    async def test(self, message: Message) -> list[Outcome]:
+        """Tell it through every channel and every fallback."""
+        return await _all([*self.first, *self.second], message)
+
+
+async def _all(channels: Sequence[Channel], message: Message) -> list[Outcome]:
+    return list(await asyncio.gather(*(channel.send(message) for channel in channels)))
+
+
+def _with_failures(message: Message, failed: Sequence[str]) -> Message:
+    if not failed:
+        return message
+    said = f"This comes here because it could not be sent by {', '.join(failed)}."
+    return msgspec.structs.replace(message, body=f"{message.body}\n\n{said}")
+
+
+def silence() -> None:
+    """Let nothing that others log about addresses reach our log."""
+    for name in _TALKATIVE:
+        talkative = logging.getLogger(name)
+        talkative.setLevel(logging.CRITICAL + 1)
+        talkative.propagate = False
+
+
+def _plugin(url: str) -> Plugin | None:
+    asset = apprise.AppriseAsset(storage_mode="memory", app_id="twitterstream")
+    try:
+        return apprise.Apprise.instantiate(url, asset=asset)
+    except Exception:  # noqa: BLE001 - whatever a plugin thinks of an address
+        return None
+
+
+def _name(url: str, plugin: Plugin | None) -> str:
+    """Scheme and host, as far as those are no secret."""
+    scheme = url.partition("://")[0].lower()
+    host = getattr(plugin, "host", None)
+    if scheme in _HOSTS and isinstance(host, str) and _PLAIN.fullmatch(host):
+        return f"{scheme}://{host}"
+    return scheme
