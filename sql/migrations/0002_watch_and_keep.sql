@@ -560,8 +560,10 @@ CREATE VIEW stats_health AS
                 count(*) FILTER (WHERE state NOT IN ('active', 'partial', 'refused')))
         FROM tracks
         UNION ALL
-        SELECT 'rejects', name, reject_share <= 0.01, NULL,
-            format('%s %% of the frames of the last day could not be stored.', reject_share * 100)
+        SELECT 'rejects', name,
+            reject_share <= 0.01 OR coalesce((last_day ->> 'rejected')::bigint, 0) < 10, NULL,
+            format('%s %% of the frames of the last day could not be stored.',
+                   round(reject_share * 100, 2))
         FROM followed WHERE reject_share IS NOT NULL
         UNION ALL
         SELECT 'partitions', '', count(*) = 2, NULL,
@@ -572,17 +574,26 @@ CREATE VIEW stats_health AS
             = to_char(now() AT TIME ZONE 'UTC' + interval '1 day', 'YYYYMMDD')
         UNION ALL
         SELECT 'volume', volume || ' of ' || host,
-            free >= 0.1 * total AND coalesce(days_until_full > 7, true), at,
+            free >= 0.1 * total AND coalesce(days_until_full > 7, true), NULL,
             format('%s GB of %s GB are free%s.', round(free / 1e9, 1), round(total / 1e9, 1),
                    '; it will be full in ' || days_until_full || ' days')
         FROM stats_forecast
         UNION ALL
-        SELECT 'measuring', host,
-            coalesce((SELECT max(at) FROM machine_minutes AS m WHERE m.host = live.host)
-                     > now() - interval '5 minutes', min(started_at) > now() - interval '5 minutes'),
-            (SELECT max(at) FROM machine_minutes AS m WHERE m.host = live.host),
-            'What was measured there last came in then.'
-        FROM live GROUP BY host
+        SELECT 'measuring', host, measured OR started, since,
+            CASE WHEN measured THEN 'It is measured every minute.'
+                WHEN started THEN 'It has just begun.'
+                ELSE 'Nothing was measured there lately.' END
+        FROM (
+            SELECT live.host, min(started_at) > now() - interval '5 minutes' AS started,
+                coalesce(max(newest.at) > now() - interval '5 minutes', false) AS measured,
+                max(newest.at) AS since
+            FROM live
+            LEFT JOIN LATERAL (
+                SELECT at FROM machine_minutes AS m WHERE m.host = live.host
+                ORDER BY at DESC LIMIT 1
+            ) AS newest ON true
+            GROUP BY live.host
+        ) AS measuring
         UNION ALL
         SELECT 'archive', to_char(day, 'YYYY-MM-DD'), false, started_at, problem
         FROM archives WHERE problem IS NOT NULL

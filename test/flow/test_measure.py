@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
+import psycopg
 import pytest
+from psycopg import sql
 
-from monitor.watch import Monitor
+from monitor.chores import Chore
+from monitor.leader import Leader
+from monitor.measure.minute import SourceMinute
+from monitor.measure.prober import Prober
 from simulator.server import Settings as Simulated
 from simulator.server import serve
 from stream import db, sources, tracks
@@ -21,40 +26,50 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from monitor.reading import Reading
+    from monitor.reading import Reading, SourceReading
     from test.conftest import Eventually
 
 RATE = 200  # tweets a second
+SHORT = 2  # seconds of a minute, for whom a real one is too long
 
 
 class Watched:
-    """A daemon, its monitor and its database."""
+    """A daemon, its prober and its database."""
 
-    def __init__(self, daemon: Daemon, monitor: Monitor, database: db.Database) -> None:
+    def __init__(self, daemon: Daemon, prober: Prober, database: db.Database) -> None:
         self.daemon = daemon
-        self.monitor = monitor
+        self.prober = prober
         self.database = database
 
     @property
     def newest(self) -> Reading:
-        reading = self.monitor.prober.newest
+        reading = self.prober.newest
         assert reading is not None
         return reading
 
+    @property
+    def main(self) -> SourceReading:
+        [source] = self.newest.sources
+        return source
+
     def brought(self) -> int:
         """Frames of the one source, as the newest reading says."""
-        reading = self.monitor.prober.newest
+        reading = self.prober.newest
         return reading.sources[0].frames if reading is not None and reading.sources else 0
 
 
 @pytest.fixture
-async def watched(database: str, tmp_path: Path) -> AsyncIterator[Watched]:
+async def watched(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Watched]:
     """Collects from a simulator until the test ends."""
+    monkeypatch.setattr("monitor.measure.minute.MINUTE", SHORT)
     vault = Vault(tmp_path)
     settings = Settings(
         database=database,
         data_dir=str(tmp_path),
         save_every=0.05,
+        reload_every=0.5,
         journal=JournalSettings(min_free_bytes=0, min_free_percent=0),
         monitor=MonitorSettings(probe_every=0.2),
     )
@@ -68,15 +83,18 @@ async def watched(database: str, tmp_path: Path) -> AsyncIterator[Watched]:
             await sources.add(connection, "main", "x_v2", server.url, None, sealed)
             await tracks.add(connection, "snow")
         daemon = Daemon(connected, settings, vault, lambda _: None)
-        monitor = Monitor(daemon, own, settings)
+        leader, chores = Leader(own), list[Chore]()
+        prober = Prober(daemon, own, settings, leader, chores)
+        chores += prober.chores()
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(monitor.run())
             collecting = group.create_task(daemon.run())
-            with contextlib.suppress(asyncio.CancelledError):
-                yield Watched(daemon, monitor, connected)
+            runs = [leader.run(), prober.run(), *(chore.run() for chore in chores)]
+            watching = [group.create_task(run) for run in runs]
+            yield Watched(daemon, prober, connected)
             daemon.stop.set()
             await asyncio.wait([collecting])
-            watching.cancel()
+            for task in watching:
+                task.cancel()
 
 
 async def test_a_reading_of_a_collecting_daemon_is_believable(
@@ -84,10 +102,9 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
 ) -> None:
     await eventually(lambda: watched.brought() > RATE)
     await eventually(lambda: watched.newest.commits.p50 is not None)
-    watched.monitor.prober.sizes.hurry()
+    watched.prober.sizes.hurry()
     await eventually(lambda: watched.newest.database.tables.get("tweets"))
-    reading = watched.newest
-    [source] = reading.sources
+    reading, source = watched.newest, watched.main
     assert (source.name, source.network, source.state) == ("main", "x_v2", "streaming")
     assert source.collecting
     assert not source.standing_by
@@ -119,3 +136,93 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     assert 3 < process.files < process.files_limit
     assert 0 <= process.loop_lag < 60
     assert [chore.failed for chore in reading.chores] == [None] * len(reading.chores)
+
+
+async def test_minutes_of_a_collecting_daemon_are_believable(
+    watched: Watched, eventually: Eventually
+) -> None:
+    async def enough() -> bool:
+        query = "SELECT count(*) AS rows FROM stats_machine WHERE frames > 0"
+        [row] = await watched.database.fetch(query)
+        return bool(row["rows"] >= 2)
+
+    await eventually(enough)
+    rows = await watched.database.fetch(
+        "SELECT *, sources -> 'main' AS main FROM machine_minutes ORDER BY at"
+    )
+    mains = [msgspec.json.decode(row["main"], type=SourceMinute) for row in rows if row["main"]]
+    frames, tweets = sum(main.frames for main in mains), sum(main.tweets for main in mains)
+    assert 0 < tweets <= frames <= watched.brought()
+    assert 100 * frames < sum(main.bytes for main in mains) < 100_000 * frames
+    assert any(main.frames_per_s > 1 and main.tweets_per_s > 1 for main in mains)
+    assert mains[-1].state == "streaming"
+    newest = [row for row in rows if row["commit_p50"] is not None][-1]
+    assert newest["commit_p99"] >= newest["commit_p50"] > 0
+    assert newest["batch_frames"] >= 1
+    assert newest["journal_lag_bytes"] >= 0
+    assert newest["database_up"] == 1
+    assert newest["process_memory"] > 1 << 20
+    assert newest["host"] == watched.newest.host
+    [forecast, *_] = await watched.database.fetch("SELECT * FROM stats_forecast")
+    assert 0 < forecast["free"] < forecast["total"]
+    [source] = await watched.database.fetch("SELECT * FROM stats_sources")
+    assert source["collected"]
+    assert source["tweets_last_hour"] >= tweets
+
+
+async def test_counts_go_on_when_a_source_is_disabled_and_enabled(
+    watched: Watched, eventually: Eventually
+) -> None:
+    async def enable(*, enabled: bool) -> None:
+        async with watched.database.acquire() as connection:
+            await sources.enable(connection, "main", enabled=enabled)
+
+    await eventually(lambda: watched.brought() > 10)
+    await enable(enabled=False)
+    await eventually(lambda: watched.main.state == "disabled")
+    before = watched.main
+    assert before.frames > 10
+    assert not before.collecting
+    await enable(enabled=True)
+    await eventually(lambda: watched.main.frames > before.frames)
+    assert watched.main.attempts == before.attempts + 1
+    assert watched.main.outcomes["stored"] >= before.outcomes["stored"]
+    watched.prober.gaps_today.hurry()
+    await eventually(lambda: watched.main.gap_seconds_today > 0)
+
+
+async def test_postgres_that_is_away_is_a_finding_and_minutes_wait_for_it(
+    watched: Watched, eventually: Eventually, server: str, database: str
+) -> None:
+    name = sql.Identifier(urlsplit(database).path.removeprefix("/"))
+    await eventually(lambda: watched.brought() > 10)
+    await eventually(lambda: watched.newest.database.tables)
+    assert watched.newest.database.up
+    async with await psycopg.AsyncConnection.connect(server, autocommit=True) as admin:
+        await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            [name.as_string().strip('"')],
+        )
+        await eventually(lambda: not watched.newest.database.up)
+        away = watched.newest.database
+        assert away.error
+        assert away.since <= watched.newest.at
+        assert away.tables  # the last ones stay
+        assert (away.connections, away.oldest_transaction) == (None, None)
+        await eventually(lambda: watched.main.away_since is not None)
+        await eventually(lambda: watched.main.lag_seconds > 0.5)
+        assert watched.main.lag_bytes > 0
+        await eventually(lambda: len(watched.prober._minutes.waiting) >= 2)
+        await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    await eventually(lambda: watched.newest.database.up and watched.main.away_since is None)
+    assert watched.newest.database.since > away.since
+    watched.prober.minutes.hurry()
+
+    async def written() -> bool:
+        query = "SELECT min(database_up) AS up FROM machine_minutes"
+        [row] = await watched.database.fetch(query)
+        return bool(row["up"] is not None and row["up"] < 1)
+
+    await eventually(written)
+    await eventually(lambda: watched.main.lag_seconds < 5)
