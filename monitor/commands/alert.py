@@ -20,7 +20,7 @@ from stream.errors import ConfigError, TwitterstreamError
 RULE = click.Choice(list(RULES))
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[timedelta]):
     """90 min, 2d, 12 h."""
 
     name = "duration"
@@ -85,7 +85,9 @@ async def list_alerts(context: Context, closed: bool, as_json: bool) -> None:
     for row in rows:
         since = clock(row["opened_at"].timestamp(), now)
         if row["closed_at"] is not None:
-            since += f", over after {lasting((row['closed_at'] - row['opened_at']).total_seconds())}"
+            since += (
+                f", over after {lasting((row['closed_at'] - row['opened_at']).total_seconds())}"
+            )
         elif row["acknowledged_at"] is not None:
             since += f", known to {row['acknowledged_by'] or 'somebody'}"
         of = " on ".join(part for part in (row["subject"], row["host"]) if part)
