@@ -12,7 +12,7 @@ PATIENCE = 5.0  # seconds
 
 
 class Stuck(Exception):
-    """The call of before has not come back yet."""
+    """A call that does not come back."""
 
 
 class Apart(Generic[T]):
@@ -27,7 +27,7 @@ class Apart(Generic[T]):
         self._thread: threading.Thread | None = None
 
     async def __call__(self) -> T:
-        """What the call returns or raises; TimeoutError, or Stuck, when it does not come back."""
+        """What the call returns or raises; Stuck when it, or the last one, does not come back."""
         if self._thread is not None and self._thread.is_alive():
             raise Stuck(f"{self.name} does not answer")
         loop = asyncio.get_running_loop()
@@ -36,8 +36,11 @@ class Apart(Generic[T]):
             target=self._work, args=(loop, future), name=self.name, daemon=True
         )
         self._thread.start()
-        async with asyncio.timeout(PATIENCE):
-            return await future
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await future
+        except TimeoutError:
+            raise Stuck(f"{self.name} did not answer within {PATIENCE:g} s") from None
 
     def _work(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]) -> None:
         error: Exception | None = None

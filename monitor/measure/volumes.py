@@ -47,7 +47,7 @@ class Volumes:
 async def _look(look: Apart[Volume]) -> Volume | None:
     try:
         return await look()
-    except (OSError, Stuck):  # a TimeoutError is an OSError
+    except (OSError, Stuck):
         return None
 
 

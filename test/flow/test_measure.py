@@ -52,6 +52,12 @@ class Watched:
         [source] = self.newest.sources
         return source
 
+    def commits(self) -> int:
+        """Commits of the one source so far."""
+        [collector] = self.daemon.collectors.values()
+        assert collector.writer is not None
+        return len(collector.writer.paces)
+
     def brought(self) -> int:
         """Frames of the one source, as the newest reading says."""
         reading = self.prober.newest
@@ -120,6 +126,9 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     assert reading.at - source.last_byte < 60
     assert source.away_since is None
     assert reading.tracks == {"active": 1}
+    # Every commit is in one reading.
+    numbers = [each.commits.number for each in watched.prober.history]
+    assert 0 < sum(numbers) <= watched.commits()
     database = reading.database
     assert database.up
     assert database.size is not None

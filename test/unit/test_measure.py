@@ -261,10 +261,9 @@ async def test_a_call_that_hangs_costs_only_its_own_answer(
     monkeypatch.setattr("monitor.measure.apart.PATIENCE", 0.05)
     come_back = threading.Event()
     apart = Apart("disk", come_back.wait)
-    with pytest.raises(TimeoutError):
-        await apart()
-    with pytest.raises(Stuck):
-        await apart()
+    for why in ("did not answer within", "does not answer"):
+        with pytest.raises(Stuck, match=why):
+            await apart()
     come_back.set()
     assert apart._thread is not None
     apart._thread.join()
