@@ -15,7 +15,8 @@ HIDDEN = "***"
 # To hide less than so many characters would only make sentences unreadable.
 SHORTEST_PASSWORD = 5
 SHORTEST_TOKEN = 8
-_WORD = re.compile(r"[a-z]{1,15}")  # such as `alerts` in an address is no token
+# Words such as `alerts`, the names of hosts and their addresses are no tokens.
+_WORD = re.compile(r"[a-z]{1,15}|[0-9.]{1,15}|(?:[a-z0-9-]+\.)+[a-z]{2,10}", re.ASCII)
 
 
 class Safe:
@@ -59,13 +60,9 @@ def _passwords(url: str) -> Iterator[str]:
 def _tokens(url: str) -> Iterator[str]:
     """In the address of a channel any part but the host may be one; some have theirs there, too."""
     rest = url.partition("://")[2]
-    host = ""
-    with contextlib.suppress(ValueError):
-        host = urlsplit(url).hostname or ""
     if len(rest) >= SHORTEST_TOKEN:
         yield rest
     for part in re.split(r"[/:@?&=#]+", rest):
-        named = part.lower() == host and "." in part  # tokens have no dots
-        if len(part) >= SHORTEST_TOKEN and not named and not _WORD.fullmatch(part):
+        if len(part) >= SHORTEST_TOKEN and not _WORD.fullmatch(part):
             yield part
             yield unquote(part)
