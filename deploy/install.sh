@@ -41,7 +41,8 @@ fi
 
 mkdir -p "$root/releases" "$root/venvs" "$root/bin"
 if [ -n "${INSTALL_VENV:-}" ]; then
-  [ -x "$INSTALL_VENV/bin/python" ] || fail "INSTALL_VENV=$INSTALL_VENV has no bin/python"
+  [ -x "$INSTALL_VENV/bin/python" ] && [ -e "$INSTALL_VENV/pyvenv.cfg" ] ||
+    fail "INSTALL_VENV=$INSTALL_VENV is no virtual environment"
   venv=$INSTALL_VENV
 else
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
