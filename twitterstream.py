@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from monitor.commands.alert import alert
+from monitor.commands.archive import archive
 from monitor.commands.running import watch
 from simulator import server as simulator
 from stream import logs, sources, tracks
@@ -63,6 +65,8 @@ def cli(click_context: click.Context, config_path: Path | None) -> None:
 
 for each in (migrate, status, doctor, source, track, import_files, psql, dump):
     cli.add_command(each)
+cli.add_command(alert)
+cli.add_command(archive)
 cli.add_command(check_config)
 cli.add_command(version)
 

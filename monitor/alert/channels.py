@@ -39,12 +39,16 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Channel:
-    """One address. At most one message is on its way, in a thread that nobody waits for."""
+    """One address. At most one message is on its way, in a thread that nobody waits for.
+
+    The service is made there, too: apprise reads a hundred modules for it.
+    """
 
     def __init__(self, url: str, number: int, *, fallback: bool = False) -> None:
         self.fallback = fallback
-        self._plugin = _plugin(url)
-        self.name = f"{_name(url, self._plugin)} ({'fallback' if fallback else 'channel'} {number})"
+        self.name = f"{_name(url)} ({'fallback' if fallback else 'channel'} {number})"
+        self._url = url
+        self._plugin: Plugin | None = None
         self._thread: threading.Thread | None = None
 
     async def send(self, message: Message) -> Outcome:
@@ -55,15 +59,13 @@ class Channel:
         return Outcome(self.name, self.fallback, problem)
 
     async def _problem(self, message: Message) -> str | None:
-        if self._plugin is None:
-            return "apprise does not understand this address"
         if self._thread is not None and self._thread.is_alive():
             return "it still hangs on an earlier message"
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str | None] = loop.create_future()
         # Not one of the loop's own threads: the program would wait for it at its end.
         self._thread = threading.Thread(
-            target=self._work, args=(self._plugin, message, loop, done), daemon=True
+            target=self._work, args=(message, loop, done), name="alert channel", daemon=True
         )
         self._thread.start()
         try:
@@ -72,22 +74,14 @@ class Channel:
         except TimeoutError:
             return f"it did not answer within {PATIENCE:g} s"
 
-    @staticmethod
     def _work(
-        plugin: Plugin,
+        self,
         message: Message,
         loop: asyncio.AbstractEventLoop,
         done: "asyncio.Future[str | None]",
     ) -> None:
-        problem: str | None = "it did not take the message"
         try:
-            if plugin.notify(
-                body=message.body,
-                title=message.title,
-                notify_type=message.kind,
-                body_format=apprise.NotifyFormat.TEXT,
-            ):
-                problem = None
+            problem = self._notify(message)
         except Exception as error:  # noqa: BLE001 - plugins of others; their words may hold tokens
             problem = f"it failed with {type(error).__name__}"
 
@@ -97,6 +91,20 @@ class Channel:
 
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(tell)
+
+    def _notify(self, message: Message) -> str | None:
+        if self._plugin is None:
+            asset = apprise.AppriseAsset(storage_mode="memory", app_id="twitterstream")
+            self._plugin = apprise.Apprise.instantiate(self._url, asset=asset)
+        if self._plugin is None:
+            return "apprise does not understand this address"
+        took = self._plugin.notify(
+            body=message.body,
+            title=message.title,
+            notify_type=message.kind,
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+        return None if took else "it did not take the message"
 
 
 class Channels:
@@ -148,18 +156,13 @@ def silence() -> None:
         talkative.propagate = False
 
 
-def _plugin(url: str) -> Plugin | None:
-    asset = apprise.AppriseAsset(storage_mode="memory", app_id="twitterstream")
-    try:
-        return apprise.Apprise.instantiate(url, asset=asset)
-    except Exception:  # noqa: BLE001 - whatever a plugin thinks of an address
-        return None
-
-
-def _name(url: str, plugin: Plugin | None) -> str:
-    """Scheme and host, as far as those are no secret."""
-    scheme = url.partition("://")[0].lower()
-    host = getattr(plugin, "host", None)
-    if scheme in _HOSTS and isinstance(host, str) and _PLAIN.fullmatch(host):
-        return f"{scheme}://{host}"
-    return scheme
+def _name(url: str) -> str:
+    """Scheme and host, as far as those are certainly no secret."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host = authority.rpartition("@")[2].partition(":")[0]
+    # An @ further on may be that of a password with a slash in it.
+    torn = "@" in rest.partition("?")[0].removeprefix(authority)
+    if scheme.lower() in _HOSTS and not torn and _PLAIN.fullmatch(host):
+        return f"{scheme.lower()}://{host}"
+    return scheme.lower()
