@@ -560,6 +560,61 @@ BEGIN
 END
 $$;
 
+-- A restored day is loaded into tables of these names, out of everybody's sight, and becomes the
+-- day's partitions only when it is whole; all in one transaction.
+CREATE FUNCTION archive_stage() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TABLE restoring_tweets (LIKE tweets INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+    CREATE TABLE restoring_matches (LIKE matches INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+END
+$$;
+
+-- What takes long, while nobody waits for it: the indexes that the parents have, and the proof that
+-- all rows are of that day, so that attaching needs no look at them.
+CREATE FUNCTION archive_finish(day date) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    since timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    until timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    parent text;
+BEGIN
+    ALTER TABLE restoring_tweets ADD PRIMARY KEY (id, received_at);
+    CREATE INDEX ON restoring_tweets (author_id, id);
+    ALTER TABLE restoring_matches ADD PRIMARY KEY (tweet_id, track_id, received_at);
+    CREATE INDEX ON restoring_matches (track_id, received_at);
+    FOREACH parent IN ARRAY ARRAY['tweets', 'matches'] LOOP
+        EXECUTE format('ALTER TABLE %I ADD CONSTRAINT restoring CHECK '
+                       '(received_at >= %L AND received_at < %L)',
+                       'restoring_' || parent, since, until);
+    END LOOP;
+END
+$$;
+
+-- What came for that day meanwhile moves along.
+CREATE FUNCTION archive_attach(day date) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    since timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    until timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    parent text;
+    child text;
+    staged text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('twitterstream ensure_day'));
+    FOREACH parent IN ARRAY ARRAY['tweets', 'matches'] LOOP
+        child := parent || to_char(day, '_YYYYMMDD');
+        staged := 'restoring_' || parent;
+        IF to_regclass(child) IS NOT NULL THEN
+            EXECUTE format('LOCK TABLE ONLY %I, %I IN ACCESS EXCLUSIVE MODE', parent, child);
+            EXECUTE format('INSERT INTO %I SELECT * FROM %I', staged, child);
+            EXECUTE format('DROP TABLE %I', child);
+        END IF;
+        EXECUTE format('ALTER TABLE %I RENAME TO %I', staged, child);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       parent, child, since, until);
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT restoring', child);
+    END LOOP;
+END
+$$;
+
 -- Sealed segments of the journal, as they were copied to archive.url.
 CREATE TABLE raw_archives (
     path      text PRIMARY KEY,                     -- below archive.url
@@ -901,7 +956,7 @@ CREATE VIEW stats_health AS
         SELECT 0 AS place, 'everything' AS thing, '' AS subject, bool_and(ok) AS ok,
             min(since) FILTER (WHERE NOT ok) AS since,
             CASE WHEN bool_and(ok) THEN 'All is well.'
-                ELSE format('%s of %s things need somebody.',
+                ELSE format('To be looked at: %s of %s things.',
                             count(*) FILTER (WHERE NOT ok), count(*)) END AS sentence
         FROM found
         UNION ALL

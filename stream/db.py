@@ -6,7 +6,7 @@ Every error of the driver becomes one of three: `DatabaseAway` (the same call ma
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ Row: TypeAlias = "asyncpg.Record"
 POOL_SIZE = 6  # one writer a source, control, the status line, commands
 CALL_TIMEOUT = 60  # seconds; a server that takes longer counts as away
 CONNECT_TIMEOUT = 10  # seconds
+PATIENCE = 6 * 3600  # seconds, for one statement of a job that takes long
 BELL = "twitterstream"  # the channel that sql/schema.sql rings
 
 _SESSION = {"application_name": "twitterstream", "timezone": "UTC"}
@@ -158,6 +159,23 @@ class Database:
             finally:
                 connection.terminate()
 
+    @contextlib.asynccontextmanager
+    async def patient(self, **settings: str) -> AsyncIterator[Executor]:
+        """A connection of its own for statements that take long, with these server settings."""
+        with meaning():
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_TIMEOUT,
+                command_timeout=PATIENCE,
+                target_session_attrs=SessionAttribute.read_write,
+                server_settings=_SESSION | _NOTICE_DEATH | settings,
+            )
+            try:
+                await _prepare(connection)
+                yield connection
+            finally:
+                connection.terminate()
+
 
 @contextlib.asynccontextmanager
 async def connect(url: str, size: int = POOL_SIZE) -> AsyncIterator[Database]:
@@ -195,3 +213,17 @@ async def copy(
 ) -> None:
     """COPY rows into a table in binary: the fastest of the ways that pgbench/ compares."""
     await connection.copy_records_to_table(table, records=rows, columns=list(columns))
+
+
+async def copy_out(
+    connection: Executor,
+    query: str,
+    *arguments: object,
+    output: Callable[[bytes], Coroutine[Any, Any, None]],
+    delimiter: str,
+    quote: str,
+) -> None:
+    """COPY the rows of a query to `output` as CSV, some whole rows at a time."""
+    await connection.copy_from_query(
+        query, *arguments, output=output, format="csv", delimiter=delimiter, quote=quote
+    )

@@ -91,6 +91,9 @@ class Upload:
     def flush(self) -> None:
         """Parts go when they are full."""
 
+    def tell(self) -> int:
+        return self.bytes
+
     def close(self) -> None:
         """Make it a whole object, durably."""
         if not self.closed:
@@ -103,6 +106,47 @@ class Upload:
     def stored(self) -> Stored:
         """What was written so far."""
         return Stored(self.bytes, self._hash.hexdigest())
+
+
+class Download:
+    """An object that can be read at any place, as pyarrow wants it."""
+
+    closed = False
+
+    def __init__(self, store: "Store", path: str) -> None:
+        self._store = store
+        self._path = path
+        self._at = 0
+        found = store.size(path)
+        if found is None:
+            raise Missing(f"{path} cannot be read: there is no such object.")
+        self._size = found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        return self._size
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size - self._at, 0)
+        length = left if size < 0 else min(size, left)
+        if not length:
+            return b""
+        with _meaning(f"{self._path} cannot be read"):
+            found = obstore.get_range(
+                self._store.objects, self._path, start=self._at, length=length
+            )
+        self._at += length
+        return bytes(found)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class Store:
@@ -156,6 +200,10 @@ class Store:
         """A small object as a whole."""
         with _meaning(f"{path} cannot be read"):
             return bytes(obstore.get(self.objects, path).bytes())
+
+    def open(self, path: str) -> Download:
+        """An object to be read here and there."""
+        return Download(self, path)
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """An object from its start, in pieces of a few megabytes."""

@@ -14,6 +14,6 @@ def watch(context: Context) -> Companion:
 
     async def beside(daemon: Daemon, database: Database) -> None:
         async with database.beside(CONNECTIONS) as own:
-            await Monitor(daemon, own, context.settings).run()
+            await Monitor(daemon, own, context.settings, context.config_path).run()
 
     return beside

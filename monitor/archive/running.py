@@ -1,0 +1,237 @@
+"""`archive run`: whatever state it finds, everything is in the right one at its end."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from monitor.archive import book, days, dropping, writing
+from monitor.archive.book import Archive
+from monitor.archive.checking import agree, describe
+from monitor.archive.closed import closed
+from monitor.archive.manifest import (
+    NAME,
+    ROOT,
+    ArchiveError,
+    Manifest,
+    day_bounds,
+    placed,
+)
+from monitor.archive.manifest import read as read_manifest
+from monitor.archive.rewriting import rewrite
+from monitor.archive.store import Store
+from stream.config import Settings
+from stream.db import Database, Executor
+from stream.errors import DatabaseAway, TwitterstreamError
+
+logger = logging.getLogger(__name__)
+
+RENEW_AFTER = timedelta(hours=20)  # late tweets and deletions reach an archive once a day
+
+Places = set[tuple[date, int]]
+
+
+class Archivist:
+    """One run over all days, or over one."""
+
+    def __init__(
+        self, database: Database, settings: Settings, store: Store, report: Callable[[str], None]
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.store = store
+        self.report = report
+        self.places: Places = set()  # where the store has manifests
+        self.problem: TwitterstreamError | None = None
+
+    async def run(self, only: date | None = None, *, drop: bool = False) -> None:
+        """Archive, rewrite, drop and expire what is due; the last problem is raised at the end."""
+        self.places = await asyncio.to_thread(manifests_in, self.store)
+        for day in await self._work(only):
+            await self._guarded(day, forced=only is not None, drop=drop)
+        if only is None:
+            for day in await dropping.drop_due(self.database, self.settings):
+                self.report(f"{day}: dropped from Postgres")
+            await self._expire()
+        if self.problem is not None:
+            raise self.problem
+
+    async def take_up(self, connection: Executor, day: date) -> None:
+        """Make this database know what the store has of a day."""
+        self.places = await asyncio.to_thread(manifests_in, self.store)
+        await self._adopt(connection, day)
+        await self._settle_vanished(connection, day)
+
+    async def _work(self, only: date | None) -> list[date]:
+        """The days that need a look, oldest first."""
+        async with self.database.acquire() as connection:
+            present = await days.present(connection)
+            known = await book.rows(connection)
+            over = await closed(
+                connection, present, Path(self.settings.data_dir), datetime.now(UTC)
+            )
+            pending = {day for day, _ in await book.pending(connection)}
+        if only is not None:
+            if only in present and only not in over:
+                raise ArchiveError(f"{only} is not over yet; it is archived an hour after its end.")
+            if only not in over and all(each.day != only for each in known):
+                raise ArchiveError(f"Neither Postgres nor the archive has anything of {only}.")
+            return [only]
+        lost = {each.day for each in known if self._lost(each, present)}
+        strange = {day for day, part in self.places} - {each.day for each in known}
+        return sorted({*over, *pending, *lost, *strange})
+
+    def _lost(self, archive: Archive, present: list[date]) -> bool:
+        """Whether something is not where it should be: the partition, or the manifest."""
+        if archive.in_database:
+            return archive.day not in present
+        return (archive.day, archive.part) not in self.places
+
+    async def _guarded(self, day: date, *, forced: bool, drop: bool) -> None:
+        """One day; what is wrong with it does not keep the others waiting."""
+        async with book.locked(self.database, day) as connection:
+            if connection is None:
+                self.report(f"{day}: another archiver is at it")
+                return
+            try:
+                await self._day(connection, day, forced=forced)
+                if drop:
+                    await self._drop(connection, day)
+            except DatabaseAway:
+                raise
+            except TwitterstreamError as error:
+                self.problem = error
+                self.report(f"{day}: {error}")
+                await book.note_problem(connection, day, str(error))
+
+    async def _day(self, connection: Executor, day: date, *, forced: bool) -> None:
+        await self._adopt(connection, day)
+        await self._settle_vanished(connection, day)
+        known = await book.rows(connection, day)
+        if await self._due(connection, day, known, forced=forced):
+            part = self._part(known, day)
+            made = await writing.archive_day(
+                connection, self.store, day, part, ndjson=self.settings.archive.ndjson
+            )
+            self.places.add((day, part))
+            for old in known:
+                if old.in_database and old.part != part:
+                    await asyncio.to_thread(writing.remove, self.store, day, old.part)
+            self.report(
+                f"{describe(day, part)}: archived {made.tweets:,} tweets,"
+                f" {made.bytes / 1e6:,.1f} MB"
+            )
+        for archive in await book.rows(connection, day):
+            if archive.state == "dropped":
+                await self._rewrite(connection, archive, forced=forced)
+
+    async def _due(
+        self, connection: Executor, day: date, known: list[Archive], *, forced: bool
+    ) -> bool:
+        """Whether the day must be archived out of Postgres, now."""
+        if day not in await days.present(connection):
+            return False
+        live = [each for each in known if each.in_database]
+        if not live:
+            return not known or await days.some(connection, day)
+        if any(each.thinned_at for each in live):
+            return False  # the files are the truth
+        # Unfinished, or somebody removed it from the store.
+        if any(each.state == "writing" or (day, each.part) not in self.places for each in live):
+            return True
+        if not await book.touched(connection, day):
+            return False
+        latest = max(each.verified_at or each.started_at for each in live)
+        return forced or self._about_to_go(day) or datetime.now(UTC) - latest > RENEW_AFTER
+
+    def _about_to_go(self, day: date) -> bool:
+        after = self.settings.retention.tweets_days
+        age = datetime.now(UTC) - day_bounds(day)[1]
+        return bool(after) and age > timedelta(days=after)
+
+    def _part(self, known: Iterable[Archive], day: date) -> int:
+        """The part that holds what is in Postgres: the one that did so before, or a new one."""
+        live = [each.part for each in known if each.in_database]
+        if live:
+            return min(live)
+        taken = {each.part for each in known} | {part for at, part in self.places if at == day}
+        return max(taken, default=-1) + 1
+
+    async def _adopt(self, connection: Executor, day: date) -> None:
+        """Take up archives that this database does not know: it was moved, or set back."""
+        known = {each.part for each in await book.rows(connection, day)}
+        for at, part in sorted(self.places):
+            if at == day and part not in known:
+                found = await asyncio.to_thread(read_manifest, self.store, day, part)
+                if found is not None:
+                    await book.adopt(connection, found, ours=await self._same(connection, found))
+
+    async def _same(self, connection: Executor, found: Manifest) -> bool:
+        """Whether these very rows are in this database."""
+        present = found.day in await days.present(connection)
+        return present and agree(await days.digests(connection, found.day), [found])
+
+    async def _settle_vanished(self, connection: Executor, day: date) -> None:
+        """Partitions that somebody else took away: what was archived of them is what there is."""
+        if await days.exist(connection, day):
+            return
+        for archive in await book.rows(connection, day):
+            if archive.in_database:
+                await book.vanished(connection, archive)
+
+    async def _rewrite(self, connection: Executor, archive: Archive, *, forced: bool) -> None:
+        """Let deletions reach the files of a dropped day, once a day."""
+        if (archive.day, archive.part) not in self.places:
+            raise ArchiveError(f"{archive.known.folder} has no manifest any more: it is lost.")
+        if (archive.day, archive.part) not in await book.pending(connection):
+            return
+        recent = datetime.now(UTC) - (archive.verified_at or archive.started_at) < RENEW_AFTER
+        if recent and not forced:
+            return
+        removal = await rewrite(
+            connection, self.store, archive, erase=self.settings.deletions == "erase"
+        )
+        if removal is not None:
+            self.report(
+                f"{describe(archive.day, archive.part)}: {removal.erased:,} tweets erased,"
+                f" {removal.flagged:,} flagged, {removal.scrubbed:,} without their place now"
+            )
+
+    async def _drop(self, connection: Executor, day: date) -> None:
+        if await dropping.drop_day(connection, self.store, day):
+            self.report(f"{day}: dropped from Postgres")
+        elif await days.exist(connection, day):
+            raise ArchiveError(
+                f"{day} stays in Postgres: it has changed since it was archived; run it again."
+            )
+
+    async def _expire(self) -> None:
+        """Remove archives that are older than archive.keep_days and not in Postgres any more."""
+        keep = self.settings.archive.keep_days
+        if not keep:
+            return
+        before = datetime.now(UTC) - timedelta(days=keep)
+        async with self.database.acquire() as connection:
+            old = [
+                each
+                for each in await book.rows(connection)
+                if each.state == "dropped" and day_bounds(each.day)[1] <= before
+            ]
+        for archive in old:
+            async with book.locked(self.database, archive.day) as own:
+                if own is None:
+                    continue
+                await asyncio.to_thread(writing.remove, self.store, archive.day, archive.part)
+                await book.gone(own, archive.day, archive.part)
+                self.report(f"{describe(archive.day, archive.part)}: removed, its time is over")
+
+
+def manifests_in(store: Store) -> Places:
+    """Where the store has manifests."""
+    found: Places = set()
+    for entry in store.list(ROOT):
+        place = placed(entry.path)
+        if place is not None and place[2] == NAME:
+            found.add(place[:2])
+    return found
