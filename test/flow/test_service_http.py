@@ -25,10 +25,11 @@ class Seen:
         self.live = FINE
         self.ready = FINE
         self.fault: Exception | None = None
+        self.alerts: tuple[tuple[str, str], ...] = ()
 
     @property
     def sights(self) -> Sights:
-        return Sights(lambda: None, lambda: (), lambda: self.live, self._ready)
+        return Sights(lambda: None, lambda: self.alerts, lambda: self.live, self._ready)
 
     def _ready(self) -> health.Answer:
         if self.fault is not None:
@@ -158,6 +159,13 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
     return received
 
 
+async def has_room(server: Server) -> bool:
+    try:
+        return (await get(server, "/health/live"))[0] == 200
+    except aiohttp.ClientError:
+        return False
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -207,14 +215,30 @@ async def test_what_is_no_request_of_ours_is_refused_and_not_logged(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_crowd_is_bounded_and_passes(seen: Seen) -> None:
-    async with serving(Server("127.0.0.1:0", seen.sights, longest=1)) as server:
+async def test_a_crowd_is_bounded_and_passes(seen: Seen, eventually: Any) -> None:
+    async with serving(Server("127.0.0.1:0", seen.sights, longest=60)) as server:
         crowd = [await open_to(server) for _ in range(MOST + 20)]
-        # Those beyond the bound are put out at once, the others when their time is up.
-        await asyncio.gather(*(ended(reader) for reader, _ in crowd))
-        for _, writer in crowd:
+        ends = [asyncio.create_task(ended(reader)) for reader, _ in crowd]
+        # Those beyond the bound are put out at once; the time of the others is not up.
+        await eventually(lambda: sum(end.done() for end in ends) == 20)
+        for end, (_, writer) in zip(ends, crowd, strict=True):
+            end.cancel()
             writer.close()
-        assert (await get(server, "/health/live"))[0] == 200
+        await eventually(lambda: has_room(server))
+
+
+async def test_clients_that_do_not_read_are_put_out(seen: Seen, eventually: Any) -> None:
+    seen.alerts = tuple((f"{number:04}" + "x" * 2000, "warning") for number in range(4000))
+    async with serving(Server("127.0.0.1:0", seen.sights, longest=2)) as server:
+        assert server.address is not None
+        with contextlib.ExitStack() as crowd:
+            for _ in range(MOST):
+                client = crowd.enter_context(contextlib.closing(socket.socket()))
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.connect(server.address)
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not await has_room(server)
+            await eventually(lambda: has_room(server))
 
 
 async def test_a_flood_of_requests_is_answered_from_one_text(seen: Seen) -> None:

@@ -74,8 +74,8 @@ def settle(folder: Path, database: str, url: str) -> None:
     }
     (folder / "etc" / "config.yaml").write_text(json.dumps(settings))
     words = ("source", "add", "main", "--network", "x_v2", "--url", url, "--secrets", "-")
-    command = [folder / "opt/bin/twitterstream", *words]
-    subprocess.run(command, input=b"bearer_token: T", check=True, timeout=60)
+    command = str(folder / "opt/bin/twitterstream")
+    subprocess.run([command, *words], input=b"bearer_token: T", check=True, timeout=60)
 
 
 async def test_an_upgrade_loses_nothing_that_can_be_resumed(
