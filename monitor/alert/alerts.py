@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,18 +14,19 @@ from monitor.alert import book, files
 from monitor.alert.book import Mute
 from monitor.alert.catalogue import RULES
 from monitor.alert.channels import Channels
-from monitor.alert.condition import Facts, Files, Severity, View
+from monitor.alert.condition import Condition, Facts, Files, Severity, View
 from monitor.alert.digest import Digest
 from monitor.alert.engine import Engine, Judge, Judgement
 from monitor.alert.facts import Observer
 from monitor.alert.heartbeat import Heartbeat
-from monitor.alert.rules import evaluate, speaks
+from monitor.alert.rules import evaluate, of_facts, speaks
 from monitor.alert.safety import Safe
 from monitor.alert.teller import Teller
 from monitor.chores import Chore
 from monitor.reading import Reading
 from stream.config import Settings
 from stream.db import Database
+from stream.errors import DatabaseAway
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Alerts:
         self.facts: Facts | None = None
         self._observer = Observer(database, self.host)
         self._files = Files()
+        self._of_facts: Sequence[Condition] = ()
         self._readings: deque[Reading] = deque(maxlen=HISTORY_MOST)
         self._mutes: Sequence[Mute] = ()
         self._began = time.monotonic()
@@ -123,7 +125,8 @@ class Alerts:
         found, failed = evaluate(view)
         judge = self._judge(view, whole=failed is None)
         before = {**self.engine.open}
-        self.engine.step(reading.at, [self.safe.condition(each) for each in found], judge)
+        clean = [self.safe.condition(each) for each in found]
+        self.engine.step(reading.at, (*clean, *self._of_facts), judge)
         self._log(before)
         if self.engine.due(reading.at, self.muted):
             self._telling.hurry()
@@ -168,14 +171,20 @@ class Alerts:
         self._files = await asyncio.to_thread(
             files.look, self.settings, has_secrets=has_secrets, now=datetime.now(UTC)
         )
-        self.facts = await self._observer.look(leads=self.leads)
+        facts = await self._observer.look(leads=self.leads)
+        if self._readings:
+            view = View((self._readings[-1],), self.settings, facts)
+            self._of_facts = await asyncio.to_thread(self._judge_facts, view)
+        self.facts = facts
+
+    def _judge_facts(self, view: View) -> list[Condition]:
+        return [self.safe.condition(each) for each in of_facts(view)]
 
     async def work(self) -> None:
         """Tell what is due. The table comes first, if it is there: people may have written."""
         failed: Exception | None = None
         try:
-            async with asyncio.timeout(BOOK_LIMIT):
-                await self._read_and_write()
+            await _soon(self._read_and_write())
         except Exception as error:  # noqa: BLE001 - raised below; people have to be told in any case
             failed = error
         known = self._loaded or time.monotonic() - self._began > UNKNOWN_FOR
@@ -184,8 +193,7 @@ class Alerts:
         await self.teller.tell(self.engine, self.muted, only=only)
         if failed is not None:
             raise failed
-        async with asyncio.timeout(BOOK_LIMIT):
-            await self._write()
+        await _soon(self._write())
         self.engine.settled(time.time(), self.muted)
 
     async def _read_and_write(self) -> None:
@@ -207,3 +215,12 @@ class Alerts:
         async with self.database.acquire() as connection:
             for alert in self.engine.unsaved():
                 await book.save(connection, alert)
+
+
+async def _soon(work: Coroutine[None, None, None]) -> None:
+    """A database that does not answer soon is away."""
+    try:
+        async with asyncio.timeout(BOOK_LIMIT):
+            await work
+    except TimeoutError as error:
+        raise DatabaseAway(f"it did not answer within {BOOK_LIMIT:g} s") from error

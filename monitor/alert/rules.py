@@ -1,6 +1,7 @@
 """All rules together: what is wrong at this moment, as far as this daemon is to judge."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from monitor.alert import rules_care, rules_machine, rules_source, rules_track
 from monitor.alert.condition import Condition, View
@@ -19,8 +20,6 @@ ALL: tuple[Callable[[View], Iterator[Condition]], ...] = (
     rules_source.source_failures,
     rules_source.reject_share,
     rules_source.unmatched_share,
-    rules_track.track_silent,
-    rules_track.track_runaway,
     rules_care.archive_failed,
     rules_care.chore_failed,
     rules_care.key_file,
@@ -28,9 +27,21 @@ ALL: tuple[Callable[[View], Iterator[Condition]], ...] = (
     rules_care.restart_loop,
 )
 
+# They only look at facts, and there may be thousands of tracks: not on the loop.
+OF_FACTS: tuple[Callable[[View], Iterator[Condition]], ...] = (
+    rules_track.track_silent,
+    rules_track.track_runaway,
+)
+MOST = 500  # conditions of one of them; more would be one cause under many names
+
+
+def of_facts(view: View) -> list[Condition]:
+    """What those rules find that need only be asked when there are new facts; takes a while."""
+    return [condition for rule in OF_FACTS for condition in islice(rule(view), MOST)]
+
 
 def evaluate(view: View) -> tuple[list[Condition], Exception | None]:
-    """What every rule finds; and the error of one that is broken, which spoils no other."""
+    """What all other rules find; and the error of one that is broken, which spoils no other."""
     found: list[Condition] = []
     failed: Exception | None = None
     for rule in ALL:

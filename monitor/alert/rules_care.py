@@ -1,6 +1,7 @@
 """Rules about the daemon's care for itself: chores, archives, keys, standby, restarts."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from monitor.alert.condition import Condition, View
 from monitor.alert.words import clock
@@ -8,6 +9,7 @@ from monitor.reading import ChoreReading
 
 FAILING = 900.0  # seconds
 ARCHIVE = "archive"  # how the names of the archive's chores begin
+LOOKS = 360  # at readings; of more only some
 STARTS = 4  # of daemons of one machine in an hour
 
 
@@ -73,7 +75,7 @@ def standby_took_over(view: View) -> Iterator[Condition]:
     for source in view.now.sources:
         if not source.collecting:
             continue
-        for before, after in zip(view.readings, view.readings[1:], strict=False):
+        for before, after in pairwise(view.readings[:: len(view.readings) // LOOKS + 1]):
             was, became = view.source(before, source.id), view.source(after, source.id)
             if was is None or became is None:
                 continue

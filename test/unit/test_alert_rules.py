@@ -127,6 +127,7 @@ def found(
     )
     conditions, failed = rules.evaluate(view)
     assert failed is None
+    conditions += rules.of_facts(view)
     assert {each.rule for each in conditions} <= RULES.keys()
     for each in conditions:
         assert each.text.endswith("."), each.text
