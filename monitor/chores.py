@@ -10,6 +10,17 @@ from stream.errors import DatabaseAway
 logger = logging.getLogger(__name__)
 
 LONGEST_REASON = 500  # characters
+BEGIN_ANEW = 5.0  # seconds
+
+
+async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do work that has no end; should it end in an error after all, it begins anew."""
+    while True:
+        try:
+            await work()
+        except Exception:  # nothing that watches may stop what it watches
+            logger.exception("%s failed", name)
+        await asyncio.sleep(BEGIN_ANEW)
 
 
 class Chore:

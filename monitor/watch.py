@@ -7,7 +7,7 @@ from pathlib import Path
 from monitor.alert.alerts import Alerts
 from monitor.archive import child
 from monitor.archive.child import Archiving
-from monitor.chores import Chore
+from monitor.chores import Chore, forever
 from monitor.keep.keeper import Keeper
 from monitor.leader import Leader
 from monitor.measure.prober import Prober
@@ -56,9 +56,12 @@ class Monitor:
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.leader.run(), name="leader")
-            group.create_task(self.prober.run(), name="event loop")
-            group.create_task(self.service.run(), name="service")
+            for name, work in (
+                ("leader", self.leader.run),
+                ("event loop", self.prober.run),
+                ("service", self.service.run),
+            ):
+                group.create_task(forever(name, work), name=name)
             for chore in self.chores:
                 group.create_task(chore.run(), name=f"chore {chore.name}")
 

@@ -8,7 +8,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgbench import ceiling, corpus, matcher, report, rows, singly, strategies, today, whole
+from pgbench import (
+    ceiling,
+    corpus,
+    matcher,
+    monitoring,
+    report,
+    rows,
+    singly,
+    strategies,
+    today,
+    whole,
+)
 from pgbench import server as postgres
 from pgbench.corpus import Corpus
 from pgbench.report import Line, Section
@@ -17,6 +28,7 @@ from pgbench.server import Server
 from pgbench.whole import Outcome
 
 ROUNDS = 3
+MONITORED = 5  # rounds: a difference of a few percent is wanted
 TWEETS = 30_000  # through the whole program, and through psql
 SOME = 6_000  # for each strategy
 FEW = 3_000  # for tweepy, a second or ten
@@ -50,6 +62,7 @@ class Bench:
         steady = await self._whole("steady", self.steady, STEADY)
         return [
             self._program(wholes, plain, same, steady),
+            await self._monitoring(),
             await self._strategies(),
             Section(
                 "Matching",
@@ -112,6 +125,25 @@ class Bench:
                 ),
             ],
         )  # fmt: skip
+
+    async def _monitoring(self) -> Section:
+        say("with the monitor and without")
+        tracks, folder = self.posts.tracks, self.folder / "monitoring"
+        rates = await monitoring.run(self.server, folder, self.all, tracks, MONITORED)
+        without = rates["without"]
+        return Section(
+            "The monitor",
+            "The whole program without its monitor, with all that the monitor can do, looking ten"
+            " times as often as by default, and with each of its chores out of order in turn:"
+            " failing, or never coming to an end. Beside the rate, its share of that without.",
+            [
+                Line("without the monitor", without, "tweets/s"),
+                Line("with it", rates["with"], "tweets/s"),
+                Line("to that without", over(rates["with"], without), "times", (), "≥ 0.95"),
+                Line("chores failing, to that without", over(rates["raising"], without), "times"),
+                Line("chores hanging, to that without", over(rates["hanging"], without), "times"),
+            ],
+        )
 
     async def _strategies(self) -> Section:
         say("ways to insert")

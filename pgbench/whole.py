@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import statistics
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -49,8 +49,21 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.tweets / self.seconds
 
 
+def collect_alone(config: str) -> list[str]:
+    """How the daemon is started."""
+    return ["twitterstream.py", "--config", config, "collect"]
+
+
 async def run(
-    server: Server, folder: Path, network: str, replayed: Path, tracks: Sequence[str], rate: float
+    server: Server,
+    folder: Path,
+    network: str,
+    replayed: Path,
+    tracks: Sequence[str],
+    rate: float,
+    *,
+    settings: Mapping[str, object] | None = None,
+    collect: Callable[[str], list[str]] = collect_alone,
 ) -> Outcome:
     """Replay a file through the simulator at a rate, 0 for as fast as the daemon reads."""
     folder.mkdir(parents=True)
@@ -59,11 +72,11 @@ async def run(
     simulate = ["twitterstream.py", "simulate", f"--network={network}", f"--port={port}"]
     simulate += [f"--rate={rate}", f"--replay={replayed}"]
     async with server.database() as url:
-        await _prepare(url, folder, network, port, tracks)
-        collect = ["twitterstream.py", "--config", str(folder / "config.yaml"), "collect"]
+        await _prepare(url, folder, network, port, tracks, settings or {})
+        command = collect(str(folder / "config.yaml"))
         async with (
             processes.running("simulate", simulate, folder / "simulate.log") as simulator,
-            processes.running("collect", collect, folder / "collect.log") as daemon,
+            processes.running("collect", command, folder / "collect.log") as daemon,
             _remembered(daemon) as samples,
         ):
             await _all_counted(url, expected)
@@ -71,8 +84,15 @@ async def run(
         return await _outcome(url, samples, used)
 
 
-async def _prepare(url: str, folder: Path, network: str, port: int, tracks: Sequence[str]) -> None:
-    settings = {"database": url, "data_dir": str(folder / "data"), "loglevel": "info"}
+async def _prepare(
+    url: str,
+    folder: Path,
+    network: str,
+    port: int,
+    tracks: Sequence[str],
+    changed: Mapping[str, object],
+) -> None:
+    settings = {"database": url, "data_dir": str(folder / "data"), **changed}
     (folder / "data").mkdir()
     # JSON is YAML, too.
     (folder / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")

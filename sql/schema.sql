@@ -589,14 +589,16 @@ BEGIN
 END
 $$;
 
--- What came for that day meanwhile moves along.
-CREATE FUNCTION archive_attach(day date) RETURNS void LANGUAGE plpgsql AS $$
+-- What came for that day meanwhile moves along; whether there was anything.
+CREATE FUNCTION archive_attach(day date) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     since timestamptz := day::timestamp AT TIME ZONE 'UTC';
     until timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
     parent text;
     child text;
     staged text;
+    moved bigint;
+    late boolean := false;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('twitterstream ensure_day'));
     FOREACH parent IN ARRAY ARRAY['tweets', 'matches'] LOOP
@@ -605,6 +607,8 @@ BEGIN
         IF to_regclass(child) IS NOT NULL THEN
             EXECUTE format('LOCK TABLE ONLY %I, %I IN ACCESS EXCLUSIVE MODE', parent, child);
             EXECUTE format('INSERT INTO %I SELECT * FROM %I', staged, child);
+            GET DIAGNOSTICS moved = ROW_COUNT;
+            late := late OR moved > 0;
             EXECUTE format('DROP TABLE %I', child);
         END IF;
         EXECUTE format('ALTER TABLE %I RENAME TO %I', staged, child);
@@ -612,6 +616,7 @@ BEGIN
                        parent, child, since, until);
         EXECUTE format('ALTER TABLE %I DROP CONSTRAINT restoring', child);
     END LOOP;
+    RETURN late;
 END
 $$;
 

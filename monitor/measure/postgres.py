@@ -22,7 +22,7 @@ SELECT count(*)::integer AS connections,
        current_setting('max_connections')::integer AS connections_max,
        -- One that began after ours has no age yet.
        coalesce(greatest(extract(epoch FROM now() - min(xact_start) FILTER (
-           WHERE datname = current_database() AND pid <> pg_backend_pid())), 0), 0)::double precision
+           WHERE datname = current_database() AND pid <> pg_backend_pid())), 0), 0)::float8
            AS oldest_transaction
 FROM pg_stat_activity WHERE backend_type = 'client backend'
 """

@@ -399,7 +399,7 @@ async def test_trouble_comes_first_in_one_sentence(
     assert words in first["sentence"]
     assert [part["thing"] for part in others if not part["ok"]] == []
     assert (whole["ok"], whole["since"]) == (False, first["since"])
-    assert whole["sentence"].startswith("1 of ")
+    assert whole["sentence"].startswith("To be looked at: 1 of ")
 
 
 async def test_missing_partitions_of_tomorrow_are_trouble(healthy: Database) -> None:
