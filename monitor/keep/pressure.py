@@ -140,6 +140,8 @@ class Pressure:
         for collector in self.daemon.collectors.values():
             if collector.journal is not None:
                 collector.journal.held = why
+                # What is stored already makes room before anything new has to wait.
+                collector.journal.keep_stored = self._at("journal") < Level.PAUSE_LOW
         why = self._why(Level.PAUSE_LOW)
         low = least_important(self.daemon.control.tracks) if why else frozenset()
         held = (low, why or "")

@@ -21,7 +21,9 @@ from stream.tweet import EventNote, Note
 
 SYNC_EVERY = 0.2  # seconds; a loss of power costs at most what came in since
 KEEP_EVERY = 1.0  # seconds between two looks at the files
+PACK_AGAIN = 10.0  # seconds after there was no room to compress
 NEARLY = 0.9  # of max_bytes: from here on what is stored makes room, however young it is
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HOUR = 3600  # seconds; a segment never holds frames of two hours
 
 _encode_note = msgspec.json.Encoder().encode
@@ -38,6 +40,7 @@ class Journal:
         self.folder = folder
         self.settings = settings
         self.held: str | None = None  # why nothing more shall come, said by whoever watches disks
+        self.keep_stored = True  # what is stored stays for `keep` hours; False: the disk is short
         self._stored = 0
         self.last_at: float | None = None  # seconds since 1970: the newest record
         self._segments: list[Segment] = []
@@ -46,6 +49,7 @@ class Journal:
         self._dirty = asyncio.Event()
         self._grown = asyncio.Event()
         self._last = 0  # microseconds: stamp of the newest record
+        self._pack_at = 0.0  # seconds, monotonic: not before, for want of room
         self.end = 0
         self.cut = 0  # bytes of a torn tail that recovery has cut
         self.id = uuid.UUID(int=0)
@@ -140,7 +144,7 @@ class Journal:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
             os.ftruncate(self._descriptor, current.end - current.start)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in FULL:
                 raise JournalFull(f"no space left for {self.folder}; free some") from error
             raise Broken(f"cannot write to {current.path}: {error}") from error
         current.end += len(data)
@@ -258,11 +262,17 @@ class Journal:
         while True:
             self._seal_by_hour()
             self._seal_when_full()
-            for segment in self._segments[:-1]:
-                if not segment.packed:
-                    await asyncio.to_thread(_compress, segment)
+            await self._pack()
             await self.trim()
             await asyncio.sleep(KEEP_EVERY)
+
+    async def _pack(self) -> None:
+        """Compress what is sealed; on a full disk it stays as it is, until there is room."""
+        for segment in self._segments[:-1]:
+            if segment.packed or time.monotonic() < self._pack_at:
+                continue
+            if not await asyncio.to_thread(_compress, segment):
+                self._pack_at = time.monotonic() + PACK_AGAIN
 
     async def trim(self) -> None:
         """Remove the segments that are stored and too old, or in the way of new frames."""
@@ -289,7 +299,8 @@ class Journal:
         oldest = time.time() - self.settings.keep * HOUR
         while len(self._segments) > 1 and self._segments[0].end <= self.stored:
             first = self._segments[0]
-            if first.changed_at >= oldest and self.size < self.settings.max_bytes * NEARLY:
+            young = first.changed_at >= oldest and self.keep_stored
+            if young and self.size < self.settings.max_bytes * NEARLY:
                 break
             taken.append(self._segments.pop(0))
         return taken
@@ -318,9 +329,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _compress(segment: Segment) -> None:
-    packed = segments.compress(segment.path)
+def _compress(segment: Segment) -> bool:
+    """False when the disk has no room for both."""
+    try:
+        packed = segments.compress(segment.path)
+    except OSError as error:
+        if error.errno in FULL:
+            return False
+        raise
     raw, size = segment.path, packed.stat().st_size
     segment.path, segment.size = packed, size
     _sync_folder(packed.parent)
     raw.unlink()
+    return True

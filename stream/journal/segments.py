@@ -134,9 +134,13 @@ def compress(path: Path) -> Path:
     partial = packed.with_name(packed.name + ".partial")
     size = path.stat().st_size
     compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True)
-    with path.open("rb") as source, partial.open("wb") as target:
-        compressor.copy_stream(source, target, size=size)
-        target.flush()
-        os.fsync(target.fileno())
+    try:
+        with path.open("rb") as source, partial.open("wb") as target:
+            compressor.copy_stream(source, target, size=size)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError:  # a full disk must not be fuller by it
+        partial.unlink(missing_ok=True)
+        raise
     partial.rename(packed)
     return packed

@@ -107,7 +107,9 @@ async def test_first_the_least_important_tracks_pause_then_all_and_it_ends_by_it
     bench.read(journal=9)
     assert bench.held() == (set(), "")
     assert bench.journal.room() is None
+    assert bench.journal.keep_stored
     bench.read(journal=7)
+    assert not bench.journal.keep_stored, "what is stored goes first"
     ids, why = bench.held()
     assert ids == {1, 2}
     assert "/j has less than 7.5 % free (alerts.disk_pause_low_percent)" in why
@@ -125,6 +127,7 @@ async def test_first_the_least_important_tracks_pause_then_all_and_it_ends_by_it
     bench.read(journal=8.6)
     assert bench.held() == (set(), "")
     assert bench.level() == Level.ARCHIVE
+    assert bench.journal.keep_stored
 
 
 async def test_with_one_priority_only_nothing_pauses_before_all_does(
