@@ -22,6 +22,13 @@ LOCK_CLASS = 0x7479  # first key of the advisory locks of archivers; the second 
 LOCK_WITHIN = "500ms"
 LOCK_ATTEMPTS = 20
 
+# No more than one process of the server, and none for a client that is dead.
+_MODEST = {
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "client_connection_check_interval": "1s",
+}
+
 _ROWS = """
 SELECT day, part, state, generation, tweets, matches, bytes, tombstones, manifest::text AS manifest,
        started_at, verified_at, dropped_at, restored_at, authors_at, thinned_at, problem
@@ -142,7 +149,7 @@ async def locked(database: Database, day: date) -> "AsyncIterator[Executor | Non
 
     The lock is gone when the connection is, so that nothing can be done without it.
     """
-    async with database.patient(max_parallel_workers_per_gather="0", jit="off") as connection:
+    async with database.patient(**_MODEST) as connection:
         [row] = await connection.fetch(_LOCK, LOCK_CLASS, day.toordinal())
         yield connection if row["ours"] else None
 

@@ -30,7 +30,7 @@ RESTORING_MATCHES = Table("restoring_matches", MATCHES.key, MATCHES.columns, dai
 
 _STAGE = "SELECT archive_stage()"
 _FINISH = "SELECT archive_finish($1)"
-_ATTACH = "SELECT archive_attach($1)"
+_ATTACH = "SELECT archive_attach($1) AS late"
 # Deleted here since the archive was looked at: that has to reach the archive first.
 _DELETED = """
 SELECT EXISTS (
@@ -178,14 +178,14 @@ async def _restore(
     await connection.execute(_FINISH, day)
     now = await _digest(connection, RESTORING_MATCHES)
 
-    async def attempt() -> None:
+    async def attempt() -> bool:
         async with book.short_lock(connection):
-            await connection.execute(_ATTACH, day)
+            [row] = await connection.fetch(_ATTACH, day)
             await book.restored(connection, day)
+            return bool(row["late"])
 
-    await book.patiently(attempt)
-    if left_out:
-        await book.touch(connection, day)
+    if await book.patiently(attempt) or left_out:
+        await book.touch(connection, day)  # the day is not what was archived of it
     return Restored(loaded["tweets"].rows - left_out, now.rows, left_out)
 
 

@@ -92,6 +92,8 @@ class Archivist:
         """One day; what is wrong with it does not keep the others waiting."""
         async with book.locked(self.database, day) as connection:
             if connection is None:
+                if forced:
+                    raise ArchiveError(f"Another archiver is at {day} at this moment; try again.")
                 self.report(f"{day}: another archiver is at it")
                 return
             try:

@@ -21,7 +21,8 @@ SELECT tweet_id FROM identities
 WHERE deleted_at IS NOT NULL AND tweet_id >= tweet_key($1, 0) AND tweet_id < tweet_key($2, 0)
 """
 _AUTHORS = """
-SELECT DISTINCT author_id FROM author_tombstones WHERE changed_at > coalesce($1::timestamptz, '-infinity')
+SELECT DISTINCT author_id FROM author_tombstones
+WHERE changed_at > coalesce($1::timestamptz, '-infinity')
 """
 # `counted`: it was stored here, so the roll-ups have it.
 _JUDGED = """

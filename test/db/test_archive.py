@@ -2,205 +2,351 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import stat
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import psycopg
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
-from monitor.archive import book, checking, days, drop_due, drop_early
-from monitor.archive.manifest import ArchiveError
-from monitor.archive.restoring import Restored, restore_day
-from monitor.archive.running import Archivist
-from monitor.archive.store import Store
-from stream import db, tweets
-from stream.config import Settings
-from stream.db import Database
-from stream.tweets import tweet_key
+from monitor.archive import book, drop_due, drop_early, inspecting
+from monitor.archive.manifest import ArchiveError, Manifest, decode
+from stream.errors import TwitterstreamError
+
+if TYPE_CHECKING:
+    from test.db.conftest import ArchiveBench
 
 DAY = date(2026, 3, 14)
-NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 NUMBER = 300
-
-# What people and networks write, and what has broken exports before.
-WEIRD: list[str] = [
-    "",
-    "\\N",
-    "NULL",
-    " \"quoted\", and 'quoted' ",
-    "a\nb\r\nc\rd",
-    "tab\there, comma, semicolon; pipe|",
-    "\x01\x1f\x02 control \x7f",
-    "line\u2028paragraph\u2029 nel\x85",
-    "\ufeffbom \u200d👩‍👩‍👧 مرحبا 雪",
-    "back\\slash \\n \\x01",
-    "\x01",
-    "\x1f",
-    '""',
-    "\\.",
-]
-COMPARED = {
-    "tweets": "SELECT tweets.*, doc::text FROM tweets ORDER BY id",
-    "matches": "SELECT * FROM matches ORDER BY tweet_id, track_id",
-    "identities": "SELECT * FROM identities ORDER BY network, native_id",
-    "minutes": "SELECT * FROM track_minutes ORDER BY 1, 2",
-    "hours": "SELECT * FROM track_hours ORDER BY 1, 2",
-    "days": "SELECT * FROM track_days ORDER BY 1, 2",
-}
-
-Picture = dict[str, list[tuple[Any, ...]]]
-
-
-class Bench:
-    """A database with one old day in it, and a store."""
-
-    def __init__(self, url: str, database: Database, store_url: str) -> None:
-        self.url = url
-        self.database = database
-        self.settings = Settings()
-        self.said: list[str] = []
-        self.set(archive={"url": store_url})
-
-    def set(self, **sections: dict[str, object]) -> None:
-        """Other settings."""
-        for section, values in sections.items():
-            changed = msgspec.structs.replace(getattr(self.settings, section), **values)
-            self.settings = msgspec.structs.replace(self.settings, **{section: changed})
-
-    @property
-    def store(self) -> Store:
-        return Store(self.settings.archive.url)
-
-    async def run(self, day: date | None = None, *, drop: bool = False) -> None:
-        archivist = Archivist(self.database, self.settings, self.store, self.said.append)
-        await archivist.run(day, drop=drop)
-
-    async def restore(self, day: date = DAY) -> Restored:
-        async with book.locked(self.database, day) as connection:
-            assert connection is not None
-            archivist = Archivist(self.database, self.settings, self.store, self.said.append)
-            await archivist.take_up(connection, day)
-            erase = self.settings.deletions == "erase"
-            return await restore_day(connection, self.store, day, erase=erase)
-
-    async def archives(self) -> list[book.Archive]:
-        async with self.database.acquire() as connection:
-            return await book.rows(connection)
-
-    async def archive(self) -> book.Archive:
-        [found] = await self.archives()
-        return found
-
-    def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(query.encode(), arguments or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def picture(self) -> Picture:
-        """Everything that a drop and a restore must leave as it was."""
-        return {name: self.rows(query) for name, query in COMPARED.items()}
-
-    def file(self, name: str) -> Path:
-        folder = self.store.folder
-        assert folder is not None
-        [found] = folder.glob(f"tweets/day={DAY}/part=*/{name}")
-        return found
-
-    async def fill(self, number: int = NUMBER, day: date = DAY, first: int = 0) -> None:
-        """So many tweets, each credited to one or two tracks and counted."""
-        start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=first)
-        async with self.database.transaction() as connection:
-            await tweets.ensure_days(connection, [day])
-            rows = [_tweet(start + timedelta(seconds=n), first + n) for n in range(number)]
-            matches = [m for row in rows for m in _matches(row)]
-            await db.copy(connection, "tweets", list(rows[0]), [tuple(r.values()) for r in rows])
-            columns = ("tweet_id", "track_id", "received_at", "term", "field", "part")
-            await db.copy(connection, "matches", columns, matches)
-            claims = [(r["network"], r["native_id"], r["id"]) for r in rows]
-            names = ("network", "native_id", "tweet_id")
-            await db.copy(connection, "identities", names, claims)
-        self.count(day)
-
-    def count(self, day: date) -> None:
-        """Roll-ups of a day from scratch."""
-        for cut, values in (("minute", ""), ("hour", ", sum(octet_length(doc::text))")):
-            self.rows(
-                f"INSERT INTO track_{cut}s SELECT track_id, date_trunc('{cut}', received_at, 'UTC'),"
-                f" count(*){values} FROM track_tweets WHERE received_at::date = %s GROUP BY 1, 2"
-                f" ON CONFLICT (track_id, {cut}) DO UPDATE SET tweets = excluded.tweets",
-                day,
-            )
-        self.rows(
-            "INSERT INTO track_days SELECT track_id, received_at::date, count(*),"
-            " sum(octet_length(doc::text)) FROM track_tweets WHERE received_at::date = %s"
-            " GROUP BY 1, 2 ON CONFLICT (track_id, day) DO UPDATE SET tweets = excluded.tweets",
-            day,
-        )
-
-    def counts_agree(self) -> bool:
-        """Whether roll-ups and matches say the same."""
-        wrong = self.rows(
-            "(SELECT track_id, received_at::date, count(*) FROM matches GROUP BY 1, 2"
-            " EXCEPT SELECT track_id, day, tweets FROM track_days)"
-            " UNION (SELECT track_id, day, tweets FROM track_days WHERE tweets > 0"
-            " EXCEPT SELECT track_id, received_at::date, count(*) FROM matches GROUP BY 1, 2)"
-        )
-        return not wrong
-
-
-def _tweet(at: datetime, n: int) -> dict[str, object]:
-    weird = WEIRD[n % len(WEIRD)]
-    received = round(at.timestamp() * 1e6) + n % 1000
-    doc = {
-        "n": n, "text": weird, "big": 12345678901234567890, "small": 1.10, "place": {"id": n},
-        "deep": [None, True, {"": weird}], "data": {"geo": {"x": 1.5}, "id": str(n)},
-    }  # fmt: skip
-    return {
-        "id": tweet_key(received, 1 + n % 3),
-        "received_at": tweets.to_datetime(received),
-        "created_at": None if n % 7 == 0 else at - timedelta(days=n, microseconds=n),
-        "network": "x_v2" if n % 2 else "x_v1",
-        "native_id": str(10**18 + n),
-        "kind": ("original", "reply", "repost", "quote")[n % 4],
-        "lang": (None, "", "de", "日")[n % 4],
-        "author_id": str(n % 11) if n % 5 else None,
-        "author": weird if n % 3 else None,
-        "url": f"https://x.com/i/{n}" if n % 2 else None,
-        "withheld": (None, [], ["XX"], ["DE", 'a"b,c', "", "NULL", None])[n % 4],
-        "text": weird,
-        "doc": json.dumps(doc, ensure_ascii=n % 2 == 0).encode(),
-    }
-
-
-def _matches(row: dict[str, object]) -> list[tuple[object, ...]]:
-    n = int(str(row["native_id"])) % 1000
-    tracks = [(1, "text"), (7, "hashtag")][: n % 3]  # none, one or two
-    return [
-        (row["id"], track, row["received_at"], WEIRD[n % len(WEIRD)], field, "own")
-        for track, field in tracks
-    ]
 
 
 @pytest.fixture
-async def bench(database: str, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with db.connect(database) as connected:
-        made = Bench(database, connected, str(tmp_path / "archive"))
-        made.rows("INSERT INTO tracks (owner, value, networks) VALUES ('a\"b', 'snow', '{x_v1}')")
-        made.rows("INSERT INTO tracks (value) VALUES (%s)", "one\ntwo,\x01three")
-        await made.fill()
-        yield made
+def bench(archive_bench: ArchiveBench) -> ArchiveBench:
+    return archive_bench
 
 
-async def test_a_day_comes_back_as_it_was(bench: Bench) -> None:
+def manifest(bench: ArchiveBench) -> Manifest:
+    return decode(bench.file("manifest.json").read_bytes(), "it")
+
+
+async def test_a_day_comes_back_as_it_was(bench: ArchiveBench) -> None:
     before = bench.picture()
     await bench.run(DAY, drop=True)
     assert (await bench.archive()).state == "dropped"
-    assert bench.rows("SELECT count(*) FROM tweets") == [(0,)]
+    assert bench.rows("SELECT to_regclass('tweets_20260314')") == [(None,)]
     done = await bench.restore()
     assert (done.tweets, done.left_out) == (NUMBER, 0)
     assert bench.picture() == before
     assert (await bench.archive()).state == "restored"
+
+
+async def test_a_restored_day_is_a_partition_like_any_other(bench: ArchiveBench) -> None:
+    indexes = (
+        "SELECT count(*) FROM pg_index WHERE indrelid IN"
+        " ('tweets_20260314'::regclass, 'matches_20260314'::regclass)"
+    )
+    constraints = (
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid IN"
+        " ('tweets_20260314'::regclass, 'matches_20260314'::regclass) ORDER BY 1"
+    )
+    before = [bench.rows(query) for query in (indexes, constraints)]
+    await bench.run(DAY, drop=True)
+    await bench.restore()
+    assert [bench.rows(query) for query in (indexes, constraints)] == before
+    await bench.fill(10, first=50_000)  # and takes what comes late
+    assert bench.rows("SELECT count(*) FROM tweets_20260314") == [(NUMBER + 10,)]
+
+
+async def test_another_server_gets_rows_identities_and_counts(bench: ArchiveBench) -> None:
+    before = bench.picture()
+    await bench.run(DAY, drop=True)
+    for table in ("archives", "identities", "track_minutes", "track_hours", "track_days"):
+        bench.rows(f"DELETE FROM {table}")
+    await bench.restore()
+    assert bench.picture() == before
+
+
+async def test_the_manifest_says_what_there_is(bench: ArchiveBench) -> None:
+    bench.rows("INSERT INTO sources (name, network) VALUES ('main', 'x_v2')")
+    bench.rows(
+        "INSERT INTO gaps (source_id, began_at, ended_at, cause) VALUES"
+        " (1, '2026-03-13 23:50+00', '2026-03-14 00:10+00', 'network'),"
+        " (1, '2026-03-12 23:50+00', '2026-03-13 00:10+00', 'network')"
+    )
+    await bench.run()
+    made = manifest(bench)
+    assert made == (await bench.archive()).manifest
+    assert (made.tweets, made.day, made.part, made.generation) == (NUMBER, DAY, 0, 1)
+    assert [(gap.source, gap.cause) for gap in made.gaps] == [("main", "network")]
+    counted = bench.rows("SELECT track_id::text, count(*) FROM matches GROUP BY 1")
+    assert dict(made.tracks) == dict(counted)
+    for role, file in made.files.items():
+        stored = bench.store.hashed(made.path(role))
+        assert (stored.bytes, stored.sha256) == (file.bytes, file.sha256)
+    assert made.first_received_at == bench.rows("SELECT min(received_at) FROM tweets")[0][0]
+
+
+async def test_any_tool_reads_the_files(bench: ArchiveBench) -> None:
+    await bench.run()
+    found = pq.read_table(bench.file("tweets-1.parquet")).to_pylist()
+    columns = list(found[0])
+    rows = bench.rows(
+        f"SELECT {', '.join(columns).replace('doc', 'doc::text')} FROM tweets ORDER BY id"
+    )
+    assert [tuple(row.values()) for row in found] == rows
+    tracks = pq.read_table(bench.file("tracks-1.parquet")).to_pylist()
+    assert [track["value"] for track in tracks] == ["snow", "one\ntwo,\x01three"]
+
+
+async def test_lines_by_setting(bench: ArchiveBench) -> None:
+    bench.set(archive={"ndjson": True})
+    await bench.run()
+    data = (
+        zstandard.ZstdDecompressor()
+        .decompressobj()
+        .decompress(bench.file("tweets-1.ndjson.zst").read_bytes())
+    )
+    lines = [json.loads(line) for line in data.decode().strip("\n").split("\n")]
+    assert [(line["id"], line["doc"]) for line in lines] == bench.rows(
+        "SELECT id::text, doc FROM tweets ORDER BY id"
+    )
+
+
+async def test_files_are_private(bench: ArchiveBench) -> None:
+    await bench.run()
+    folder = bench.store.folder
+    assert folder is not None
+    for path in folder.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+async def test_days_that_are_not_over_are_left_alone(bench: ArchiveBench) -> None:
+    today = datetime.now(UTC).date()
+    await bench.fill(5, day=today, first=1000)
+    await bench.run()
+    assert [each.day for each in await bench.archives()] == [DAY]
+    with pytest.raises(ArchiveError, match="not over"):
+        await bench.run(today)
+
+
+async def test_an_archived_day_is_not_archived_again(bench: ArchiveBench) -> None:
+    await bench.run()
+    first = await bench.archive()
+    await bench.run()
+    assert await bench.archive() == first
+
+
+# -- what changes after archiving -----------------------------------------------------------------
+
+
+async def test_late_rows_before_the_drop_are_archived_too(bench: ArchiveBench) -> None:
+    await bench.run()
+    await bench.fill(20, first=50_000)
+    before = bench.picture()
+    with pytest.raises(ArchiveError, match="changed since"):
+        await _drop_only(bench)
+    await bench.run(DAY, drop=True)
+    archive = await bench.archive()
+    assert (archive.tweets, archive.generation, archive.state) == (NUMBER + 20, 2, "dropped")
+    await bench.restore()
+    assert bench.picture() == before
+    assert len(list(bench.file("manifest.json").parent.iterdir())) == 4  # nothing of the first one
+
+
+async def _drop_only(bench: ArchiveBench) -> None:
+    if DAY not in await drop_early(bench.database, bench.settings):
+        raise ArchiveError("it has changed since")
+
+
+async def test_late_rows_after_the_drop_are_another_part(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    await bench.fill(20, first=50_000)
+    bench.rows("UPDATE archives SET dropped_at = dropped_at")
+    await bench.run(DAY, drop=True)
+    assert [(a.part, a.state, a.tweets) for a in await bench.archives()] == [
+        (0, "dropped", NUMBER),
+        (1, "dropped", 20),
+    ]
+    done = await bench.restore()
+    assert done.tweets == NUMBER + 20
+    assert bench.counts_agree()
+    # Both are in Postgres again, and leave it together.
+    await bench.run(DAY, drop=True)
+    assert [a.state for a in await bench.archives()] == ["dropped", "dropped"]
+
+
+async def test_late_rows_survive_a_restoring(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    await bench.fill(20, first=50_000)
+    done = await bench.restore()
+    assert done.tweets == NUMBER
+    assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER + 20,)]
+    # The next archiving has one part for all of it.
+    await bench.run(DAY, drop=True)
+    assert [(a.part, a.state, a.tweets) for a in await bench.archives()] == [
+        (0, "dropped", NUMBER + 20)
+    ]
+
+
+async def test_a_change_nobody_noted_keeps_the_day(bench: ArchiveBench) -> None:
+    """Somebody who goes around the triggers is found out by the digest."""
+    await bench.run()
+    bench.rows(
+        "SET session_replication_role = replica;"
+        " UPDATE tweets SET author = 'somebody else' WHERE native_id = '1000000000000000010'"
+    )
+    assert await drop_early(bench.database, bench.settings) == []
+    assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER,)]
+
+
+@pytest.mark.parametrize("name", ["tweets-1.parquet", "matches-1.parquet", "tracks-1.parquet"])
+async def test_a_damaged_file_is_found_and_nothing_goes(bench: ArchiveBench, name: str) -> None:
+    await bench.run()
+    path = bench.file(name)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    found = inspecting.problems(bench.store, manifest(bench))
+    assert len(found) == 1
+    assert f"{name} is damaged" in found[0]
+    with pytest.raises(ArchiveError, match="damaged"):
+        await drop_early(bench.database, bench.settings)
+    assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER,)]
+    assert "damaged" in str((await bench.archive()).problem)
+    # What is still in Postgres mends it.
+    bench.rows("INSERT INTO archive_touches (day) VALUES (%s)", DAY)
+    await bench.run(DAY, drop=True)
+    assert (await bench.archive()).state == "dropped"
+
+
+async def test_a_file_that_is_gone_keeps_the_day(bench: ArchiveBench) -> None:
+    await bench.run()
+    bench.file("matches-1.parquet").unlink()
+    with pytest.raises(TwitterstreamError, match="no such object"):
+        await drop_early(bench.database, bench.settings)
+    assert bench.rows("SELECT count(*) FROM matches WHERE track_id = 1")[0][0] > 0
+
+
+# -- dropping -------------------------------------------------------------------------------------
+
+
+async def test_days_go_when_they_are_due_and_not_before(bench: ArchiveBench) -> None:
+    age = (datetime.now(UTC).date() - DAY).days - 1
+    await bench.run()
+    for days, gone in ((0, []), (age + 1, []), (age, [DAY])):
+        bench.set(retention={"tweets_days": days})
+        assert await drop_due(bench.database, bench.settings) == gone
+
+
+async def test_a_day_that_was_asked_for_stays_a_while(bench: ArchiveBench) -> None:
+    bench.set(retention={"tweets_days": 1})
+    await bench.run()
+    assert (await bench.archive()).state == "dropped"
+    await bench.restore()
+    await bench.run()
+    assert (await bench.archive()).state == "restored"
+    bench.rows("UPDATE archives SET restored_at = now() - interval '8 days'")
+    await bench.run()
+    assert (await bench.archive()).state == "dropped"
+
+
+async def test_without_an_address_nothing_goes(bench: ArchiveBench) -> None:
+    await bench.run()
+    bench.set(archive={"url": ""}, retention={"tweets_days": 1})
+    assert await drop_due(bench.database, bench.settings) == []
+    assert await drop_early(bench.database, bench.settings) == []
+
+
+async def test_a_long_query_is_not_in_the_way_of_writers(bench: ArchiveBench) -> None:
+    """The drop waits behind a reader so briefly that a writer behind it does not notice."""
+    await bench.run()
+    async with bench.database.beside(2) as other, other.transaction() as reader:
+        await reader.fetch("SELECT count(*) FROM tweets")
+        dropping = asyncio.create_task(drop_early(bench.database, bench.settings))
+        async with asyncio.timeout(20):
+            for number in range(20):
+                await bench.fill(1, day=DAY + timedelta(days=1), first=1000 + number)
+        assert not dropping.done()
+        assert bench.rows("SELECT count(*) FROM tweets WHERE received_at < '2026-03-15'") == [
+            (NUMBER,)
+        ]
+    assert await dropping == [DAY]
+
+
+async def test_two_archivers_do_not_do_the_same_day(bench: ArchiveBench) -> None:
+    async with book.locked(bench.database, DAY) as first:
+        assert first is not None
+        await bench.run()
+        assert await bench.archives() == []
+        assert "another archiver" in bench.said[-1]
+    await asyncio.gather(*(bench.run() for _ in range(3)))
+    archive = await bench.archive()
+    assert (archive.state, archive.tweets, archive.generation) == ("verified", NUMBER, 1)
+
+
+async def test_old_archives_go_by_setting_and_only_when_they_are_not_in_postgres(
+    bench: ArchiveBench,
+) -> None:
+    bench.set(archive={"keep_days": 30})
+    await bench.run()
+    assert (await bench.archive()).state == "verified"
+    await bench.run(DAY, drop=True)
+    await bench.run()
+    assert await bench.archives() == []
+    assert list(bench.store.list()) == []
+
+
+# -- strange states -------------------------------------------------------------------------------
+
+
+async def test_partitions_that_somebody_dropped_leave_what_was_archived(
+    bench: ArchiveBench,
+) -> None:
+    before = bench.picture()
+    await bench.run()
+    bench.rows("UPDATE archives SET state = 'writing', generation = 2")  # killed in the next one
+    bench.rows("DROP TABLE tweets_20260314, matches_20260314")
+    await bench.run()
+    archive = await bench.archive()
+    assert (archive.state, archive.generation) == ("dropped", 1)
+    await bench.restore()
+    assert bench.picture() == before
+
+
+async def test_a_database_that_was_set_back_takes_up_its_archives(bench: ArchiveBench) -> None:
+    await bench.run()
+    bench.rows("DELETE FROM archives")
+    await bench.run()
+    archive = await bench.archive()  # the same part, since the rows are the same
+    assert (archive.part, archive.state, archive.tweets) == (0, "verified", NUMBER)
+
+
+async def test_archives_of_others_are_not_overwritten(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    bench.rows("DELETE FROM archives")
+    bench.rows("DELETE FROM identities")
+    await bench.fill(20, first=50_000)
+    await bench.run()
+    assert [(a.part, a.state, a.tweets) for a in await bench.archives()] == [
+        (0, "dropped", NUMBER),
+        (1, "verified", 20),
+    ]
+
+
+async def test_a_lost_manifest_is_said(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    bench.file("manifest.json").unlink()
+    with pytest.raises(ArchiveError, match="lost"):
+        await bench.run()
+
+
+async def test_a_manifest_of_a_later_program_is_refused(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    later = msgspec.structs.replace(manifest(bench), format=99)
+    bench.file("manifest.json").write_bytes(msgspec.json.encode(later))
+    with pytest.raises(ArchiveError, match="newer version"):
+        await bench.restore()
