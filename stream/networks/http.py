@@ -6,6 +6,9 @@ left that the next attempt could stumble over, and addresses are looked up anew.
 
 import asyncio
 import contextlib
+import errno
+import os
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from importlib import metadata
@@ -199,7 +202,13 @@ class Wire:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in words; some have none of their own."""
+    """An exception in words; some have none of their own, and some too many."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        # The event loop says in brackets which call it was; the error's own name is for people.
+        # TLS and the lookup of names have numbers of their own.
+        other = isinstance(cause, ssl.SSLError) or (cause.errno or 0) not in errno.errorcode
+        return (cause.strerror or str(error)) if other else os.strerror(cause.errno or 0)
     return str(error) or type(error).__name__
 
 

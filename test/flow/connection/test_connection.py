@@ -145,6 +145,15 @@ async def test_a_process_that_was_suspended_listens_again_before_it_speaks_of_si
     assert time.monotonic() - began >= 2 * 0.27
 
 
+async def test_a_refused_connection_is_said_in_the_words_of_the_system(
+    make_rig: MakeRig, eventually: Eventually, unused_tcp_port: int
+) -> None:
+    rig = await make_rig()
+    async with rig.running(url=f"http://127.0.0.1:{unused_tcp_port}") as connection:
+        await eventually(lambda: connection.state.state == "waiting")
+        assert connection.state.reason.endswith(f"127.0.0.1:{unused_tcp_port}: Connection refused")
+
+
 # -- waits ----------------------------------------------------------------------------------------
 
 
