@@ -134,6 +134,8 @@ class Engine:
         if now - alert.gone_since >= self._patience(alert.key, now):
             del self.open[alert.key]
             self._ends.setdefault(alert.key, []).append(now)
+            if len(self._ends) > MOST:
+                del self._ends[next(iter(self._ends))]
             alert.closed_at = max(alert.gone_since, alert.opened_at)
             alert.touch()
             self.closed.append(alert)

@@ -21,11 +21,17 @@ def look(settings: Settings, *, has_secrets: bool, now: datetime) -> Files:
     key = Path(settings.data_dir) / KEY
     problems: dict[str, str] = {}
     critical = set()
-    if has_secrets and not key.exists():
-        problems[str(key)] = f"The key to the credentials, {key}, is missing."
+    what = f"The key to the credentials, {key},"
+    try:
+        if key.stat().st_mode & OTHERS:
+            problems[str(key)] = f"{what} is open to other users."
+    except FileNotFoundError:
+        if has_secrets:
+            problems[str(key)] = f"{what} is missing."
+            critical.add(str(key))
+    except OSError as error:
+        problems[str(key)] = f"{what} cannot be read: {error.strerror}."
         critical.add(str(key))
-    elif key.exists() and key.stat().st_mode & OTHERS:
-        problems[str(key)] = f"The key to the credentials, {key}, is open to other users."
     for path, sentence in _certificates(settings.database, now):
         problems[str(path)] = sentence
     return Files(problems, critical)

@@ -1,7 +1,6 @@
 """Rules about the daemon's care for itself: chores, archives, keys, standby, restarts."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from monitor.alert.condition import Condition, View
 from monitor.alert.words import clock
@@ -9,6 +8,7 @@ from monitor.reading import ChoreReading
 
 FAILING = 900.0  # seconds
 ARCHIVE = "archive"  # how the names of the archive's chores begin
+STOOD_BY = 2  # readings; at a restart the lock of the process before may live a moment longer
 LOOKS = 360  # at readings; of more only some
 STARTS = 4  # of daemons of one machine in an hour
 
@@ -75,20 +75,27 @@ def standby_took_over(view: View) -> Iterator[Condition]:
     for source in view.now.sources:
         if not source.collecting:
             continue
-        for before, after in pairwise(view.readings[:: len(view.readings) // LOOKS + 1]):
-            was, became = view.source(before, source.id), view.source(after, source.id)
-            if was is None or became is None:
-                continue
-            if was.standing_by and not was.collecting and became.collecting:
-                text = (
-                    f"{view.now.host} has taken over source {source.name} from another daemon at"
-                    f" {clock(after.at, view.now.at)}."
-                )
-                remedy = "Look why the other one ended, and start it again: it stands by then."
-                yield Condition(
-                    "standby_took_over", source.name, "notice", text, remedy, 1.0, 0, after.at
-                )
-                break
+        at = _took_over_at(view, source.id)
+        if at is not None:
+            text = (
+                f"{view.now.host} has taken over source {source.name} from another daemon at"
+                f" {clock(at, view.now.at)}."
+            )
+            remedy = "Look why the other one ended, and start it again: it stands by then."
+            yield Condition("standby_took_over", source.name, "notice", text, remedy, 1.0, 0, at)
+
+
+def _took_over_at(view: View, source_id: int) -> float | None:
+    stood = 0
+    for reading in view.readings[:: len(view.readings) // LOOKS + 1]:
+        source = view.source(reading, source_id)
+        if source is not None and source.collecting:
+            if stood >= STOOD_BY:
+                return reading.at
+            stood = 0
+        elif source is not None and source.standing_by:
+            stood += 1
+    return None
 
 
 def restart_loop(view: View) -> Iterator[Condition]:

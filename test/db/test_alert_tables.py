@@ -167,7 +167,7 @@ INSERT INTO sources (name, network, secrets, created_at) VALUES
     ('a', 'x_v2', 'x', now() - interval '30 d'), ('b', 'x_v1', NULL, now() - interval '30 d');
 INSERT INTO tracks (value, state, created_at, state_at)
     SELECT value, state, now() - interval '30 d', now() - interval '20 d'
-    FROM (VALUES ('busy', 'active'), ('new', 'partial'), ('refused', 'refused')) AS v (value, state);
+    FROM (VALUES ('busy', 'active'), ('new', 'partial'), ('no', 'refused')) AS v (value, state);
 -- Twelve an hour from 06:00 to 18:00 UTC, for ten days until six hours ago.
 INSERT INTO track_hours SELECT 1, hour, 12, 1 FROM generate_series(
         date_trunc('hour', now(), 'UTC') - interval '10 days',

@@ -427,6 +427,11 @@ async def test_a_digest_comes_once_a_day_also_of_an_empty_day_and_after_a_restar
     await desk.alerts.digest.look()
     assert mailbox.mails == []  # a new database has no yesterday
     await connected.execute("UPDATE chores SET done_at = now() - interval '3 days'")
+    await connected.execute(
+        "INSERT INTO alerts (rule, severity, text, remedy, opened_at)"
+        " VALUES ('of another version', 'notice', $1, '', now() - interval '2 days')",
+        f"Somebody wrote {PASSWORD} here.",
+    )
     desk.restart()
     await desk.alerts.digest.look()
     assert mailbox.mails == []  # it does not know yet whether it leads
@@ -436,6 +441,7 @@ async def test_a_digest_comes_once_a_day_also_of_an_empty_day_and_after_a_restar
     [text] = mailbox.texts
     assert "No tweet was stored (before: 0)." in text
     assert "Gaps: none." in text
+    assert "still open, notice: Somebody wrote *** here." in text
 
 
 async def test_only_the_leader_sends_a_digest_and_again_when_nobody_took_it(

@@ -310,6 +310,9 @@ def test_a_key_is_needed_only_for_credentials(tmp_path: Path) -> None:
     key.write_text("x")
     key.chmod(0o600)
     assert problems(settings) == []
+    (tmp_path / "file").write_text("")
+    inside = Settings(data_dir=str(tmp_path / "file"))
+    assert problems(inside)[0].endswith("cannot be read: Not a directory.")
     key.chmod(0o640)
     assert problems(settings) == [f"The key to the credentials, {key}, is open to other users."]
 
