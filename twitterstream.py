@@ -7,7 +7,8 @@ from pathlib import Path
 
 # Called as ./twitterstream.py: go on in the environment that `make` has made, where there is one.
 _PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
-if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists():
+_MADE = _PYTHON.parent.parent / "pyvenv.cfg"  # without it, that Python would lead here again
+if __name__ == "__main__" and sys.prefix == sys.base_prefix and _MADE.exists():
     os.execv(_PYTHON, [str(_PYTHON), *sys.argv])  # noqa: S606 - our own interpreter
 
 import asyncio
@@ -23,6 +24,7 @@ import msgspec
 
 from monitor.commands.alert import alert
 from monitor.commands.archive import archive
+from monitor.commands.backup import backup, restore_backup
 from monitor.commands.running import watch
 from simulator import server as simulator
 from stream import logs, sources, tracks
@@ -67,6 +69,8 @@ for each in (migrate, status, doctor, source, track, import_files, psql, dump):
     cli.add_command(each)
 cli.add_command(alert)
 cli.add_command(archive)
+cli.add_command(backup)
+cli.add_command(restore_backup)
 cli.add_command(check_config)
 cli.add_command(version)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from monitor.alert.alerts import Alerts
 from monitor.archive import child
 from monitor.archive.child import Archiving
+from monitor.backup.automatic import Backups
 from monitor.chores import Chore, forever
 from monitor.keep.keeper import Keeper
 from monitor.leader import Leader
@@ -42,6 +43,7 @@ class Monitor:
         self.archiving = Archiving(settings, self.leader, child.command(config_path))
         self.chores.append(self.archiving.chore)
         archive = self.archiving.chore.hurry
+        self.chores += Backups(database, settings, self.leader).chores()
         self.keeper = Keeper(daemon, database, settings, self.leader, archive)
         self.chores += self.keeper.chores()
         self.prober.listeners.append(self.keeper.hear)

@@ -22,6 +22,7 @@ INSERT INTO sources (name, network, url, proxy, secrets, enabled) VALUES ($1, $2
 RETURNING id
 """
 _ENABLE = "UPDATE sources SET enabled = $2 WHERE name = $1 RETURNING id"
+_SECRETS = "UPDATE sources SET secrets = $2 WHERE name = $1 RETURNING id"
 _MOVE = "UPDATE sources SET url = $2, enabled = true WHERE id = $1 AND url IS DISTINCT FROM $2"
 _REMOVE = "DELETE FROM sources WHERE name = $1 RETURNING id"
 _STATE = """
@@ -116,6 +117,11 @@ def _refusal(error: str, name: str) -> str:
 async def enable(connection: Executor, name: str, *, enabled: bool) -> bool:
     """False when there is no such source."""
     return bool(await connection.fetch(_ENABLE, name, enabled))
+
+
+async def give_secrets(connection: Executor, name: str, secrets: bytes) -> bool:
+    """Exchange a source's sealed credentials; False when there is no such source."""
+    return bool(await connection.fetch(_SECRETS, name, secrets))
 
 
 async def move(connection: Executor, source_id: SourceId, url: str) -> None:

@@ -39,6 +39,11 @@ class Vault:
             ) from None
         return msgspec.json.decode(text, type=dict[str, str])
 
+    def key(self) -> bytes:
+        """The key itself, for a backup; made when there is none yet. It is a secret."""
+        self._fernet(make=True)
+        return self._path.read_bytes()
+
     def _fernet(self, *, make: bool) -> Fernet:
         try:
             if make and not self._path.exists():

@@ -1,4 +1,4 @@
-"""`source add|list|enable|disable|remove`: the connections to networks."""
+"""`source add|list|secrets|enable|disable|remove`: the connections to networks."""
 
 from typing import TextIO, get_args
 
@@ -100,6 +100,28 @@ async def enable(context: Context, name: str) -> None:
     """Connect again."""
     await _enable(context, name, enabled=True)
     context.out.print(f"Source {name} is enabled.")
+
+
+@source.command("secrets")
+@click.argument("name")
+@click.option(
+    "--secrets",
+    type=click.File("r", encoding="utf-8"),
+    required=True,
+    help="File with the credentials as `key: value` lines; - reads standard input.",
+)
+@command
+async def give_secrets(context: Context, name: str, secrets: TextIO) -> None:
+    """Exchange the credentials; a running daemon connects with them at once."""
+    given = parse_secrets(secrets.read())
+    async with context.database() as database, database.acquire() as connection:
+        row = await sources.named(connection, name)
+        if row is None:
+            raise unknown(name)
+        if absent := NETWORKS[row.network].missing(given):
+            raise ConfigError(f"A source on {row.network} needs these, too: {', '.join(absent)}.")
+        await sources.give_secrets(connection, name, context.vault.seal(given))
+    context.out.print(f"Source {name} has new credentials.")
 
 
 @source.command()
