@@ -33,7 +33,7 @@ class Service:
         sights = Sights(newest, alerts, self.liveness.look, self._ready)
         listen = self.settings.listen
         self.server = Server(listen, sights) if listen else None
-        self.notifier = Notifier(self._status, self.liveness.look)
+        self.notifier = Notifier(self._status)
 
     async def run(self) -> None:
         """Be there until cancelled."""
