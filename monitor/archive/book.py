@@ -53,7 +53,7 @@ _REWRITTEN = """
 UPDATE archives SET
     generation = $4, tweets = $5, matches = $6, bytes = $7, tombstones = $8,
     manifest = $9::text::jsonb, authors_at = $10, verified_at = now(), problem = NULL
-WHERE day = $1 AND part = $2 AND generation = $3 AND state = 'dropped'
+WHERE day = $1 AND part = $2 AND generation = $3 AND state <> 'writing'
 """
 _LOOKED = """
 UPDATE archives SET tombstones = $3, authors_at = $4, problem = NULL WHERE day = $1 AND part = $2
@@ -90,7 +90,8 @@ _LOCK_DAY = "SELECT archive_lock($1) AS watched"
 _LOCK_TIMEOUT = f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'"
 _PENDING = """
 SELECT day, part FROM archives
-WHERE state = 'dropped' AND manifest IS NOT NULL AND (
+WHERE (state = 'dropped' OR thinned_at IS NOT NULL AND state = 'verified')
+  AND manifest IS NOT NULL AND (
     (SELECT count(*) FROM identities
      WHERE deleted_at IS NOT NULL
        AND tweet_id >= tweet_key(day::timestamp AT TIME ZONE 'UTC', 0)
@@ -127,6 +128,11 @@ class Archive(msgspec.Struct, frozen=True):
         return self.state != "dropped"
 
     @property
+    def is_truth(self) -> bool:
+        """Whether its files, and not Postgres, are what there is of the day."""
+        return not self.in_database or (self.thinned_at is not None and self.state == "verified")
+
+    @property
     def known(self) -> Manifest:
         """Its manifest; ArchiveError when it was never finished."""
         if self.manifest is None:
@@ -160,7 +166,8 @@ async def rows(connection: Executor, day: date | None = None) -> list[Archive]:
 
 
 async def pending(connection: Executor) -> list[tuple[date, int]]:
-    """Archives of dropped days that deletions have not reached yet, or may not have."""
+    """Archives of days that are not, or not as a whole, in Postgres, and that deletions have not
+    reached yet, or may not have."""
     return [(row["day"], row["part"]) for row in await connection.fetch(_PENDING)]
 
 
@@ -197,7 +204,7 @@ def _facts(made: Manifest) -> tuple[object, ...]:
 
 
 async def rewritten(connection: Executor, before: int, made: Manifest) -> None:
-    """The files of a dropped day are exchanged; inside the transaction of what that entails."""
+    """The files of a day are exchanged for others; inside the transaction of what that entails."""
     done = await connection.execute(_REWRITTEN, made.day, made.part, before, *_facts(made))
     if done != "UPDATE 1":
         raise ArchiveError(f"Another archiver works on {made.day}; it goes on alone.")

@@ -4,7 +4,7 @@ Memory is bounded by BLOCK: a few blocks are on their way at any time, whatever 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.csv
@@ -169,7 +169,8 @@ class Rows:
 
     def __init__(self, store: Store, path: str, columns: list[str] | None = None) -> None:
         self._columns = columns
-        self._file = pq.ParquetFile(store.open(path), pre_buffer=False)
+        self._bytes = store.open(path)
+        self._file = pq.ParquetFile(self._bytes, pre_buffer=False)
         self.number = self._file.metadata.num_rows
         self._groups = iter(range(self._file.num_row_groups))
         self._held: pa.Table | None = None
@@ -180,6 +181,8 @@ class Rows:
             group = next(self._groups, None)
             if group is None:
                 break
+            if self._columns is None:
+                self._bytes.hold(*_place(self._file.metadata.row_group(group)))
             more = self._file.read_row_group(group, self._columns, use_threads=False)
             self._held = more if self._held is None else pa.concat_tables([self._held, more])
         if self._held is None:
@@ -188,8 +191,14 @@ class Rows:
         return taken
 
 
-def batches(store: Store, path: str, number: int) -> Iterator[pa.Table]:
-    """All rows of a file, so many at a time."""
-    rows = Rows(store, path)
-    while (taken := rows.take(number)).num_rows:
-        yield taken
+def _place(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    """Where a row group begins, and how long it is."""
+    columns = [group.column(index) for index in range(group.num_columns)]
+    starts = [
+        min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
+        for column in columns
+    ]
+    ends = [
+        start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)
+    ]
+    return min(starts), max(ends) - min(starts)

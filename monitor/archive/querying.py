@@ -145,7 +145,7 @@ def ask(connection: Any, query: str) -> Iterator[pa.RecordBatch]:
                 "Archives can only be read here: give one SELECT. There are the views tweets,"
                 " matches, tracks and track_tweets, each with the column day."
             )
-        yield from connection.execute(statements[0]).to_arrow_reader(AT_ONCE)
+        yield from connection.sql(query).to_arrow_reader(AT_ONCE)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         first = str(error).strip().split("\nTraceback")[0]
         raise ArchiveError(f"The query cannot be answered: {first}") from error

@@ -35,7 +35,7 @@ LOOKED_AT = ["id", "network", "native_id", "author_id", "created_at", "deleted_a
 async def rewrite(
     connection: Executor, store: Store, archive: Archive, *, erase: bool
 ) -> Removal | None:
-    """Let what was deleted since leave the files of a dropped day; None: nothing of it is there.
+    """Let what was deleted since leave the files of a day; None: nothing of it is there.
 
     Files, manifest, then everything that Postgres has to know in one transaction: a kill before
     that has it all done again.
@@ -45,6 +45,9 @@ async def rewrite(
     dead = await treating.candidates(connection, archive.day, archive.authors_at)
     async with treating.tables(connection):
         verdicts = await _judge(connection, store, known, dead, erase=erase)
+        if archive.in_database:
+            # A day of which single tweets went: what was still there has been uncredited already.
+            verdicts.counted.clear()
         if not verdicts.any:
             await book.looked(connection, archive.day, archive.part, dead.tombstones, authors_at)
             return None

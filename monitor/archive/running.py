@@ -125,7 +125,7 @@ class Archivist:
                 f" {made.bytes / 1e6:,.1f} MB"
             )
         for archive in await book.rows(connection, day):
-            if archive.state == "dropped":
+            if archive.is_truth:
                 await self._rewrite(connection, archive, forced=forced)
 
     async def _due(
@@ -183,7 +183,7 @@ class Archivist:
                 await book.vanished(connection, archive)
 
     async def _rewrite(self, connection: Executor, archive: Archive, *, forced: bool) -> None:
-        """Let deletions reach the files of a dropped day, once a day."""
+        """Let deletions reach files that Postgres does not have the rows of, once a day."""
         if (archive.day, archive.part) not in self.places:
             raise ArchiveError(f"{archive.known.folder} has no manifest any more: it is lost.")
         if (archive.day, archive.part) not in await book.pending(connection):

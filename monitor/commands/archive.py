@@ -187,7 +187,7 @@ async def query(context: Context, query: str, as_json: bool, as_csv: bool) -> No
 
 def _print_json(found: Iterator[Any]) -> None:
     """One array, made while it is printed."""
-    encoder = msgspec.json.Encoder(enc_hook=str)
+    encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
     separator = "["
     for batch in found:
         for row in batch.to_pylist():
