@@ -23,7 +23,7 @@ FOLDER = "backup"  # below archive.url
 NAME = "%Y%m%dT%H%M%SZ.backup"
 AGAIN = timedelta(hours=24)
 KEEP = 14  # of them
-EVERY = 3600.0  # seconds
+EVERY = 600.0  # seconds
 LIMIT = 1800.0  # seconds
 
 

@@ -7,6 +7,7 @@ import json
 import stat
 from typing import TYPE_CHECKING
 
+from stream import db, migrations
 from stream.vault import Vault
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -15,6 +16,12 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.conftest import Eventually
     from test.flow.conftest import OpenTables
     from test.flow.program.conftest import MakeProgram, Program, Simulate
+
+
+async def migrated(url: str) -> str:
+    async with db.connect(url) as database:
+        await migrations.migrate(database)
+    return url
 
 
 async def refused(program: Program, *words: str, given: str = "") -> tuple[int, str]:
@@ -34,9 +41,8 @@ async def test_a_server_moves_in_one_step_and_collects_elsewhere_as_before(
     simulate: Simulate,
     eventually: Eventually,
 ) -> None:
-    old, new = make_program("old", empty_database()), make_program("new", empty_database())
-    for program in (old, new):
-        await program.command("migrate")
+    old = make_program("old", await migrated(empty_database()))
+    new = make_program("new", await migrated(empty_database()))
     before, after = open_tables(url_of(old)), open_tables(url_of(new))
     await before.add_tracks("snow", "rain,sun", "#news")
     async with simulate(rate=100) as server:
@@ -78,9 +84,8 @@ def url_of(program: Program) -> str:
 async def test_left_out_credentials_are_said_and_can_be_given(
     make_program: MakeProgram, empty_database: Callable[[], str], open_tables: OpenTables
 ) -> None:
-    old, new = make_program("old", empty_database()), make_program("new", empty_database())
-    for program in (old, new):
-        await program.command("migrate")
+    old = make_program("old", await migrated(empty_database()))
+    new = make_program("new", await migrated(empty_database()))
     await old.add_source("http://127.0.0.1:1/")
     said = await old.command("backup", "--without-credentials")
     [file] = old.folder.glob("twitterstream-*.backup")
@@ -98,8 +103,7 @@ async def test_left_out_credentials_are_said_and_can_be_given(
 async def test_credentials_of_another_key_are_found_before_and_not_after_the_move(
     make_program: MakeProgram, empty_database: Callable[[], str]
 ) -> None:
-    program = make_program("main", empty_database())
-    await program.command("migrate")
+    program = make_program("main", await migrated(empty_database()))
     await program.add_source("http://127.0.0.1:1/")
     (program.data_dir / "secret.key").unlink()
     code, wrong = await refused(program, "backup", "file")

@@ -132,6 +132,6 @@ async def test_a_disk_that_fills_pauses_collecting_and_loses_nothing(
 
 async def stays_paused(program: Program) -> None:
     """Look at the disk several times more: nothing changes, and the daemon lives."""
-    for _ in range(30):
+    for _ in range(15):
         await asyncio.sleep(0.1)
         assert program.alive, program.log.read_text()
