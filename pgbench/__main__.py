@@ -1,4 +1,7 @@
-"""`make bench`: everything that is measured, as one table, printed and written to results.md."""
+"""`make bench`: everything that is measured, as one table, printed and written to results.md.
+
+`python -m pgbench archive` measures archiving only.
+"""
 
 import asyncio
 import importlib.metadata
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgbench import (
+    archive,
     ceiling,
     corpus,
     matcher,
@@ -63,6 +67,7 @@ class Bench:
         return [
             self._program(wholes, plain, same, steady),
             await self._monitoring(),
+            await archive.measure(self.server, self.folder, self.posts, ROUNDS),
             await self._strategies(),
             Section(
                 "Matching",
@@ -189,7 +194,12 @@ def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-async def main() -> None:
+async def main(only: Sequence[str]) -> None:
+    """Everything, or only what is named, which then takes its place among the other results."""
+    if only == ["archive"]:
+        section = await _alone()
+        print(report.replace(section))
+        return
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         # The server's own account must get into it.
@@ -205,5 +215,13 @@ async def main() -> None:
     print(text)
 
 
+async def _alone() -> Section:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        async with postgres.running(folder / "data") as server:
+            return await archive.measure(server, folder, corpus.make(TWEETS), ROUNDS)
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,15 @@ def markdown(sections: Sequence[Section], facts: Sequence[str]) -> str:
     for section in sections:
         parts += [f"## {section.title}", section.text, _table(section.lines)]
     return "\n\n".join(parts) + "\n"
+
+
+def replace(section: Section) -> str:
+    """Put a section that was measured alone in its place in results.md; its text."""
+    text = f"## {section.title}\n\n{section.text}\n\n{_table(section.lines)}\n"
+    parts = re.split(r"(?m)^(?=## )", RESULTS.read_text(encoding="utf-8"))
+    kept = [part for part in parts if not part.startswith(f"## {section.title}\n")]
+    RESULTS.write_text("\n".join(part.rstrip("\n") + "\n" for part in [*kept, text]), "utf-8")
+    return text
 
 
 def _table(lines: Sequence[Line]) -> str:

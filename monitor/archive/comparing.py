@@ -27,24 +27,23 @@ async def compare(
     cursor = await connection.cursor(table.fetched, *arguments)
     comparing: asyncio.Task[None] | None = None
     try:
-        while True:
-            records = await cursor.fetch(ROWS)
+        while (some := await asyncio.to_thread(rows.take, ROWS)).num_rows:
+            records = await cursor.fetch(some.num_rows)
             if comparing is not None:
                 await comparing
-            if not records:
-                break
-            comparing = asyncio.create_task(asyncio.to_thread(_same, table, records, rows, path))
+            comparing = asyncio.create_task(asyncio.to_thread(_same, table, records, some, path))
+        if comparing is not None:
+            await comparing
     finally:
         if comparing is not None:
             await asyncio.wait([comparing])
-    if (await asyncio.to_thread(rows.take, 1)).num_rows:
-        raise ArchiveError(f"{path} has rows that Postgres does not have.")
-
-
-def _same(table: Table, records: Sequence[Row], rows: Rows, path: str) -> None:
-    found = rows.take(len(records))
-    if found.num_rows != len(records):
+    if await cursor.fetch(1):
         raise ArchiveError(f"{path} lacks rows that Postgres has.")
+
+
+def _same(table: Table, records: Sequence[Row], found: pa.Table, path: str) -> None:
+    if found.num_rows != len(records):
+        raise ArchiveError(f"{path} has rows that Postgres does not have.")
     columns: list[tuple[Any, ...]] = list(zip(*records, strict=True))
     for column, values in zip(table.columns, columns, strict=True):
         expected = pa.chunked_array([pa.array(values, TYPES[column.kind])])

@@ -14,8 +14,8 @@ from monitor.archive.checking import agree, check_bytes, check_published
 from monitor.archive.manifest import ArchiveError
 from monitor.archive.store import Store
 from stream.config import Settings
-from stream.db import Database, Executor
-from stream.errors import TwitterstreamError
+from stream.db import Database, Executor, meaning
+from stream.errors import DatabaseAway, TwitterstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,11 @@ async def _drop(
             if connection is None:
                 continue
             try:
-                if await drop_day(connection, store, day):
-                    gone.append(day)
+                with meaning():
+                    if await drop_day(connection, store, day):
+                        gone.append(day)
+            except DatabaseAway:
+                raise
             except TwitterstreamError as error:
                 problem = error
                 logger.warning("a day stays", extra={"day": str(day), "why": str(error)})

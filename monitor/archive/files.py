@@ -173,20 +173,15 @@ class Rows:
         self._file = pq.ParquetFile(self._bytes, pre_buffer=False)
         self.number = self._file.metadata.num_rows
         self._groups = iter(range(self._file.num_row_groups))
-        self._held: pa.Table | None = None
+        self._held = self._file.schema_arrow.empty_table()
 
     def take(self, number: int) -> pa.Table:
-        """The next rows; fewer at the end, and then none."""
-        while self._held is None or self._held.num_rows < number:
-            group = next(self._groups, None)
-            if group is None:
-                break
+        """The next rows, at most so many and of one row group, which bounds their bytes; none at
+        the end."""
+        while not self._held.num_rows and (group := next(self._groups, None)) is not None:
             if self._columns is None:
                 self._bytes.hold(*_place(self._file.metadata.row_group(group)))
-            more = self._file.read_row_group(group, self._columns, use_threads=False)
-            self._held = more if self._held is None else pa.concat_tables([self._held, more])
-        if self._held is None:
-            return self._file.schema_arrow.empty_table()
+            self._held = self._file.read_row_group(group, self._columns, use_threads=False)
         taken, self._held = self._held.slice(0, number), self._held.slice(number)
         return taken
 

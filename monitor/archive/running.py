@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+
 from monitor.archive import book, days, dropping, writing
 from monitor.archive.book import Archive
 from monitor.archive.checking import agree, describe
@@ -22,7 +24,7 @@ from monitor.archive.manifest import read as read_manifest
 from monitor.archive.rewriting import rewrite
 from monitor.archive.store import Store
 from stream.config import Settings
-from stream.db import Database, Executor
+from stream.db import Database, Executor, meaning
 from stream.errors import DatabaseAway, TwitterstreamError
 
 logger = logging.getLogger(__name__)
@@ -97,15 +99,21 @@ class Archivist:
                 self.report(f"{day}: another archiver is at it")
                 return
             try:
-                await self._day(connection, day, forced=forced)
-                if drop:
-                    await self._drop(connection, day)
+                with meaning():
+                    await self._day(connection, day, forced=forced)
+                    if drop:
+                        await self._drop(connection, day)
             except DatabaseAway:
                 raise
+            except pa.ArrowException as error:
+                await self._note(connection, day, ArchiveError(f"It cannot be written: {error}"))
             except TwitterstreamError as error:
-                self.problem = error
-                self.report(f"{day}: {error}")
-                await book.note_problem(connection, day, str(error))
+                await self._note(connection, day, error)
+
+    async def _note(self, connection: Executor, day: date, problem: TwitterstreamError) -> None:
+        self.problem = problem
+        self.report(f"{day}: {problem}")
+        await book.note_problem(connection, day, str(problem))
 
     async def _day(self, connection: Executor, day: date, *, forced: bool) -> None:
         await self._adopt(connection, day)
@@ -185,7 +193,10 @@ class Archivist:
     async def _rewrite(self, connection: Executor, archive: Archive, *, forced: bool) -> None:
         """Let deletions reach files that Postgres does not have the rows of, once a day."""
         if (archive.day, archive.part) not in self.places:
-            raise ArchiveError(f"{archive.known.folder} has no manifest any more: it is lost.")
+            raise ArchiveError(
+                f"{archive.known.folder} has no manifest in {self.store.url}: it is lost there, or"
+                " `archive.url` is another one than before."
+            )
         if (archive.day, archive.part) not in await book.pending(connection):
             return
         recent = datetime.now(UTC) - (archive.verified_at or archive.started_at) < RENEW_AFTER

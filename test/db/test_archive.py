@@ -6,6 +6,7 @@ import asyncio
 import json
 import stat
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,9 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from monitor.archive import book, drop_due, drop_early, inspecting
+from monitor.archive import book, drop_due, drop_early, dropping, inspecting
+from monitor.archive.files import BLOCK
 from monitor.archive.manifest import ArchiveError, Manifest, decode
+from stream.config import JournalSettings
 from stream.errors import TwitterstreamError
+from stream.journal import Journal
 
 if TYPE_CHECKING:
     from test.db.conftest import ArchiveBench
@@ -350,3 +354,70 @@ async def test_a_manifest_of_a_later_program_is_refused(bench: ArchiveBench) -> 
     bench.file("manifest.json").write_bytes(msgspec.json.encode(later))
     with pytest.raises(ArchiveError, match="newer version"):
         await bench.restore()
+
+
+async def test_a_day_that_cannot_be_written_keeps_no_other_one_waiting(
+    bench: ArchiveBench,
+) -> None:
+    later = DAY + timedelta(days=1)
+    await bench.fill(5, day=later, first=1000)
+    bench.rows("UPDATE tweets SET created_at = 'infinity' WHERE native_id = '1000000000000000009'")
+    with pytest.raises(ArchiveError):
+        await bench.run()
+    assert {(each.day, each.state) for each in await bench.archives()} == {
+        (DAY, "writing"),
+        (later, "verified"),
+    }
+    assert (await bench.archives())[0].problem
+    assert await drop_early(bench.database, bench.settings) == [later]
+
+
+async def test_a_day_waits_for_what_is_still_in_a_journal(
+    bench: ArchiveBench, tmp_path: Path
+) -> None:
+    bench.settings = msgspec.structs.replace(bench.settings, data_dir=str(tmp_path))
+    noon = datetime(2026, 3, 14, 12, tzinfo=UTC)
+    with Journal.open(tmp_path / "journal" / "1", JournalSettings()) as journal:
+        journal._last = round(noon.timestamp() * 1e6)
+        with pytest.MonkeyPatch.context() as clock:
+            clock.setattr("time.time_ns", lambda: int(noon.timestamp() * 1e9))
+            journal.append([b"one", b"two"])
+        name, end = journal.id, journal.end
+    await bench.run()
+    assert await bench.archives() == []
+    bench.rows("INSERT INTO positions VALUES (%s, 1, %s)", name, end)
+    await bench.run()
+    assert (await bench.archive()).state == "verified"
+
+
+async def test_large_messages_do_not_need_much_memory_at_once(bench: ArchiveBench) -> None:
+    """A row group has a bounded number of bytes, and so has what is compared at once."""
+    bench.rows(
+        "UPDATE tweets SET doc = jsonb_build_object('x', repeat(md5(id::text), 40000))"
+        " WHERE id IN (SELECT id FROM tweets ORDER BY id LIMIT 60)"
+    )
+    await bench.run()
+    file = pq.ParquetFile(bench.file("tweets-1.parquet"))
+    groups = [file.metadata.row_group(n).total_byte_size for n in range(file.num_row_groups)]
+    assert len(groups) > 3
+    assert max(groups) < 2 * BLOCK
+
+
+async def test_what_comes_in_the_last_moment_keeps_the_day(bench: ArchiveBench) -> None:
+    """After everything was compared, and before the locks were had."""
+    await bench.run()
+    await bench.fill(1, first=50_000)
+    async with book.locked(bench.database, DAY) as connection:
+        assert connection is not None
+        assert not await dropping._take_away(connection, DAY)
+    assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER + 1,)]
+
+
+async def test_a_partition_without_its_trigger_is_archived_again(bench: ArchiveBench) -> None:
+    """Whoever takes the trigger away takes away the proof that nothing has changed."""
+    await bench.run()
+    bench.rows("DROP TRIGGER archive_touch ON tweets_20260314")
+    assert await drop_early(bench.database, bench.settings) == []
+    await bench.run(DAY, drop=True)
+    archive = await bench.archive()
+    assert (archive.state, archive.generation) == ("dropped", 2)
