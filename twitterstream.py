@@ -38,6 +38,7 @@ from stream.commands.tools import check_config, dump, migrate, psql, version
 from stream.commands.track import track
 from stream.db import Database
 from stream.errors import Broken, ConfigError, DatabaseAway, TwitterstreamError
+from stream.tracks import NewTrack
 from stream.tweet import NETWORK_NAMES
 from stream.vault import parse_secrets
 
@@ -116,7 +117,7 @@ async def _add_samples(context: Context, database: Database) -> None:
         )
         if not await tracks.everything(connection):
             for value in SAMPLE_TRACKS:
-                await tracks.add(connection, value)
+                await tracks.add(connection, NewTrack(value))
     click.echo(
         "No source is configured yet, so here is a simulated one: invented tweets, no account\n"
         f"needed. It is called {SIMULATED}; the sample tracks are {', '.join(SAMPLE_TRACKS)}.\n"

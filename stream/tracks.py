@@ -16,8 +16,8 @@ TrackState = Literal["pending", "active", "partial", "refused", "paused", "sched
 _COLUMNS = "id, owner, kind, value, networks, enabled, starts_at, ends_at, priority, state, reason"
 _ALL = f"SELECT {_COLUMNS} FROM tracks ORDER BY id"  # noqa: S608 - a constant
 _ADD = """
-INSERT INTO tracks (value, kind, owner, networks, starts_at, ends_at)
-VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
+INSERT INTO tracks (value, kind, owner, networks, starts_at, ends_at, priority, keep_days)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id
 """
 _ENABLE = "UPDATE tracks SET enabled = $2 WHERE id = $1 RETURNING id"
 _REMOVE = "DELETE FROM tracks WHERE id = $1 RETURNING id"
@@ -31,6 +31,19 @@ _COUNTS = """
 SELECT id, total, last_hour, last_day, usual_hour::double precision AS usual_hour, last_at
 FROM stats_tracks
 """
+
+
+class NewTrack(msgspec.Struct, frozen=True):
+    """What somebody wants to follow."""
+
+    value: str
+    kind: TrackKind = "keyword"
+    owner: str | None = None
+    networks: Sequence[NetworkName] | None = None  # None: all
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    priority: int = 0
+    keep_days: int | None = None  # None: retention.tweets_days
 
 
 class Track(msgspec.Struct, frozen=True):
@@ -76,18 +89,10 @@ async def everything(connection: Executor) -> list[Track]:
     return [Track(**row) for row in await connection.fetch(_ALL)]
 
 
-async def add(
-    connection: Executor,
-    value: str,
-    kind: TrackKind = "keyword",
-    owner: str | None = None,
-    networks: Sequence[NetworkName] | None = None,
-    starts_at: datetime | None = None,
-    ends_at: datetime | None = None,
-) -> TrackId:
+async def add(connection: Executor, new: NewTrack) -> TrackId:
     try:
         with meaning():
-            [row] = await connection.fetch(_ADD, value, kind, owner, networks, starts_at, ends_at)
+            [row] = await connection.fetch(_ADD, *msgspec.structs.astuple(new))
     except RowRefused as error:
         raise TwitterstreamError(f"The table refuses this track: {error}.") from error
     return TrackId(row["id"])

@@ -32,15 +32,28 @@ def track() -> None:
 @click.option("--network", "networks", type=NETWORK, multiple=True, help="Only there; repeatable.")
 @click.option("--from", "starts_at", type=TIME, help="Begin then (UTC).")
 @click.option("--until", "ends_at", type=TIME, help="End then (UTC).")
+@click.option(
+    "--priority",
+    type=click.IntRange(-1000, 1000),
+    default=0,
+    help="The lowest pause first when a disk fills.",
+)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1, 36_500),
+    help="Its tweets stay so long; left out, retention.tweets_days.",
+)
 @command
 async def add(
     context: Context,
+    /,
     value: str,
     kind: TrackKind,
     owner: str | None,
     networks: tuple[NetworkName, ...],
     starts_at: datetime | None,
     ends_at: datetime | None,
+    **more: int | None,
 ) -> None:
     """Follow VALUE: words (space: and, comma: or), a @user, a place or a query."""
     try:
@@ -48,9 +61,8 @@ async def add(
     except InvalidQuery as error:
         raise click.UsageError(str(error)) from error
     async with context.database() as database, database.acquire() as connection:
-        track_id = await tracks.add(
-            connection, value, kind, owner, networks or None, _utc(starts_at), _utc(ends_at)
-        )
+        new = tracks.NewTrack(value, kind, owner, networks or None, _utc(starts_at), _utc(ends_at))
+        track_id = await tracks.add(connection, msgspec.structs.replace(new, **more))
     context.out.print(f"Track {track_id} follows the {kind} {value}")
 
 

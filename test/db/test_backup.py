@@ -21,6 +21,7 @@ from monitor.leader import Leader
 from stream import db, migrations, sources, tracks
 from stream.config import ArchiveSettings, Settings
 from stream.errors import TwitterstreamError
+from stream.tracks import NewTrack
 from stream.vault import Vault
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ async def test_numbers_that_were_given_once_are_not_given_again(
     """Also not that of a track that is gone: its matches are in the archives."""
     await new.restore(await save(old, tmp_path / "backup"))
     async with new.database.acquire() as connection:
-        assert await tracks.add(connection, "next") == 3
+        assert await tracks.add(connection, NewTrack("next")) == 3
         assert await sources.add(connection, "next", "x_v1") == 3
 
 

@@ -14,6 +14,7 @@ import pytest
 from stream import db, ledger, sources, tracks, tweets
 from stream.db import Database, Executor
 from stream.ledger import Credit
+from stream.tracks import NewTrack
 from stream.tweet import GapClosed, GapOpened, TrackId
 
 VIEWS = (
@@ -86,13 +87,13 @@ class Credited:
 
 async def test_tracks_agree_with_a_recount(connected: Database) -> None:
     async with connected.acquire() as connection:
-        old, young = [await tracks.add(connection, word) for word in ("snow", "rain")]
+        old, young = [await tracks.add(connection, NewTrack(word)) for word in ("snow", "rain")]
         credited = Credited([old, young])
         await credited.count(connection)
         made = "UPDATE tracks SET created_at = now() - $2::interval WHERE id = $1"
         await connection.execute(made, old, 100 * DAY)
         await connection.execute(made, young, 3 * DAY)
-        await tracks.add(connection, "silent", owner="ann")
+        await tracks.add(connection, NewTrack("silent", owner="ann"))
     now, found = await ask(connected, "SELECT * FROM stats_tracks ORDER BY id")
     midnight = hour_of(now).replace(hour=0)
     for row, track in zip(found, (old, young), strict=False):
@@ -119,7 +120,7 @@ async def test_the_last_tweet_of_a_track_is_known_when_its_minutes_are_pruned(
     connected: Database,
 ) -> None:
     async with connected.acquire() as connection:
-        track = await tracks.add(connection, "snow")
+        track = await tracks.add(connection, NewTrack("snow"))
         at = minute_of(datetime.now(UTC)) - 200 * DAY
         credit = Credit()
         credit.add(1, SIZE)
@@ -219,7 +220,7 @@ async def test_storage_tells_days_by_their_partitions_their_copies_and_their_arc
     counts = {(minute_of(now), "stored"): 400, (minute_of(now), "unmatched"): 100}
     async with connected.acquire() as connection:
         source = await sources.add(connection, "main", "x_v2")
-        track = await tracks.add(connection, "snow")
+        track = await tracks.add(connection, NewTrack("snow"))
         await tweets.ensure_days(connection, [today, today + DAY])
         await ledger.count_frames(connection, source, counts)
         credit = Credit()
@@ -316,7 +317,7 @@ async def healthy(connected: Database) -> AsyncIterator[Database]:
         await connection.execute(
             "UPDATE sources SET state = 'streaming', state_at = now(), last_at = now()"
         )
-        await tracks.add(connection, "snow")
+        await tracks.add(connection, NewTrack("snow"))
         tomorrow = (datetime.now(UTC) + DAY).date()
         await tweets.ensure_days(connection, [tomorrow, tomorrow + DAY])
         await measured(connection, "here", timedelta(), {"data": 100})

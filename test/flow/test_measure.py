@@ -20,6 +20,7 @@ from simulator.server import serve
 from stream import db, sources, tracks
 from stream.config import JournalSettings, MonitorSettings, Settings
 from stream.daemon import Daemon
+from stream.tracks import NewTrack
 from stream.vault import Vault
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -87,7 +88,7 @@ async def watched(
         async with connected.acquire() as connection:
             sealed = vault.seal({"bearer_token": "T"})
             await sources.add(connection, "main", "x_v2", server.url, None, sealed)
-            await tracks.add(connection, "snow")
+            await tracks.add(connection, NewTrack("snow"))
         daemon = Daemon(connected, settings, vault, lambda _: None)
         leader, chores = Leader(own), list[Chore]()
         prober = Prober(daemon, own, settings, leader, chores)

@@ -85,6 +85,12 @@ def test_the_examples_of_track_add_work_as_written(
     assert (track["kind"], track["value"], track["tweets"]) == (kind, value, 0)
 
 
+def test_a_track_may_be_more_important_and_have_a_time_of_its_own(terminal: Terminal) -> None:
+    terminal.run("track", "add", "snow", "--priority", "5", "--keep-days", "30")
+    assert terminal.sql("SELECT value, priority, keep_days FROM tracks") == [("snow", 5, 30)]
+    assert "--keep-days" in terminal.run("track", "add", "x", "--keep-days", "0", code=2).stderr
+
+
 def test_a_track_is_paused_resumed_and_removed(terminal: Terminal) -> None:
     terminal.run("track", "add", "snow")
     terminal.run("track", "pause", "1")
