@@ -72,7 +72,6 @@ async def lives(
     """Start and kill; when each kill was."""
     with_postgres = set(chance.sample(range(KILLS), POSTGRES_KILLS))
     kills: list[float] = []
-    busy = 0
     for life in range(KILLS):
         before = len(server.sent)
         await program.start()
@@ -81,11 +80,12 @@ async def lives(
             await program.kill_postgres(eventually)
             if life == min(with_postgres):
                 await eventually(lambda: program.postgres, 30)  # the daemon starts it again
-        # The moment is what is tested: in the start, in the first bytes, under full load.
-        await asyncio.sleep(chance.uniform(0.2, 2.4))
+        # The moment is what is tested: in every other life somewhere in the start, in the others in
+        # the first bytes or under full load, however long this machine takes to come there.
+        if life % 2:
+            await eventually(lambda before=before: len(server.sent) > before, 60)  # type: ignore[misc] # a default binds
+        await asyncio.sleep(chance.uniform(0, 1.5))
         kills.append(await program.kill())
-        busy += len(server.sent) > before
-    assert busy > KILLS / 2, "too few lives came as far as taking tweets"
     return kills
 
 
