@@ -27,6 +27,8 @@ _MODEST = {
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
     "client_connection_check_interval": "1s",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
 }
 
 _ROWS = """

@@ -18,6 +18,7 @@ from stream import db, tweets
 from stream.tweet import NativeId
 
 if TYPE_CHECKING:
+    from test.conftest import Eventually
     from test.flow.conftest import OpenTables, Tables
     from test.flow.program.conftest import MakeProgram, Program
 
@@ -60,6 +61,10 @@ WITH counted AS (
 (SELECT * FROM counted EXCEPT ALL SELECT * FROM kept)
 UNION ALL (SELECT * FROM kept EXCEPT ALL SELECT * FROM counted)
 """
+NOBODY = (
+    "SELECT count(*) = 0 FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'twitterstream'"
+)
 AWAY = "SELECT to_regclass('tweets_20260314') IS NULL"
 TOUCH = f"INSERT INTO archive_touches (day) VALUES ('{DAY}')"
 SEED = 20260314
@@ -68,7 +73,8 @@ SEED = 20260314
 class Life:
     """A day that is archived, dropped, restored and looked at, by processes that are killed."""
 
-    def __init__(self, program: Program, tables: Tables) -> None:
+    def __init__(self, program: Program, tables: Tables, eventually: Eventually) -> None:
+        self.eventually = eventually
         self.program = program
         self.tables = tables
         self.random = random.Random(int(os.environ.get("TEST_SEED", SEED)))
@@ -110,11 +116,16 @@ class Life:
             process.kill()
             await process.communicate()
             self.kills[words[0]] += 1
+            await self.eventually(self.nobody_works)
         else:
             self.took[name] = time.monotonic() - began
             # The lock of one that was killed lives a moment longer.
             text = (said + wrong).decode()
             assert process.returncode == 0 or "another archiver" in text.lower(), text
+
+    async def nobody_works(self) -> bool:
+        """What a process had asked of Postgres before it died is done, or has been given up."""
+        return bool(await self.tables.one(NOBODY))
 
     async def check(self) -> None:
         """Whatever happened, the day is there or it is archived, and never a part of it."""
@@ -140,14 +151,18 @@ class Life:
 
 @pytest.mark.timeout(300)
 async def test_killed_anywhere_it_loses_no_row_and_has_none_twice(
-    make_program: MakeProgram, open_tables: OpenTables, database: str, tmp_path: Path
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    eventually: Eventually,
+    database: str,
+    tmp_path: Path,
 ) -> None:
     """TEST_SEED repeats the moments."""
     program = make_program("main", database, archive={"url": str(tmp_path / "archive")})
     tables = open_tables(database)
     await tables.rows(FILL)
     before = [await tables.rows(query) for query in ROWS]
-    life = Life(program, tables)
+    life = Life(program, tables, eventually)
     while life.kills.total() < KILLS:
         await life.live()
         await life.check()
