@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 RENEW_AFTER = timedelta(hours=20)  # late tweets and deletions reach an archive once a day
 
-Places = set[tuple[date, int]]
+Place = tuple[date, int]
 
 
 class Archivist:
@@ -44,12 +44,13 @@ class Archivist:
         self.settings = settings
         self.store = store
         self.report = report
-        self.places: Places = set()  # where the store has manifests
+        self.names: dict[Place, set[str]] = {}  # what the store has
+        self.places: set[Place] = set()  # where it has manifests
         self.problem: TwitterstreamError | None = None
 
     async def run(self, only: date | None = None, *, drop: bool = False) -> None:
         """Archive, rewrite, drop and expire what is due; the last problem is raised at the end."""
-        self.places = await asyncio.to_thread(manifests_in, self.store)
+        await self._look()
         for day in await self._work(only):
             await self._guarded(day, forced=only is not None, drop=drop)
         if only is None:
@@ -61,9 +62,13 @@ class Archivist:
 
     async def take_up(self, connection: Executor, day: date) -> None:
         """Make this database know what the store has of a day."""
-        self.places = await asyncio.to_thread(manifests_in, self.store)
+        await self._look()
         await self._adopt(connection, day)
         await self._settle_vanished(connection, day)
+
+    async def _look(self) -> None:
+        self.names = await asyncio.to_thread(names_in, self.store)
+        self.places = {place for place, names in self.names.items() if NAME in names}
 
     async def _work(self, only: date | None) -> list[date]:
         """The days that need a look, oldest first."""
@@ -80,7 +85,7 @@ class Archivist:
             if only not in over and all(each.day != only for each in known):
                 raise ArchiveError(f"Neither Postgres nor the archive has anything of {only}.")
             return [only]
-        lost = {each.day for each in known if self._lost(each, present)}
+        lost = {each.day for each in known if self._lost(each, present) or self._left(each)}
         strange = {day for day, part in self.places} - {each.day for each in known}
         return sorted({*over, *pending, *lost, *strange})
 
@@ -89,6 +94,11 @@ class Archivist:
         if archive.in_database:
             return archive.day not in present
         return (archive.day, archive.part) not in self.places
+
+    def _left(self, archive: Archive) -> bool:
+        """Whether files lie beside an archive that are none of it: a kill left them."""
+        names = self.names.get((archive.day, archive.part), set())
+        return archive.state != "writing" and not names <= writing.names_of(archive)
 
     async def _guarded(self, day: date, *, forced: bool, drop: bool) -> None:
         """One day; what is wrong with it does not keep the others waiting."""
@@ -135,6 +145,9 @@ class Archivist:
         for archive in await book.rows(connection, day):
             if archive.is_truth:
                 await self._rewrite(connection, archive, forced=forced)
+        found = await book.rows(connection, day)
+        if any(self._left(archive) for archive in found):
+            await asyncio.to_thread(writing.clean, self.store, day, found)
 
     async def _due(
         self, connection: Executor, day: date, known: list[Archive], *, forced: bool
@@ -240,11 +253,10 @@ class Archivist:
                 self.report(f"{describe(archive.day, archive.part)}: removed, its time is over")
 
 
-def manifests_in(store: Store) -> Places:
-    """Where the store has manifests."""
-    found: Places = set()
+def names_in(store: Store) -> dict[Place, set[str]]:
+    """What lies in the folders of the store."""
+    found: dict[Place, set[str]] = {}
     for entry in store.list(ROOT):
-        place = placed(entry.path)
-        if place is not None and place[2] == NAME:
-            found.add(place[:2])
+        if (place := placed(entry.path)) is not None:
+            found.setdefault(place[:2], set()).add(place[2])
     return found

@@ -28,6 +28,7 @@ from monitor.archive.manifest import (
     folder,
     publish,
 )
+from monitor.archive.manifest import read as read_manifest
 from monitor.archive.store import Store
 from monitor.archive.tables import MATCHES, TRACKS, TWEETS, Table
 from stream.db import Executor
@@ -133,12 +134,19 @@ def clean(store: Store, day: date, archives: Sequence[Archive]) -> None:
     for archive in archives:
         if archive.state == "writing" or archive.manifest is None:
             continue
-        place = folder(day, archive.part)
-        keep = {NAME} | {file.name for file in archive.manifest.files.values()}
+        place, keep = folder(day, archive.part), names_of(archive)
+        if read_manifest(store, day, archive.part) != archive.manifest:
+            publish(store, archive.manifest)  # one that a kill left was never settled with Postgres
         for entry in list(store.list(place)):
             if entry.path.removeprefix(f"{place}/") not in keep:
                 store.delete(entry.path)
         store.sweep(place)
+
+
+def names_of(archive: Archive) -> set[str]:
+    """What belongs into the folder of an archive."""
+    files = {} if archive.manifest is None else archive.manifest.files
+    return {NAME} | {file.name for file in files.values()}
 
 
 def remove(store: Store, day: date, part: int) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DAY = "2026-03-14"
 NUMBER = 10_000
 KILLS = 20
+OFTEN = ("run", "restore")  # at least three times each
 FILL = f"""
 SELECT ensure_day('{DAY}');
 INSERT INTO tweets (id, received_at, network, native_id, kind, author_id, text, doc)
@@ -163,7 +164,7 @@ async def test_killed_anywhere_it_loses_no_row_and_has_none_twice(
     await tables.rows(FILL)
     before = [await tables.rows(query) for query in ROWS]
     life = Life(program, tables, eventually)
-    while life.kills.total() < KILLS:
+    while life.kills.total() < KILLS or min(life.kills[word] for word in OFTEN) < 3:
         await life.live()
         await life.check()
     print(life.kills, life.took)  # noqa: T201  # shown when the test fails
@@ -177,7 +178,6 @@ async def test_killed_anywhere_it_loses_no_row_and_has_none_twice(
     assert await tables.rows(ROWS[0]) == [row for row in before[0] if row[0] not in keys]
     assert await tables.rows(ROWS[1]) == [row for row in before[1] if row[0] not in keys]
     assert await tables.rows(WRONG) == []
-    assert {"run", "restore"} <= life.kills.keys()
     await life.until("run", "--day", DAY, "--drop")
     folder = tmp_path / "archive" / "tweets" / f"day={DAY}" / "part=0"
     assert len(list(folder.iterdir())) == 4  # nothing that a kill left
