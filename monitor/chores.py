@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from stream.errors import DatabaseAway
+from stream.errors import DatabaseAway, TwitterstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,10 @@ class Chore:
         except TimeoutError:
             logger.warning("%s took too long", self.name, extra={"seconds": self.limit})
             self._fail(f"it took longer than {self.limit:g} s")
+        except TwitterstreamError as error:  # a sentence for a person
+            if self.failed is None:
+                logger.warning("%s failed", self.name, extra={"why": str(error)})
+            self._fail(str(error))
         except Exception as error:  # nothing that watches may stop what it watches
             if self.failed is None:
                 logger.exception("%s failed", self.name)

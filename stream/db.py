@@ -6,6 +6,8 @@ Every error of the driver becomes one of three: `DatabaseAway` (the same call ma
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -62,13 +64,22 @@ def _meaning(error: BaseException) -> type[DatabaseAway] | type[RowRefused] | ty
     return DatabaseAway
 
 
+def _words(error: BaseException) -> str:
+    """What went wrong; for what is everybody's, in the words of the system."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and (error.errno or 0) in errno.errorcode:
+        return os.strerror(error.errno or 0)
+    return f"{type(error).__name__}: {error}"
+
+
 @contextlib.contextmanager
 def meaning() -> Iterator[None]:
     """Turn the driver's errors into ours, with the cause kept."""
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise _meaning(error)(f"{type(error).__name__}: {error}") from error
+        raise _meaning(error)(_words(error)) from error
     except asyncpg.exceptions.InternalClientError as error:
         # The driver's own state is torn, as after a connection lost in the middle of a COPY.
         raise DatabaseAway(f"{type(error).__name__}: {error}") from error

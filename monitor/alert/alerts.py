@@ -34,6 +34,7 @@ HISTORY = 3600.0  # seconds
 HISTORY_MOST = 3600  # readings
 FACTS_EVERY = 60.0  # seconds
 FACTS_LAST = 600.0  # seconds; older facts prove nothing, neither trouble nor its end
+CHECK_EVERY = 3600.0  # seconds
 TELL_EVERY = 5.0  # seconds until a row that somebody wrote is honoured
 TELL_LIMIT = 400.0  # seconds; three messages through channels and fallback that all hang
 BOOK_LIMIT = 15.0  # seconds; a database that takes longer must not keep back that it is away
@@ -71,13 +72,15 @@ class Alerts:
         self._loaded = False
         self._left_behind_at = float("-inf")  # monotonic
         self.digest = Digest(database, settings, self.teller, lambda: self.leads)
-        self.heartbeat = Heartbeat(settings.alerts, lambda: self.well)
+        self.heartbeat = Heartbeat(settings.alerts, lambda: self.leads and self.well)
         self._looking = Chore("alert facts", FACTS_EVERY, self.look)
         self._telling = Chore("alerts", TELL_EVERY, self.work, limit=TELL_LIMIT)
+        self._checking = Chore("alert channels", CHECK_EVERY, self.teller.channels.check)
 
     def chores(self) -> list[Chore]:
         """What has to be run for this."""
-        return [self._looking, self._telling, *self.digest.chores(), *self.heartbeat.chores()]
+        own = [self._looking, self._telling, self._checking]
+        return [*own, *self.digest.chores(), *self.heartbeat.chores()]
 
     @property
     def open_alerts(self) -> list[OpenAlert]:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import apprise
@@ -13,15 +13,20 @@ import msgspec
 
 from monitor.alert.messages import Message
 from stream.config import AlertSettings
+from stream.errors import TwitterstreamError
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds for one channel
+NOT_UNDERSTOOD = "apprise does not understand this address"
 # Where the host is a host, and not a token as with tgram:// or slack://.
 _HOSTS = ("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms")
 _PLAIN = re.compile(r"[A-Za-z0-9.-]{1,100}")
 # They write addresses with tokens into their logs.
 _TALKATIVE = ("apprise", "urllib3", "requests")
+# Of what they say only this much is certainly no secret: the code of an answer of HTTP or SMTP.
+_CODE = re.compile(r"(?:\berror=|\(|\b)([45]\d\d)\b")
+_NO_CONNECTION = re.compile(r"connection|refused|resolve|timed out", re.IGNORECASE)
 
 
 class Plugin(Protocol):
@@ -38,6 +43,27 @@ class Outcome(msgspec.Struct, frozen=True):
     problem: str | None  # None: it took the message
 
 
+class _Overheard(logging.Handler):
+    """Hears what apprise says in a thread, and keeps of it only what can be told."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.why: dict[int, str] = {}  # by thread; each asks for its own, and takes it away
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if code := _CODE.search(said):
+            self.why[record.thread or 0] = f"the answer was {code[1]}"
+        elif _NO_CONNECTION.search(said):
+            self.why.setdefault(record.thread or 0, "no connection")
+
+    def take(self) -> str:
+        return self.why.pop(threading.get_ident(), "")
+
+
+_overheard = _Overheard()
+
+
 class Channel:
     """One address. At most one message is on its way, in a thread that nobody waits for.
 
@@ -51,21 +77,26 @@ class Channel:
         self._plugin: Plugin | None = None
         self._thread: threading.Thread | None = None
 
+    async def understood(self) -> bool:
+        """Whether apprise can make anything of the address."""
+        return await self._aside(self._understand) != NOT_UNDERSTOOD
+
     async def send(self, message: Message) -> Outcome:
         """Never raises; what goes wrong is in the outcome, without the address."""
-        problem = await self._problem(message)
+        problem = await self._aside(lambda: self._notify(message))
         if problem is not None:
             logger.warning("an alert channel fails", extra={"channel": self.name, "why": problem})
         return Outcome(self.name, self.fallback, problem)
 
-    async def _problem(self, message: Message) -> str | None:
+    async def _aside(self, work: Callable[[], str | None]) -> str | None:
+        """Do this in a thread of its own; what goes wrong."""
         if self._thread is not None and self._thread.is_alive():
             return "it still hangs on an earlier message"
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str | None] = loop.create_future()
         # Not one of the loop's own threads: the program would wait for it at its end.
         self._thread = threading.Thread(
-            target=self._work, args=(message, loop, done), name="alert channel", daemon=True
+            target=self._work, args=(work, loop, done), name="alert channel", daemon=True
         )
         self._thread.start()
         try:
@@ -76,12 +107,12 @@ class Channel:
 
     def _work(
         self,
-        message: Message,
+        work: Callable[[], str | None],
         loop: asyncio.AbstractEventLoop,
         done: "asyncio.Future[str | None]",
     ) -> None:
         try:
-            problem = self._notify(message)
+            problem = work()
         except Exception as error:  # noqa: BLE001 - plugins of others; their words may hold tokens
             problem = f"it failed with {type(error).__name__}"
 
@@ -92,19 +123,25 @@ class Channel:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(tell)
 
-    def _notify(self, message: Message) -> str | None:
+    def _understand(self) -> str | None:
         if self._plugin is None:
             asset = apprise.AppriseAsset(storage_mode="memory", app_id="twitterstream")
             self._plugin = apprise.Apprise.instantiate(self._url, asset=asset)
+        return NOT_UNDERSTOOD if self._plugin is None else None
+
+    def _notify(self, message: Message) -> str | None:
+        self._understand()
         if self._plugin is None:
-            return "apprise does not understand this address"
+            return NOT_UNDERSTOOD
+        _overheard.take()
         took = self._plugin.notify(
             body=message.body,
             title=message.title,
             notify_type=message.kind,
             body_format=apprise.NotifyFormat.TEXT,
         )
-        return None if took else "it did not take the message"
+        why = _overheard.take()
+        return None if took else "it did not take the message" + (f": {why}" if why else "")
 
 
 class Channels:
@@ -132,6 +169,15 @@ class Channels:
             outcomes += await _all(self.second, _with_failures(message, failed))
         return any(outcome.problem is None for outcome in outcomes)
 
+    async def check(self) -> None:
+        """TwitterstreamError when there is a channel that nothing can go through."""
+        found = [each.name for each in (*self.first, *self.second) if not await each.understood()]
+        if found:
+            raise TwitterstreamError(
+                f"apprise does not understand the address of {', '.join(found)}: no alert goes"
+                " that way; mend alerts.channels or alerts.fallback"
+            )
+
     async def test(self, message: Message) -> list[Outcome]:
         """Tell it through every channel and every fallback."""
         return await _all([*self.first, *self.second], message)
@@ -152,8 +198,8 @@ def silence() -> None:
     """Let nothing that others log about addresses reach our log."""
     for name in _TALKATIVE:
         talkative = logging.getLogger(name)
-        talkative.setLevel(logging.CRITICAL + 1)
         talkative.propagate = False
+        talkative.handlers = [_overheard]
 
 
 def _name(url: str) -> str:

@@ -10,7 +10,7 @@ from monitor.alert import yesterday
 from monitor.alert.messages import Message
 from monitor.alert.teller import Teller
 from monitor.alert.words import lasting, short, size
-from monitor.alert.yesterday import TrackDay, Yesterday
+from monitor.alert.yesterday import TrackDay, VolumeDay, Yesterday
 from monitor.chores import Chore
 from stream.config import Settings
 from stream.db import Database
@@ -149,9 +149,15 @@ def _troubles(found: Yesterday) -> Iterator[str]:
         yield f"  still open, {alert.severity}: {alert.text}"
 
 
+def _when_full(volume: VolumeDay) -> str:
+    if not volume.known:
+        return "how fast it fills is not known yet"
+    return "it does not fill" if volume.days is None else f"full in {volume.days:,.0f} days"
+
+
 def _stock(found: Yesterday, *, has_archive: bool) -> Iterator[str]:
     for each in found.volumes[:LISTED]:
-        when = "it does not fill" if each.days is None else f"full in {each.days:,.0f} days"
+        when = _when_full(each)
         yield f"Disk of {each.volume} on {each.host}: {size(each.free)} free, {when}."
     if has_archive:
         archives = found.archives

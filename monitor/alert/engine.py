@@ -171,6 +171,11 @@ class Engine:
             return None
         if alert.told_at is None:
             return "opened"
+        return None if alert.gone_since is not None else self._reminder(alert, now)
+
+    def _reminder(self, alert: Alert, now: float) -> News | None:
+        """What to tell once more. What seems to be over is not, unless it comes back."""
+        assert alert.told_at is not None
         if RANK[alert.severity] > RANK[alert.told_severity or alert.severity]:
             return "worse"
         if RULES[alert.rule].once or now - alert.told_at < self.repeat_every:

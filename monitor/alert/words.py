@@ -2,6 +2,7 @@
 
 import time
 
+EXACT = 10  # minutes; of less, the seconds are said, too
 LONGEST_NAME = 60  # characters of a track's value in a sentence
 
 
@@ -22,6 +23,8 @@ def lasting(seconds: float) -> str:
         return f"{days} d {hours} h" if hours else f"{days} d"
     if hours:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if minutes < EXACT and whole % 60:
+        return f"{minutes} min {whole % 60} s"
     return f"{minutes} min"
 
 

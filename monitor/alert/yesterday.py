@@ -43,7 +43,8 @@ WHERE received_at >= $1 AND received_at < $2 GROUP BY reason ORDER BY 2 DESC, 1
 """
 _VOLUMES = """
 SELECT host, volume, free::double precision,
-    days_until_full::double precision AS days FROM stats_forecast ORDER BY host, volume
+    days_until_full::double precision AS days, bytes_per_day IS NOT NULL AS known
+FROM stats_forecast ORDER BY host, volume
 """
 _ARCHIVES = """
 SELECT count(*) FILTER (WHERE state <> 'writing')::integer AS done,
@@ -89,6 +90,7 @@ class VolumeDay(msgspec.Struct, frozen=True):
     volume: str
     free: float  # bytes
     days: float | None
+    known: bool = True  # how fast it fills
 
 
 class Archives(msgspec.Struct, frozen=True):

@@ -61,6 +61,8 @@ async def test(context: Context) -> None:
         context.out.print(_said(outcome))
     if all(outcome.problem is not None for outcome in outcomes):
         raise TwitterstreamError("No channel took the message: nobody would hear of an alert.")
+    if any(outcome.problem is not None for outcome in outcomes):
+        raise TwitterstreamError("Not every channel took the message: mend those that did not.")
 
 
 def _said(outcome: Outcome) -> str:

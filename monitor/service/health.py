@@ -78,7 +78,7 @@ def ready(begun: bool, reading: Reading | None, every: float, now: float) -> Ans
     checks.append(_database(reading.database))
     ok = all(check.ok for check in checks)
     sources = [_source(each) for each in reading.sources if each.enabled]
-    if not sources:
+    if not sources and begun:
         return Answer(ok, (*checks, Check("sources", ok=True, text="No source is enabled.")))
     return Answer(ok and any(check.ok for check in sources), (*checks, *sources))
 

@@ -114,7 +114,10 @@ class Server:
             )
             try:
                 self.address = listening.sockets[0].getsockname()[:2]
-                logger.info("metrics and health can be read", extra={"address": self.address})
+                logger.info(
+                    "metrics and health can be read",
+                    extra={"address": f"{self.address[0]}:{self.address[1]}"},
+                )
                 await self._sweep(web_server)
             finally:
                 self.address = None

@@ -49,12 +49,17 @@ async def dump(context: Context, arguments: tuple[str, ...]) -> None:
     await _pass_on(context, "pg_dump", ("--no-owner", *arguments))
 
 
+_PATIENCE = {"PGCONNECT_TIMEOUT": "10"}  # seconds; without it the tools wait for ever
+
+
 async def _pass_on(context: Context, tool: str, arguments: tuple[str, ...]) -> None:
     async with context.url() as url:
         # Ctrl-C belongs to the tool: psql ends a query by it, and goes on.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         process = await asyncio.create_subprocess_exec(
-            str(_path(context, tool)), *arguments, env=os.environ | client_environment(url)
+            str(_path(context, tool)),
+            *arguments,
+            env=_PATIENCE | os.environ | client_environment(url),
         )
         sys.exit(await process.wait())
 

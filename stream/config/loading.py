@@ -153,6 +153,8 @@ def _explain(message: str, given: _Given) -> NoReturn:
         full = f"{key}.{unknown[1]}".removeprefix(".")
         nearest = _nearest(full, [*LEAVES, *SECTIONS])
         raise ConfigError(f"{given.place(full)}: there is no setting {full}{nearest}")
+    if parts["what"].startswith("disk_"):  # of AlertSettings, about several keys together
+        raise ConfigError(f"{given.place(key)}: {key}: {parts['what']}")
     if key in SECTIONS:
         raise ConfigError(f"{given.place(key)}: {key} takes settings of its own, indented below it")
     value = given.find(key)

@@ -9,6 +9,7 @@ YEAR = 365 * 24 * 3600  # seconds
 # `unit` lets the file say `10 GB` or `2 h`; see units.py.
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=YEAR, extra={"unit": "seconds"})]
 Hours = Annotated[float, msgspec.Meta(ge=0, le=10 * YEAR / 3600, extra={"unit": "hours"})]
+SomeHours = Annotated[float, msgspec.Meta(gt=0, le=10 * YEAR / 3600, extra={"unit": "hours"})]
 Bytes = Annotated[int, msgspec.Meta(extra={"unit": "bytes"})]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -16,7 +17,9 @@ Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 DatabaseURL = Annotated[str, msgspec.Meta(pattern=r"^($|postgres(ql)?://)")]
 Folder = Annotated[str, msgspec.Meta(min_length=1)]
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]  # 0: for ever
-Address = Annotated[str, msgspec.Meta(pattern=r"^($|.+:\d{1,5}$)")]  # host:port, or nothing
+# host:port, or nothing
+_PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+Address = Annotated[str, msgspec.Meta(pattern=rf"^($|.+:{_PORT}$)")]
 Addresses = list[Annotated[str, msgspec.Meta(pattern=r"^\w[\w+.-]*://")]]
 
 
@@ -73,7 +76,7 @@ class AlertSettings(_Section, frozen=True, kw_only=True):
 
     channels: Addresses = []
     fallback: Addresses = []
-    repeat_every: Hours = 24  # hours
+    repeat_every: SomeHours = 24  # hours
     digest_at: Annotated[str, msgspec.Meta(pattern=r"^($|([01]\d|2[0-3]):[0-5]\d$)")] = "07:00"
     heartbeat_url: Annotated[str, msgspec.Meta(pattern=r"^($|https?://)")] = ""
     heartbeat_every: Seconds = 60
@@ -95,11 +98,26 @@ class AlertSettings(_Section, frozen=True, kw_only=True):
     runaway_percent: Percent = 50  # of all tweets of the hour
     runaway_factor: Annotated[float, msgspec.Meta(ge=1)] = 10  # times its usual
 
+    def __post_init__(self) -> None:
+        levels = (
+            self.disk_warn_percent,
+            self.disk_archive_percent,
+            self.disk_pause_low_percent,
+            self.disk_pause_all_percent,
+        )
+        if list(levels) != sorted(levels, reverse=True):
+            raise ValueError(
+                "disk_warn_percent, disk_archive_percent, disk_pause_low_percent and"
+                " disk_pause_all_percent must not rise in this order"
+            )
+
 
 class ArchiveSettings(_Section, frozen=True, kw_only=True):
     """Where closed days go. Credentials of S3 and its like come from the environment."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^($|/|(file|s3|gs|az|azure|abfss?)://)")] = ""
+    url: Annotated[
+        str, msgspec.Meta(pattern=r"^($|/|(s3|gs|az|azure)://[^@]+$|(file|abfss?)://)")
+    ] = ""
     ndjson: bool = False
     raw: bool = True
     raw_days: Days = 30

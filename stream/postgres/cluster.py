@@ -1,5 +1,6 @@
 """The files of the embedded server: made once, configured at every start."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from stream.postgres.account import Account
 from stream.postgres.programs import MAJOR
 
 ROLE = "twitterstream"  # also the name of the database
+CLEARINGS, POLL = 100, 0.05  # attempts; seconds
 
 INITDB = (
     "--auth=reject",  # until pg_hba.conf is ours
@@ -78,7 +80,11 @@ async def make(programs: Path, account: Account, cluster: Path, password: str) -
     password is set, and the database made, before the server ever listens.
     """
     new = cluster.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
+    for _ in range(CLEARINGS):  # what was killed in the middle may write for a moment yet
+        shutil.rmtree(new, ignore_errors=True)
+        if not new.exists():
+            break
+        await asyncio.sleep(POLL)
     new.mkdir(0o700)
     account.own(new)
     initdb = [*account.prefix, str(programs / "initdb"), *INITDB]

@@ -42,7 +42,8 @@ async def run(command: Sequence[str], text: str = "") -> Result:
             while (code := child.poll()) is None:  # noqa: ASYNC110
                 await asyncio.sleep(POLL)
         except asyncio.CancelledError:
-            child.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # initdb has children that would go on
             child.wait()
             raise
         said.seek(0)
@@ -56,6 +57,7 @@ def _start(command: Sequence[str], given: IO[bytes], said: IO[bytes]) -> subproc
         stdin=given,
         stdout=said,
         stderr=said,
+        start_new_session=True,
         cwd="/",
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
     )

@@ -18,10 +18,12 @@ from stream.postgres import account, cluster, folders, process, programs
 
 logger = logging.getLogger(__name__)
 
-State = Literal["dead", "starting", "ready"]
+State = Literal["dead", "silent", "starting", "ready"]
 
 START_WITHIN = 300.0  # seconds; after a crash it first replays max_wal_size
+SILENT = 10.0  # seconds that a server may be there and say nothing
 LAUNCHES = 3  # a server that was killed while it started comes up the next time
+REJECTING = 1  # what pg_isready ends with when the server says that it is not ready yet
 POLL = 0.05  # seconds
 # Fast shutdown waits for its checkpoint; immediate leaves the work to the next start's recovery.
 STOP = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 5.0))  # signal, seconds
@@ -79,10 +81,15 @@ class Embedded:
             logger.info("making the embedded database", extra={"folder": str(at.cluster)})
             await cluster.make(bin_dir, self._account, at.cluster, at.password())
         cluster.check_version(at.cluster)
-        launches = 0
+        launches, clock = 0, asyncio.get_running_loop().time
+        heard_at = clock()
         try:
             async with asyncio.timeout(START_WITHIN):
                 while (state := await self._state()) != "ready":
+                    if state != "silent":
+                        heard_at = clock()
+                    elif clock() - heard_at > SILENT:
+                        raise self._failure("does not answer")
                     if state == "dead":
                         launches += 1
                         await self._launch(self._account, bin_dir, last=launches >= LAUNCHES)
@@ -139,7 +146,8 @@ class Embedded:
                 return "dead"
         # Somebody listens; a busy one may be slow to answer, and must not be taken for dead.
         command = [str(programs.installed() / "pg_isready"), "--quiet", f"--host={self._socket}"]
-        return "ready" if (await process.run(command)).code == 0 else "starting"
+        code = (await process.run(command)).code
+        return "ready" if code == 0 else "starting" if code == REJECTING else "silent"
 
     @property
     def _socket(self) -> Path:

@@ -45,7 +45,8 @@ def words(answer: Answer) -> str:
         text = ": ".join(part for part in said if isinstance(part, str))
         if text:
             return text[:DETAIL]
-    return answer.text()[:DETAIL]
+    text = answer.text()[:DETAIL]
+    return "with a page for browsers" if text.lstrip().startswith("<") else text
 
 
 def refusal(answer: Answer, now: float) -> ConnectError:
