@@ -22,7 +22,9 @@ PREFIX = "TWITTERSTREAM_"
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<key>[^`]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 # Their values hold passwords, also when they are misspelt.
-_SECRET = frozenset({"database", "alerts.channels", "alerts.fallback", "alerts.heartbeat_url"})
+_SECRET = frozenset(
+    {"database", "alerts.channels", "alerts.fallback", "alerts.heartbeat_url", "archive.url"}
+)
 
 Tree = dict[str, "object"]
 

@@ -129,6 +129,14 @@ def test_a_reminder_comes_once_a_day_unless_somebody_knows(hand: Hand) -> None:
     assert hand.told == ["opened", "still", "still", "closed"]
 
 
+def test_what_seems_to_be_over_is_not_told_again_while_that_is_not_sure(hand: Hand) -> None:
+    hand.pass_(DAY - 20, condition())
+    hand.pass_(GONE - 10)  # a day has passed since the message, but the condition has gone
+    assert hand.told == ["opened"]
+    hand.pass_(20, condition())  # and is back
+    assert hand.told == ["opened", "still"]
+
+
 def test_an_alert_that_gets_worse_is_told_again_and_one_that_gets_better_is_not(
     hand: Hand,
 ) -> None:

@@ -147,6 +147,12 @@ def test_a_duration_may_have_a_unit(file: Path, text: str, seconds: float) -> No
         ("a: *b", "line 1: this is not YAML: found undefined alias"),
         ("save_every: !!python/object/apply:os.getcwd []", "not a list"),
         ("save_every: !!python/name:os.getcwd x", "not 'x'"),
+        ("monitor: {listen: '127.0.0.1:99999'}", "a host and a port such as 127.0.0.1:9273"),
+        ("alerts: {repeat_every: 0 h}", "above 0"),
+        ("alerts: {digest_at: '25:00'}", "a time of day such as 07:00"),
+        ("alerts:\n  disk_pause_all_percent: 50", "line 1: alerts: disk_warn_percent, disk"),
+        ("alerts:\n  channels: 7", "line 2: alerts.channels takes a list of addresses such as"),
+        ("archive: {url: 'ftp://host/x'}", "a folder such as /srv/archive, or an address such as"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_sentence_with_its_line(file: Path, text: str, sentence: str) -> None:
@@ -221,3 +227,26 @@ def test_every_setting_has_a_sentence_for_what_it_takes() -> None:
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert safe_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "alerts: {channels: ['mailto://me:hunter2@host', 'hunter2']}",
+        "alerts: {heartbeat_url: 'ftp://host/hunter2'}",
+        "archive: {url: 's3://key:hunter2@bucket/x'}",
+    ],
+)
+def test_what_may_hold_a_secret_is_not_shown_when_it_is_wrong(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        load(file, {})
+    assert "hunter2" not in str(raised.value)
+    assert "takes" in str(raised.value)
+
+
+def test_channels_come_as_a_list_or_in_a_variable(file: Path) -> None:
+    file.write_text("alerts:\n  channels: ['json://a', 'json://b']\n")
+    assert load(file, {}).alerts.channels == ["json://a", "json://b"]
+    environ = {"TWITTERSTREAM_ALERTS__CHANNELS": "json://c  mailto://x:y@z"}
+    assert load(file, environ).alerts.channels == ["json://c", "mailto://x:y@z"]

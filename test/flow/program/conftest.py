@@ -124,10 +124,23 @@ class Program:
         assert code == 0, self.log.read_text()
         return time.monotonic() - began
 
+    async def fails(self, *words: str) -> tuple[int, str]:
+        """Give a command that may fail: how it ended, and all it said."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command(*words), stdin=-3, stdout=-1, stderr=-2, cwd=self.folder
+        )
+        said, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, said.decode()
+
     def share(self, other: Program) -> None:
         """Live in the data_dir of another one."""
+        self.use(other.data_dir)
+
+    def use(self, data_dir: Path) -> None:
+        """Live in this data_dir."""
         settings = json.loads(self.config.read_text())
-        self.data_dir = other.data_dir
+        self.data_dir = data_dir
         self.config.write_text(json.dumps({**settings, "data_dir": str(self.data_dir)}))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,22 @@ async def test_while_it_waits_for_postgres_at_the_start_it_ends_in_time(
     await program.start()
     await eventually(lambda: "waiting for Postgres" in program.log.read_text(), 20)
     assert await program.stop() < WITHIN
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["embedded", "elsewhere"])
+@pytest.mark.parametrize("words", [("status",), ("psql", "-c", "SELECT 1")])
+async def test_a_command_beside_a_postgres_that_hangs_says_so(
+    ours: bool, words: tuple[str, ...], make_program: MakeProgram, cluster: Cluster
+) -> None:
+    program = make_program("main", "" if ours else cluster.url)
+    if ours:
+        program.use(cluster.folder.parents[1])
+    cluster.freeze()
+    async with asyncio.timeout(60):  # and not for ever
+        code, said = await program.fails(*words)
+    assert code != 0
+    assert "answer" in said or "timeout expired" in said, said
+    assert "Traceback" not in said
 
 
 @BOTH
