@@ -294,6 +294,6 @@ async def test_a_newcomer_types_one_command_and_watches_tweets(
         assert stored > before
         assert psql("SELECT count(*) FROM tracks WHERE state = 'active'") == "3"
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert await process.wait() == 0, log.read_text()
         assert not (tmp_path / "data" / "postgres" / "cluster" / "postmaster.pid").exists()
