@@ -106,6 +106,12 @@ def placed(path: str) -> tuple[date, int, str] | None:
     return None if found is None else (date.fromisoformat(found[1]), int(found[2]), found[3])
 
 
+def names_of(manifest: Manifest | None) -> set[str]:
+    """What belongs into the folder of an archive."""
+    files = {} if manifest is None else manifest.files
+    return {NAME} | {file.name for file in files.values()}
+
+
 def day_bounds(day: date) -> tuple[datetime, datetime]:
     """When a day begins, and when the next one does (UTC)."""
     since = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -9,18 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from monitor.archive import book, days, dropping, writing
+from monitor.archive.adopting import Place, adopt, names_in
 from monitor.archive.book import Archive
-from monitor.archive.checking import agree, describe
+from monitor.archive.checking import describe
 from monitor.archive.closed import closed
-from monitor.archive.manifest import (
-    NAME,
-    ROOT,
-    ArchiveError,
-    Manifest,
-    day_bounds,
-    placed,
-)
-from monitor.archive.manifest import read as read_manifest
+from monitor.archive.manifest import NAME, ArchiveError, day_bounds, names_of
 from monitor.archive.rewriting import rewrite
 from monitor.archive.store import Store
 from stream.config import Settings
@@ -30,8 +23,6 @@ from stream.errors import DatabaseAway, TwitterstreamError
 logger = logging.getLogger(__name__)
 
 RENEW_AFTER = timedelta(hours=20)  # late tweets and deletions reach an archive once a day
-
-Place = tuple[date, int]
 
 
 class Archivist:
@@ -63,8 +54,7 @@ class Archivist:
     async def take_up(self, connection: Executor, day: date) -> None:
         """Make this database know what the store has of a day."""
         await self._look()
-        await self._adopt(connection, day)
-        await self._settle_vanished(connection, day)
+        await adopt(connection, self.store, day, self.names)
 
     async def _look(self) -> None:
         self.names = await asyncio.to_thread(names_in, self.store)
@@ -98,7 +88,7 @@ class Archivist:
     def _left(self, archive: Archive) -> bool:
         """Whether files lie beside an archive that are none of it: a kill left them."""
         names = self.names.get((archive.day, archive.part), set())
-        return archive.state != "writing" and not names <= writing.names_of(archive)
+        return archive.state != "writing" and not names <= names_of(archive.manifest)
 
     async def _guarded(self, day: date, *, forced: bool, drop: bool) -> None:
         """One day; what is wrong with it does not keep the others waiting."""
@@ -126,8 +116,7 @@ class Archivist:
         await book.note_problem(connection, day, str(problem))
 
     async def _day(self, connection: Executor, day: date, *, forced: bool) -> None:
-        await self._adopt(connection, day)
-        await self._settle_vanished(connection, day)
+        await adopt(connection, self.store, day, self.names)
         known = await book.rows(connection, day)
         if await self._due(connection, day, known, forced=forced):
             part = self._part(known, day)
@@ -181,28 +170,6 @@ class Archivist:
         taken = {each.part for each in known} | {part for at, part in self.places if at == day}
         return max(taken, default=-1) + 1
 
-    async def _adopt(self, connection: Executor, day: date) -> None:
-        """Take up archives that this database does not know: it was moved, or set back."""
-        known = {each.part for each in await book.rows(connection, day)}
-        for at, part in sorted(self.places):
-            if at == day and part not in known:
-                found = await asyncio.to_thread(read_manifest, self.store, day, part)
-                if found is not None:
-                    await book.adopt(connection, found, ours=await self._same(connection, found))
-
-    async def _same(self, connection: Executor, found: Manifest) -> bool:
-        """Whether these very rows are in this database."""
-        present = found.day in await days.present(connection)
-        return present and agree(await days.digests(connection, found.day), [found])
-
-    async def _settle_vanished(self, connection: Executor, day: date) -> None:
-        """Partitions that somebody else took away: what was archived of them is what there is."""
-        if await days.exist(connection, day):
-            return
-        for archive in await book.rows(connection, day):
-            if archive.in_database:
-                await book.vanished(connection, archive)
-
     async def _rewrite(self, connection: Executor, archive: Archive, *, forced: bool) -> None:
         """Let deletions reach files that Postgres does not have the rows of, once a day."""
         if (archive.day, archive.part) not in self.places:
@@ -251,12 +218,3 @@ class Archivist:
                 await asyncio.to_thread(writing.remove, self.store, archive.day, archive.part)
                 await book.gone(own, archive.day, archive.part)
                 self.report(f"{describe(archive.day, archive.part)}: removed, its time is over")
-
-
-def names_in(store: Store) -> dict[Place, set[str]]:
-    """What lies in the folders of the store."""
-    found: dict[Place, set[str]] = {}
-    for entry in store.list(ROOT):
-        if (place := placed(entry.path)) is not None:
-            found.setdefault(place[:2], set()).add(place[2])
-    return found

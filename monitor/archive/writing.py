@@ -26,6 +26,7 @@ from monitor.archive.manifest import (
     Role,
     day_bounds,
     folder,
+    names_of,
     publish,
 )
 from monitor.archive.manifest import read as read_manifest
@@ -134,19 +135,17 @@ def clean(store: Store, day: date, archives: Sequence[Archive]) -> None:
     for archive in archives:
         if archive.state == "writing" or archive.manifest is None:
             continue
-        place, keep = folder(day, archive.part), names_of(archive)
+        place, keep = folder(day, archive.part), names_of(archive.manifest)
+        entries = list(store.list(place))
+        names = {entry.path.removeprefix(f"{place}/") for entry in entries}
+        if not keep - {NAME} <= names:
+            continue  # it is not whole itself: what lies there may be all that there is
         if read_manifest(store, day, archive.part) != archive.manifest:
             publish(store, archive.manifest)  # one that a kill left was never settled with Postgres
-        for entry in list(store.list(place)):
+        for entry in entries:
             if entry.path.removeprefix(f"{place}/") not in keep:
                 store.delete(entry.path)
         store.sweep(place)
-
-
-def names_of(archive: Archive) -> set[str]:
-    """What belongs into the folder of an archive."""
-    files = {} if archive.manifest is None else archive.manifest.files
-    return {NAME} | {file.name for file in files.values()}
 
 
 def remove(store: Store, day: date, part: int) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from rich.table import Table
 
 from monitor.archive import book
+from monitor.archive.adopting import names_in, renew
 from monitor.archive.book import Archive
 from monitor.archive.checking import describe
 from monitor.archive.child import tied
@@ -115,7 +116,9 @@ async def verify(context: Context, day: date | None) -> None:
 
     store = await asyncio.to_thread(need_store, context.settings)
     bad = 0
+    names = await asyncio.to_thread(names_in, store)
     async with context.database() as database:
+        await renew(database, store, names, day)
         async with database.acquire() as connection:
             archives = await book.rows(connection, day)
         if day is not None and not archives:
@@ -173,8 +176,11 @@ async def query(context: Context, query: str, as_json: bool, as_csv: bool) -> No
     from monitor.archive import querying  # noqa: PLC0415 - as above, and DuckDB
 
     store = await asyncio.to_thread(need_store, context.settings)
-    async with context.database() as database, database.acquire() as connection:
-        made = [each.manifest for each in await book.rows(connection) if each.manifest]
+    names = await asyncio.to_thread(names_in, store)
+    async with context.database() as database:
+        await renew(database, store, names)
+        async with database.acquire() as connection:
+            made = [each.manifest for each in await book.rows(connection) if each.manifest]
     with querying.opened(store, made) as duck:
         found = querying.ask(duck, query)
         if as_json:
