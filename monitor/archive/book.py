@@ -81,6 +81,10 @@ UPDATE archives SET state = 'restored', restored_at = now(), problem = NULL
 WHERE day = $1 AND state = 'dropped'
 """
 _PROBLEM = "UPDATE archives SET problem = $2 WHERE day = $1"
+_INSPECTED = """
+UPDATE archives SET problem = $4
+WHERE day = $1 AND part = $2 AND generation = $3 AND state <> 'writing'
+"""
 _WATCH = "SELECT archive_watch($1)"
 _TOUCHED = "SELECT count(*) AS number FROM archive_touches WHERE day = $1"
 _FORGET_OWN = "DELETE FROM archive_touches WHERE day = $1 AND xid = pg_current_xact_id()"
@@ -256,6 +260,12 @@ async def restored(connection: Executor, day: date) -> None:
 
 async def note_problem(connection: Executor, day: date, problem: str | None) -> None:
     await connection.execute(_PROBLEM, day, problem)
+
+
+async def inspected(connection: Executor, archive: Archive, problem: str | None) -> bool:
+    """Note what is wrong with the files of one archive; False when it was written anew since."""
+    place = (archive.day, archive.part, archive.generation)
+    return await connection.execute(_INSPECTED, *place, problem) == "UPDATE 1"
 
 
 async def touched(connection: Executor, day: date) -> bool:

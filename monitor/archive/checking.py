@@ -4,28 +4,43 @@ from collections.abc import Sequence
 from datetime import date
 
 from monitor.archive.days import Digest, Digests
-from monitor.archive.manifest import ArchiveError, Manifest
+from monitor.archive.manifest import NAME, ArchiveError, Manifest, Role, mending
 from monitor.archive.manifest import read as read_manifest
-from monitor.archive.store import Store
+from monitor.archive.store import Missing, Store
 
 
 def check_bytes(store: Store, made: Manifest) -> None:
     """Read every file from the store; ArchiveError for one that is not what was written."""
-    for role, file in made.files.items():
-        path = made.path(role)
+    for role in made.files:
+        check_file(store, made, role)
+
+
+def check_file(store: Store, made: Manifest, role: Role) -> None:
+    """Read one file from the store; ArchiveError when it is not what was written."""
+    path, file = made.path(role), made.files[role]
+    try:
         found = store.hashed(path)
-        if (found.bytes, found.sha256) != (file.bytes, file.sha256):
-            raise ArchiveError(
-                f"{path} is damaged: it has {found.bytes:,} bytes with another SHA-256 than its"
-                f" manifest says ({file.bytes:,} bytes)."
-            )
+    except Missing as error:
+        raise ArchiveError(f"{error} {mending(path)}") from error
+    if found.bytes != file.bytes:
+        has = f"it has {found.bytes:,} bytes, and {file.bytes:,} were written"
+    elif found.sha256 != file.sha256:
+        has = "its SHA-256 is not the one that was written"
+    else:
+        return
+    raise ArchiveError(f"{path} is damaged: {has}. {mending(path)}")
 
 
 def check_published(store: Store, made: Manifest) -> None:
     """ArchiveError unless the manifest in the store is this one."""
-    if read_manifest(store, made.day, made.part) != made:
+    found = read_manifest(store, made.day, made.part)
+    if found is None:
+        path = f"{made.folder}/{NAME}"
+        raise ArchiveError(f"{path} cannot be read: there is no such object. {mending(path)}")
+    if found != made:
         raise ArchiveError(
             f"The manifest in {made.folder} is not the one that this database knows."
+            f" {mending(f'{made.folder}/{NAME}')}"
         )
 
 
@@ -44,3 +59,8 @@ def agree(found: Digests, made: Sequence[Manifest]) -> bool:
 def describe(day: date, part: int) -> str:
     """How an archive is called in front of people."""
     return f"{day}" if not part else f"{day}, part {part}"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things as people write it."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -4,15 +4,18 @@ Memory is bounded by BLOCK: a few blocks are on their way at any time, whatever 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from msgspec import json
 
-from monitor.archive.manifest import File
-from monitor.archive.store import Store
+from monitor.archive.manifest import ArchiveError, File, mending
+from monitor.archive.store import Missing, Store
 from monitor.archive.tables import Kind, Table
 from stream.db import Executor, copy_out
 
@@ -30,6 +33,11 @@ TYPES: dict[Kind, pa.DataType] = {
     "text": pa.string(),
     "texts": pa.list_(pa.string()),
 }
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+# What Python can hold, in microseconds since 1970, as times are in a file.
+EARLIEST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LATEST = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 Take = Callable[[pa.Table], None]
 
@@ -60,6 +68,7 @@ class TableFile:
     def add(self, rows: pa.Table) -> None:
         """One more row group."""
         if rows.num_rows:
+            _check_times(self.table, rows)
             self._writer.write_table(rows)
             self.rows += rows.num_rows
 
@@ -69,6 +78,31 @@ class TableFile:
         self._upload.close()
         stored = self._upload.stored
         return File(self._name, self.rows, stored.bytes, stored.sha256)
+
+
+def _check_times(table: Table, rows: pa.Table) -> None:
+    """ArchiveError for times that could be written, and never be loaded into Postgres again."""
+    for column in table.columns:
+        if column.kind != "time":
+            continue
+        found = pc.min_max(rows.column(column.name).cast(pa.int64())).as_py()
+        if found["min"] is not None and not (EARLIEST <= found["min"] <= found["max"] <= LATEST):
+            raise ArchiveError(
+                f"{column.name} of a row in {table.name} is before the year 1 or after the year"
+                " 9999, which no file can hold: put it right in Postgres."
+            )
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what is wrong with a file into a sentence that says what to do."""
+    try:
+        yield
+    except Missing as error:
+        raise ArchiveError(f"{error} {mending(path)}") from error
+    except (pa.ArrowException, OSError, EOFError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ArchiveError(f"{path} is damaged: {first}. {mending(path)}") from error
 
 
 def parse(table: Table, block: bytes) -> pa.Table:
@@ -169,8 +203,10 @@ class Rows:
 
     def __init__(self, store: Store, path: str, columns: list[str] | None = None) -> None:
         self._columns = columns
-        self._bytes = store.open(path)
-        self._file = pq.ParquetFile(self._bytes, pre_buffer=False)
+        self._path = path
+        with _readable(path):
+            self._bytes = store.open(path)
+            self._file = pq.ParquetFile(self._bytes, pre_buffer=False)
         self.number = self._file.metadata.num_rows
         self._groups = iter(range(self._file.num_row_groups))
         self._held = self._file.schema_arrow.empty_table()
@@ -181,7 +217,8 @@ class Rows:
         while not self._held.num_rows and (group := next(self._groups, None)) is not None:
             if self._columns is None:
                 self._bytes.hold(*_place(self._file.metadata.row_group(group)))
-            self._held = self._file.read_row_group(group, self._columns, use_threads=False)
+            with _readable(self._path):
+                self._held = self._file.read_row_group(group, self._columns, use_threads=False)
         taken, self._held = self._held.slice(0, number), self._held.slice(number)
         return taken
 

@@ -112,6 +112,16 @@ def names_of(manifest: Manifest | None) -> set[str]:
     return {NAME} | {file.name for file in files.values()}
 
 
+def mending(path: str) -> str:
+    """What to do about a file of an archive that is broken, or lost."""
+    found = placed(path)
+    day = "DAY" if found is None else found[0]
+    return (
+        f"Bring it back from a copy; while the day is in Postgres, `archive run --day {day}` writes"
+        " it anew."
+    )
+
+
 def day_bounds(day: date) -> tuple[datetime, datetime]:
     """When a day begins, and when the next one does (UTC)."""
     since = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -17,7 +17,7 @@ from monitor.archive.manifest import ArchiveError, Manifest, Removal
 from monitor.archive.rewriting import rewrite
 from monitor.archive.store import Store
 from monitor.archive.tables import MATCHES, TWEETS, Table
-from monitor.archive.treating import records
+from monitor.archive.treating import limits, records
 from stream.db import Executor, copy
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ RESTORING_TWEETS = Table("restoring_tweets", TWEETS.key, TWEETS.columns, daily=F
 RESTORING_MATCHES = Table("restoring_matches", MATCHES.key, MATCHES.columns, daily=False)
 
 _STAGE = "SELECT archive_stage()"
+_LIMITS = limits("restoring_tweets")
 _FINISH = "SELECT archive_finish($1)"
 _ATTACH = "SELECT archive_attach($1) AS late"
 # Deleted here since the archive was looked at: that has to reach the archive first.
@@ -162,6 +163,7 @@ async def _restore(
     for each in made:
         await _load(connection, store, each.path("tweets"), RESTORING_TWEETS)
         await _load(connection, store, each.path("matches"), RESTORING_MATCHES)
+    await connection.execute(_LIMITS)
     loaded = {
         "tweets": await _digest(connection, RESTORING_TWEETS),
         "matches": await _digest(connection, RESTORING_MATCHES),

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
-
 from monitor.archive import book, days, dropping, writing
 from monitor.archive.adopting import Place, adopt, names_in
 from monitor.archive.book import Archive
-from monitor.archive.checking import describe
+from monitor.archive.checking import counted, describe
 from monitor.archive.closed import closed
+from monitor.archive.inspecting import problems
 from monitor.archive.manifest import NAME, ArchiveError, day_bounds, names_of
 from monitor.archive.rewriting import rewrite
 from monitor.archive.store import Store
@@ -34,10 +33,15 @@ class Archivist:
         self.database = database
         self.settings = settings
         self.store = store
-        self.report = report
+        self._report = report
+        self.said = 0  # lines
         self.names: dict[Place, set[str]] = {}  # what the store has
         self.places: set[Place] = set()  # where it has manifests
         self.problem: TwitterstreamError | None = None
+
+    def _say(self, what: str) -> None:
+        self.said += 1
+        self._report(what)
 
     async def run(self, only: date | None = None, *, drop: bool = False) -> None:
         """Archive, rewrite, drop and expire what is due; the last problem is raised at the end."""
@@ -46,7 +50,7 @@ class Archivist:
             await self._guarded(day, forced=only is not None, drop=drop)
         if only is None:
             for day in await dropping.drop_due(self.database, self.settings):
-                self.report(f"{day}: dropped from Postgres")
+                self._say(f"{day}: dropped from Postgres")
             await self._expire()
         if self.problem is not None:
             raise self.problem
@@ -96,7 +100,7 @@ class Archivist:
             if connection is None:
                 if forced:
                     raise ArchiveError(f"Another archiver is at {day} at this moment; try again.")
-                self.report(f"{day}: another archiver is at it")
+                self._say(f"{day}: another archiver is at it")
                 return
             try:
                 with meaning():
@@ -105,20 +109,24 @@ class Archivist:
                         await self._drop(connection, day)
             except DatabaseAway:
                 raise
-            except pa.ArrowException as error:
-                await self._note(connection, day, ArchiveError(f"It cannot be written: {error}"))
             except TwitterstreamError as error:
-                await self._note(connection, day, error)
+                await self._note(day, error)
+            except Exception as error:  # of one day: others wait behind it
+                logger.debug("a day failed", exc_info=True)
+                said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+                await self._note(day, ArchiveError(f"{day} cannot be archived: {said}."))
 
-    async def _note(self, connection: Executor, day: date, problem: TwitterstreamError) -> None:
+    async def _note(self, day: date, problem: TwitterstreamError) -> None:
         self.problem = problem
-        self.report(f"{day}: {problem}")
-        await book.note_problem(connection, day, str(problem))
+        self._say(f"{day}: {problem}")
+        async with self.database.acquire() as connection:  # the day's own may be in any state
+            await book.note_problem(connection, day, str(problem))
 
     async def _day(self, connection: Executor, day: date, *, forced: bool) -> None:
         await adopt(connection, self.store, day, self.names)
         known = await book.rows(connection, day)
-        if await self._due(connection, day, known, forced=forced):
+        said, broken = self.said, await self._broken(connection, known, forced=forced)
+        if broken or await self._due(connection, day, known, forced=forced):
             part = self._part(known, day)
             made = await writing.archive_day(
                 connection, self.store, day, part, ndjson=self.settings.archive.ndjson
@@ -127,8 +135,8 @@ class Archivist:
             for old in known:
                 if old.in_database and old.part != part:
                     await asyncio.to_thread(writing.remove, self.store, day, old.part)
-            self.report(
-                f"{describe(day, part)}: archived {made.tweets:,} tweets,"
+            self._say(
+                f"{describe(day, part)}: archived {counted(made.tweets, 'tweet')},"
                 f" {made.bytes / 1e6:,.1f} MB"
             )
         for archive in await book.rows(connection, day):
@@ -137,6 +145,28 @@ class Archivist:
         found = await book.rows(connection, day)
         if any(self._left(archive) for archive in found):
             await asyncio.to_thread(writing.clean, self.store, day, found)
+        if forced and self.said == said:
+            self._say(f"{day}: in order, nothing was to be done")
+
+    async def _broken(
+        self, connection: Executor, known: Iterable[Archive], *, forced: bool
+    ) -> bool:
+        """Whether files of a day that is in Postgres are not what they should be.
+
+        Looked at where somebody found something, or asks for it. ArchiveError when only a copy can
+        help.
+        """
+        broken = False
+        for each in known:
+            looked_at = forced or (each.problem is not None and not each.is_truth)
+            if each.manifest is None or each.state == "writing" or not looked_at:
+                continue
+            found = await asyncio.to_thread(problems, self.store, each.manifest)
+            await book.inspected(connection, each, " ".join(found) or None)
+            if found and each.is_truth:
+                raise ArchiveError(" ".join(found))
+            broken = broken or bool(found)
+        return broken
 
     async def _due(
         self, connection: Executor, day: date, known: list[Archive], *, forced: bool
@@ -186,14 +216,14 @@ class Archivist:
             connection, self.store, archive, erase=self.settings.deletions == "erase"
         )
         if removal is not None:
-            self.report(
-                f"{describe(archive.day, archive.part)}: {removal.erased:,} tweets erased,"
+            self._say(
+                f"{describe(archive.day, archive.part)}: {counted(removal.erased, 'tweet')} erased,"
                 f" {removal.flagged:,} flagged, {removal.scrubbed:,} without their place now"
             )
 
     async def _drop(self, connection: Executor, day: date) -> None:
         if await dropping.drop_day(connection, self.store, day):
-            self.report(f"{day}: dropped from Postgres")
+            self._say(f"{day}: dropped from Postgres")
         elif await days.exist(connection, day):
             raise ArchiveError(
                 f"{day} stays in Postgres: it has changed since it was archived; run it again."
@@ -217,4 +247,4 @@ class Archivist:
                     continue
                 await asyncio.to_thread(writing.remove, self.store, archive.day, archive.part)
                 await book.gone(own, archive.day, archive.part)
-                self.report(f"{describe(archive.day, archive.part)}: removed, its time is over")
+                self._say(f"{describe(archive.day, archive.part)}: removed, its time is over")

@@ -16,6 +16,20 @@ from monitor.archive.manifest import day_bounds
 from monitor.archive.tables import MATCHES, TWEETS, Table
 from stream.db import Executor, copy
 
+
+def limits(table: str) -> str:
+    """The driver takes the first and the last moment that Python knows for the infinities, of which
+    there are none in files: what sets the times of loaded tweets right."""
+    right = """
+    CASE {0} WHEN '-infinity' THEN timestamptz '0001-01-01 00:00+00'
+             WHEN 'infinity' THEN timestamptz '9999-12-31 23:59:59.999999+00' ELSE {0} END"""
+    return f"""
+UPDATE {table} SET created_at = {right.format("created_at")},
+                   deleted_at = {right.format("deleted_at")}
+WHERE created_at IN ('infinity', '-infinity') OR deleted_at IN ('infinity', '-infinity')
+"""  # noqa: S608 - all of it is in this file
+
+
 _DEAD = """
 SELECT tweet_id FROM identities
 WHERE deleted_at IS NOT NULL AND tweet_id >= tweet_key($1, 0) AND tweet_id < tweet_key($2, 0)
@@ -63,6 +77,7 @@ _FLAG = """
 UPDATE treated_tweets SET deleted_at = treated_dead.deleted_at FROM treated_dead
 WHERE treated_tweets.id = treated_dead.id AND treated_tweets.deleted_at IS NULL
 """
+_LIMITS = limits("treated_tweets")
 # As in stream/tweets.py.
 _SCRUB = """
 UPDATE treated_tweets
@@ -211,6 +226,8 @@ async def settle(connection: Executor) -> None:
 
 async def _load(connection: Executor, table: Table, some: pa.Table) -> None:
     await copy(connection, table.name, table.names, records(some))
+    if table is TREATED_TWEETS:
+        await connection.execute(_LIMITS)
 
 
 def records(some: pa.Table) -> Sequence[tuple[object, ...]]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from monitor.archive import book
 from monitor.archive.adopting import names_in, renew
 from monitor.archive.book import Archive
-from monitor.archive.checking import describe
+from monitor.archive.checking import counted, describe
 from monitor.archive.child import tied
 from monitor.archive.dropping import need_store
 from monitor.archive.manifest import ArchiveError
@@ -129,14 +129,19 @@ async def verify(context: Context, day: date | None) -> None:
                 context.out.print(f"{name}: never finished; `archive run` does it")
                 continue
             found = await asyncio.to_thread(problems, store, each.manifest)
+            async with database.acquire() as connection:
+                same = await book.inspected(connection, each, " ".join(found) or None)
+            if found and not same and each.state != "writing":
+                context.out.print(f"{name}: it was written anew meanwhile")
+                continue
             bad += bool(found)
-            said = found or [await differs(database, each.day)]
+            said = found or [await differs(database, each)]
             context.out.print(f"{name}: {' '.join(said)}")
     if bad:
         raise ArchiveError(
             f"{bad} archive{'s are' if bad > 1 else ' is'} damaged. What is still in Postgres stays"
-            " there and is archived again by `archive run --day DAY`; else restore the files from a"
-            " copy."
+            " there and is archived again: by the daemon within an hour, by `archive run --day DAY`"
+            " at once; else bring the files back from a copy."
         )
 
 
@@ -157,7 +162,9 @@ async def restore(context: Context, day: date) -> None:
             await archivist.take_up(connection, day)
             erase = context.settings.deletions == "erase"
             done = await restore_day(connection, store, day, erase=erase)
-    context.out.print(f"{day}: {done.tweets:,} tweets and {done.matches:,} matches are back.")
+    context.out.print(
+        f"{day}: {counted(done.tweets, 'tweet')} and {done.matches:,} matches are back."
+    )
     for said in done.notes:
         context.out.print(said)
 

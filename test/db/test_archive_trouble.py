@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import obstore.store
 import pytest
 
-from monitor.archive import adopting, inspecting
-from monitor.archive.manifest import Manifest, decode
+from monitor.archive import adopting, book, inspecting
+from monitor.archive.files import Rows
+from monitor.archive.manifest import ArchiveError, Manifest, decode
+from monitor.archive.store import Store, StoreError
 from stream import tweets
 from stream.tweet import NativeId
 
@@ -62,3 +65,140 @@ async def test_a_row_of_before_can_be_restored_and_looked_at(bench: ArchiveBench
     assert (await bench.archive()).manifest == made
     bench.rows("DELETE FROM archives; INSERT INTO archives SELECT * FROM backup")
     assert (await bench.restore()).tweets == NUMBER - 1
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+async def _inspect(bench: ArchiveBench) -> list[str]:
+    """As `archive verify` does."""
+    archive = await bench.archive()
+    found = inspecting.problems(bench.store, archive.known)
+    async with bench.database.acquire() as connection:
+        assert await book.inspected(connection, archive, " ".join(found) or None)
+    return found
+
+
+def _flip(bench: ArchiveBench, name: str) -> None:
+    path = bench.file(name)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("by_day", [True, False])
+async def test_what_is_in_postgres_mends_its_archive(bench: ArchiveBench, by_day: bool) -> None:
+    await bench.run()
+    _flip(bench, "tweets-1.parquet")
+    if not by_day:  # then somebody has to have found it
+        [problem] = await _inspect(bench)
+        assert "tweets-1.parquet is damaged" in problem
+        assert "archive run --day 2026-03-14" in problem
+        assert (await bench.archive()).problem == problem
+    await bench.run(DAY if by_day else None)
+    archive = await bench.archive()
+    assert (archive.generation, archive.state, archive.problem) == (2, "verified", None)
+    assert inspecting.problems(bench.store, archive.known) == []
+
+
+async def test_what_was_mended_by_hand_is_not_written_again(bench: ArchiveBench) -> None:
+    await bench.run()
+    kept = bench.file("matches-1.parquet").read_bytes()
+    bench.file("matches-1.parquet").unlink()
+    [problem] = await _inspect(bench)
+    assert "matches-1.parquet cannot be read: there is no such object" in problem
+    bench.file("tweets-1.parquet").with_name("matches-1.parquet").write_bytes(kept)
+    await bench.run()
+    archive = await bench.archive()
+    assert (archive.generation, archive.problem) == (1, None)
+    await bench.run(DAY)
+    assert "in order" in bench.said[-1]
+
+
+async def test_a_file_that_is_no_parquet_is_a_sentence(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    made = manifest(bench)
+    path = bench.file("tweets-1.parquet")
+    whole = path.read_bytes()
+    for data in (b"", b"none", whole[:-1000], whole[:4] + bytes(len(whole) // 2) + whole[-900:]):
+        path.write_bytes(data)
+        with pytest.raises(ArchiveError, match=r"tweets-1\.parquet.*Bring it back"):
+            _read_all(Rows(bench.store, made.path("tweets")))
+
+
+def _read_all(rows: Rows) -> None:
+    while rows.take(1000).num_rows:
+        pass
+
+
+async def test_only_a_copy_helps_where_postgres_has_nothing(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    path = bench.file("tweets-1.parquet")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    with pytest.raises(ArchiveError, match="it has 1,000 bytes"):
+        await bench.run(DAY)
+    assert "Bring it back from a copy" in str((await bench.archive()).problem)
+    with pytest.raises(ArchiveError, match=r"tweets-1\.parquet"):
+        await bench.restore()
+    path.write_bytes(whole)
+    assert await _inspect(bench) == []
+    assert (await bench.archive()).problem is None
+
+
+async def test_a_store_that_cannot_be_asked_is_not_called_damaged(bench: ArchiveBench) -> None:
+    await bench.run()
+    made = manifest(bench)
+    away = Store("s3://nobody/there")
+    away.objects = obstore.store.S3Store(
+        "nobody",
+        access_key_id="a",
+        secret_access_key="b",
+        endpoint="http://127.0.0.1:9",
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
+    with pytest.raises(StoreError):
+        inspecting.problems(away, made)
+
+
+async def test_what_stands_in_postgres_is_said_truly(bench: ArchiveBench) -> None:
+    await bench.run(DAY)
+    await bench.fill(1, first=50_000)
+    assert "at once" in await inspecting.differs(bench.database, await bench.archive())
+    await bench.run(DAY, drop=True)
+    assert "not in Postgres" in await inspecting.differs(bench.database, await bench.archive())
+    await bench.fill(1, first=60_000)
+    assert "came late" in await inspecting.differs(bench.database, await bench.archive())
+    await bench.run(DAY)
+    assert "archived 1 tweet," in bench.said[-1]
+
+
+# -- what cannot be written -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("created", ["infinity", "0044-03-15 BC", "200000-01-01"])
+async def test_times_that_no_file_can_hold_are_a_sentence(
+    bench: ArchiveBench, created: str
+) -> None:
+    later = DAY + timedelta(days=1)
+    await bench.fill(5, day=later, first=1000)
+    bench.rows(f"UPDATE tweets SET created_at = '{created}' WHERE native_id = '{10**18 + 9}'")
+    with pytest.raises(ArchiveError):
+        await bench.run()
+    [first, second] = await bench.archives()
+    assert first.state == "writing"
+    assert first.problem
+    assert "\n" not in first.problem
+    assert (second.state, second.problem) == ("verified", None)
+
+
+@pytest.mark.parametrize(
+    "created", ["0001-01-01", "0999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"]
+)
+async def test_old_and_far_times_come_back(bench: ArchiveBench, created: str) -> None:
+    bench.rows(f"UPDATE tweets SET created_at = '{created}+00' WHERE native_id = '{10**18 + 9}'")
+    before = bench.rows("SELECT tweets.*, doc::text FROM tweets ORDER BY id")
+    await bench.run(DAY, drop=True)
+    await bench.restore()
+    assert bench.rows("SELECT tweets.*, doc::text FROM tweets ORDER BY id") == before
