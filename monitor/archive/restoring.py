@@ -61,6 +61,19 @@ _LEAVE_OUT_MATCHES = """
 DELETE FROM restoring_matches
 WHERE NOT EXISTS (SELECT FROM restoring_tweets WHERE id = restoring_matches.tweet_id)
 """
+# As stream/tweets.py does for rows that are here; what was said of the tweet itself comes first.
+_WITHHOLD = """
+WITH marks AS (
+    SELECT r.id, coalesce(own.withheld, author.withheld) AS withheld
+    FROM restoring_tweets AS r
+    LEFT JOIN identities AS own ON own.network = r.network AND own.native_id = r.native_id
+    LEFT JOIN author_tombstones AS author
+        ON author.network = r.network AND author.author_id = r.author_id
+)
+UPDATE restoring_tweets SET withheld = marks.withheld FROM marks
+WHERE marks.id = restoring_tweets.id AND marks.withheld IS NOT NULL
+  AND marks.withheld IS DISTINCT FROM restoring_tweets.withheld
+"""
 _IDENTITIES = """
 INSERT INTO identities (network, native_id, tweet_id, deleted_at)
 SELECT network, native_id, id, deleted_at FROM restoring_tweets ORDER BY native_id COLLATE "C"
@@ -174,6 +187,7 @@ async def _restore(
     if deleted["some"]:
         raise _DeletedMeanwhile
     left_out = await _leave_out(connection)
+    marked = (await connection.execute(_WITHHOLD)) != "UPDATE 0"
     await connection.execute(_IDENTITIES)
     for statement in _COUNTS:
         await connection.execute(statement)
@@ -186,7 +200,7 @@ async def _restore(
             await book.restored(connection, day)
             return bool(row["late"])
 
-    if await book.patiently(attempt) or left_out:
+    if await book.patiently(attempt) or left_out or marked:
         await book.touch(connection, day)  # the day is not what was archived of it
     return Restored(loaded["tweets"].rows - left_out, now.rows, left_out)
 

@@ -204,7 +204,7 @@ class Archivist:
         """Let deletions reach files that Postgres does not have the rows of, once a day."""
         if (archive.day, archive.part) not in self.places:
             raise ArchiveError(
-                f"{archive.known.folder} has no manifest in {self.store.url}: it is lost there, or"
+                f"{archive.known.folder} has no manifest in {self.store.name}: it is lost there, or"
                 " `archive.url` is another one than before."
             )
         if (archive.day, archive.part) not in await book.pending(connection):

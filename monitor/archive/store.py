@@ -6,6 +6,7 @@ Every call may wait for a disk or a network: on the event loop, call it through 
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +19,16 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
 from stream.errors import ConfigError, TwitterstreamError
+from stream.logs import redact
 
 PART_BYTES = 8 << 20  # sent at once; S3 takes 10,000 parts, so a file may have 80 GB
 PARTS_AT_ONCE = 2  # on their way, each in memory
 READ_BYTES = 4 << 20  # fetched at once
 WAIT = "120s"  # for one request
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
+
+_USER = re.compile(r"(://)[^/\s@\"']*@")
+_ARGUMENTS = re.compile(r"(://[^\s?\"']*)\?[^\s\"']*")
 
 
 class StoreError(TwitterstreamError):
@@ -57,8 +62,14 @@ def _meaning(what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise Missing(f"{what}: there is no such object.") from error
     except (BaseError, OSError, ValueError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StoreError(f"{what}: {first.rstrip('.')}.") from error
+        raise StoreError(f"{what}: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without credentials: also addresses of requests may hold some."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = _USER.sub(r"\1***@", _ARGUMENTS.sub(r"\1?***", first))
+    return redact(first).rstrip(".")
 
 
 class Upload:
@@ -163,8 +174,13 @@ class Store:
     """What lies below one address. `folder` is set where that is a folder of this machine."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.name = shown(url)
         self.folder = local_folder(url)
+        if self.folder is None and urlsplit(url).query:
+            raise ConfigError(
+                "`archive.url` may not have a part behind `?`: credentials and options of the store"
+                " come from the environment."
+            )
         try:
             if self.folder is not None:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
@@ -174,8 +190,7 @@ class Store:
         except OSError as error:
             raise StoreError(f"The folder of `archive.url` cannot be made: {error}.") from error
         except (BaseError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"`archive.url` cannot be used: {first}.") from error
+            raise ConfigError(f"`archive.url` cannot be used: {_first_line(error)}.") from error
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -239,7 +254,7 @@ class Store:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """All objects below a folder of the store, in no order."""
-        with _meaning(f"{self.url} cannot be listed"):
+        with _meaning(f"{self.name} cannot be listed"):
             for batch in obstore.list(self.objects, prefix=prefix or None):
                 for each in batch:
                     yield Entry(each["path"], each["size"], each["last_modified"])
@@ -270,6 +285,14 @@ class Store:
         if self.folder is not None:
             for left in (self.folder / folder).glob("*#*"):
                 left.unlink(missing_ok=True)
+
+
+def shown(url: str) -> str:
+    """An address as people may see it: without user and arguments."""
+    parts = urlsplit(url)
+    if url.startswith("/") or parts.scheme == "file":
+        return url
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def local_folder(url: str) -> Path | None:

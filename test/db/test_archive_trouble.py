@@ -11,8 +11,9 @@ import pytest
 from monitor.archive import adopting, book, inspecting
 from monitor.archive.files import Rows
 from monitor.archive.manifest import ArchiveError, Manifest, decode
-from monitor.archive.store import Store, StoreError
+from monitor.archive.store import Store, StoreError, _meaning, shown
 from stream import tweets
+from stream.errors import ConfigError
 from stream.tweet import NativeId
 
 if TYPE_CHECKING:
@@ -202,3 +203,32 @@ async def test_old_and_far_times_come_back(bench: ArchiveBench, created: str) ->
     await bench.run(DAY, drop=True)
     await bench.restore()
     assert bench.rows("SELECT tweets.*, doc::text FROM tweets ORDER BY id") == before
+
+
+# -- what must reach restored rows, and what nobody may read --------------------------------------
+
+
+async def test_what_was_withheld_since_is_withheld_in_restored_rows(bench: ArchiveBench) -> None:
+    await bench.run(DAY, drop=True)
+    async with bench.database.transaction() as connection:
+        await tweets.withhold(connection, "x_v1", NativeId(str(10**18 + 4)), ["FR"])
+        await tweets.withhold_author(connection, "x_v1", "4", ["TR"])
+    await bench.restore()
+    marked = bench.rows("SELECT native_id FROM tweets WHERE withheld = '{FR}'")
+    assert marked == [(str(10**18 + 4),)]
+    others = "author_id = '4' AND network = 'x_v1' AND native_id <> '1000000000000000004'"
+    assert bench.rows(f"SELECT DISTINCT withheld FROM tweets WHERE {others}") == [(["TR"],)]
+    # The archive follows.
+    await bench.run(DAY, drop=True)
+    assert (await bench.archive()).generation == 2
+
+
+def test_no_message_holds_a_credential() -> None:
+    with pytest.raises(ConfigError) as refused:
+        Store("az://container/below?sig=Hidden1")
+    assert "Hidden1" not in str(refused.value)
+    assert shown("s3://key:Hidden1@bucket/below?x=Hidden2") == "s3://bucket/below"
+    with pytest.raises(StoreError) as said, _meaning("it"):
+        raise ValueError("https://me:Hidden1@host/path?sig=Hidden2 and secret=Hidden3")
+    assert "host/path" in str(said.value)
+    assert "Hidden" not in str(said.value)
