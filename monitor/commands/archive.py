@@ -180,7 +180,7 @@ async def query(context: Context, query: str, as_json: bool, as_csv: bool) -> No
     There are the views tweets, matches, tracks and track_tweets; day is a column, and a query that
     names days reads only these. It is DuckDB's SQL, and it can only read.
     """
-    from monitor.archive import querying  # noqa: PLC0415 - as above, and DuckDB
+    from monitor.archive.answering import answer  # noqa: PLC0415 - as above, and DuckDB
 
     store = await asyncio.to_thread(need_store, context.settings)
     names = await asyncio.to_thread(names_in, store)
@@ -188,14 +188,13 @@ async def query(context: Context, query: str, as_json: bool, as_csv: bool) -> No
         await renew(database, store, names)
         async with database.acquire() as connection:
             made = [each.manifest for each in await book.rows(connection) if each.manifest]
-    with querying.opened(store, made) as duck:
-        found = querying.ask(duck, query)
-        if as_json:
-            await asyncio.to_thread(_print_json, found)
-        elif as_csv:
-            await asyncio.to_thread(_print_csv, found)
-        else:
-            _print_table(context, found)
+    found = answer(store, made, query, lambda said: click.echo(f"Warning: {said}", err=True))
+    if as_json:
+        await asyncio.to_thread(_print_json, found)
+    elif as_csv:
+        await asyncio.to_thread(_print_csv, found)
+    else:
+        _print_table(context, found)
 
 
 def _print_json(found: Iterator[Any]) -> None:

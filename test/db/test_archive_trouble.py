@@ -9,6 +9,7 @@ import obstore.store
 import pytest
 
 from monitor.archive import adopting, book, inspecting
+from monitor.archive.answering import answer
 from monitor.archive.files import Rows
 from monitor.archive.manifest import ArchiveError, Manifest, decode
 from monitor.archive.store import Store, StoreError, _meaning, shown
@@ -232,3 +233,29 @@ def test_no_message_holds_a_credential() -> None:
         raise ValueError("https://me:Hidden1@host/path?sig=Hidden2 and secret=Hidden3")
     assert "host/path" in str(said.value)
     assert "Hidden" not in str(said.value)
+
+
+# -- asking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["missing", "short", "torn"])
+async def test_a_broken_day_leaves_the_others_readable(bench: ArchiveBench, how: str) -> None:
+    later = DAY + timedelta(days=1)
+    await bench.fill(5, day=later, first=1000)
+    await bench.run()
+    path = bench.file("tweets-1.parquet")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100] if how == "short" else bytes(len(whole)))
+    if how == "missing":
+        path.unlink()
+    made = [each.known for each in await bench.archives()]
+    warned: list[str] = []
+    query = "SELECT day, count(*) AS number FROM tweets GROUP BY day"
+    [batch] = answer(bench.store, made, query, warned.append)
+    assert batch.to_pylist() == [{"day": later, "number": 5}]
+    [warning] = warned
+    assert "2026-03-14 is left out" in warning
+    assert "tweets-1.parquet" in warning
+    with pytest.raises(ArchiveError, match="nothing"):
+        list(answer(bench.store, made[1:], "SELECT nothing FROM tweets", warned.append))
+    assert len(warned) == 1
