@@ -319,7 +319,12 @@ async def test_a_folder_is_not_filled(
     await make_journal(tmp_path, eventually)
     full = msgspec.structs.replace(
         settings(tmp_path, str(tmp_path / "archive")),
-        alerts=AlertSettings(disk_pause_all_percent=100),
+        alerts=AlertSettings(
+            disk_warn_percent=100,
+            disk_archive_percent=100,
+            disk_pause_low_percent=100,
+            disk_pause_all_percent=100,
+        ),
     )
     with pytest.raises(StoreError, match=r"archive\.url.* nothing more is archived"):
         await backup(connected, full).work()
