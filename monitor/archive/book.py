@@ -37,6 +37,7 @@ SELECT day, part, state, generation, tweets, matches, bytes, tombstones, manifes
 FROM archives WHERE $1::date IS NULL OR day = $1 ORDER BY day, part
 """
 _LOCK = "SELECT pg_try_advisory_lock($1, $2) AS ours"
+_UNLOCK = "SELECT pg_advisory_unlock_all()"
 _BEGIN = """
 INSERT INTO archives (day, part, state, generation, path)
 VALUES ($1, $2, 'writing', $3, $4)
@@ -164,6 +165,8 @@ async def locked(database: Database, day: date) -> "AsyncIterator[Executor | Non
     async with database.patient(**_MODEST) as connection:
         [row] = await connection.fetch(_LOCK, LOCK_CLASS, day.toordinal())
         yield connection if row["ours"] else None
+        # Whoever wants it next shall not have to wait until the server sees that we are gone.
+        await connection.fetch(_UNLOCK)
 
 
 async def rows(connection: Executor, day: date | None = None) -> list[Archive]:
