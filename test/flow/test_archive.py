@@ -260,7 +260,10 @@ async def test_archiving_dies_with_its_daemon(person: Person, eventually: Any) -
         async with _daemon(person.words("run", "--tied")) as daemon:
             assert daemon.stdout is not None
             child = psutil.Process(int(await daemon.stdout.readline()))
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL AND"
+                " database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
             await eventually(lambda: person.rows(waiting) == [(1,)])
             assert child.nice() == 19
             daemon.kill()
