@@ -66,7 +66,7 @@ class Bench:
         steady = await self._whole("steady", self.steady, STEADY)
         return [
             self._program(wholes, plain, same, steady),
-            await self._monitoring(),
+            await self.monitoring(),
             await archive.measure(self.server, self.folder, self.posts, ROUNDS),
             await self._strategies(),
             Section(
@@ -131,7 +131,7 @@ class Bench:
             ],
         )  # fmt: skip
 
-    async def _monitoring(self) -> Section:
+    async def monitoring(self) -> Section:
         say("with the monitor and without")
         tracks, folder = self.posts.tracks, self.folder / "monitoring"
         rates = await monitoring.run(self.server, folder, self.all, tracks, MONITORED)
@@ -196,9 +196,9 @@ def say(what: str) -> None:
 
 async def main(only: Sequence[str]) -> None:
     """Everything, or only what is named, which then takes its place among the other results."""
-    if only == ["archive"]:
-        section = await _alone()
-        print(report.replace(section))
+    for name in only:
+        print(report.replace(await _alone(name)))
+    if only:
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -215,12 +215,17 @@ async def main(only: Sequence[str]) -> None:
     print(text)
 
 
-async def _alone() -> Section:
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
+async def _alone(name: str) -> Section:
+    """One section: `archive` or `monitor`."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as here:
+        folder = Path(here)
         folder.chmod(0o755)
         async with postgres.running(folder / "data") as server:
-            return await archive.measure(server, folder, corpus.make(TWEETS), ROUNDS)
+            if name == "archive":
+                return await archive.measure(server, folder, corpus.make(TWEETS), ROUNDS)
+            if name == "monitor":
+                return await Bench(server, folder).monitoring()
+    raise SystemExit(f"{name!r} is no section; archive and monitor can be measured alone")
 
 
 if __name__ == "__main__":
