@@ -32,7 +32,7 @@ from pgbench.server import Server
 from pgbench.whole import Outcome
 
 ROUNDS = 3
-MONITORED = 5  # rounds: a difference of a few percent is wanted
+MONITORED = 3  # rounds
 TWEETS = 30_000  # through the whole program, and through psql
 SOME = 6_000  # for each strategy
 FEW = 3_000  # for tweepy, a second or ten
