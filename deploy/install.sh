@@ -49,7 +49,7 @@ else
     fail "$PYTHON is no Python 3.11 or newer"
   # The unit has ProtectHome=yes, and its account may not enter other people's homes anyway.
   case $("$PYTHON" -c 'import os, sys; print(os.path.realpath(sys._base_executable))') in
-    /root/* | /home/*) [ -z "$own" ] ||
+    "${HOME:-/home}"/* | /home/*) [ -z "$own" ] ||
       fail "$PYTHON lies in a home, where the service cannot use it: PYTHON=/usr/bin/python3" ;;
   esac
   hash=$({ cat requirements.lock; "$PYTHON" -VV; command -v "$PYTHON"; } | sha256sum | cut -c1-16)
