@@ -128,8 +128,7 @@ class Matcher:
         accounts = [(tweet.own.author, tweet.own.author_id), (tweet.reply_to, tweet.reply_to_id)]
         if tweet.reposted is not None:
             accounts.append((tweet.reposted.author, tweet.reposted.author_id))
-        else:
-            accounts.append(leading_mention(tweet))
+        accounts.append(leading_mention(tweet))
         rules: list[_Rule] = []
         for handle, user_id in accounts:
             if handle is not None:

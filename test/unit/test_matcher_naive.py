@@ -4,7 +4,7 @@ import unicodedata
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream.errors import InvalidQuery
@@ -265,6 +265,17 @@ def parsed(kind: TrackKind, value: str) -> Query | None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(VALUES, max_size=12), st.lists(TWEETS, min_size=1, max_size=4))
+@example(  # found once, by chance
+    [("user", "a")],
+    [
+        Tweet(
+            native_id=NativeId("1"),
+            kind="repost",
+            own=Content(text="@a", mentions=("a",)),
+            reposted=Content(text=""),
+        )
+    ],
+)
 def test_the_matcher_agrees_with_the_naive_one(
     values: list[tuple[TrackKind, str]], tweets: list[Tweet]
 ) -> None:
