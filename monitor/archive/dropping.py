@@ -134,20 +134,6 @@ async def _take_away(connection: Executor, day: date) -> bool:
     return await book.patiently(attempt)
 
 
-async def drop_left(connection: Executor, day: date) -> bool:
-    """Drop partitions of a dropped day that came back and are empty."""
-
-    async def attempt() -> bool:
-        async with book.short_lock(connection):
-            await book.hold_day(connection, day)
-            if await content.some(connection, day):
-                return False
-            await book.dropped(connection, day)
-            return True
-
-    return await book.patiently(attempt)
-
-
 def need_store(settings: Settings) -> Store:
     """The store of the settings; a sentence on what to set when there is none."""
     if not settings.archive.url:
