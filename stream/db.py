@@ -46,6 +46,7 @@ _AWAY_CODES = (
     "42P01",  # a table that was moved away for a while
     "55000",  # not in the state for it
     "55P03",  # locked
+    "XX000",  # internal: what a server says that is falling; damaged data have codes of their own
 )
 # A day's partition that somebody took away after it was made sure of: it is made again. The code is
 # that of a refused row, the words depend on the server's language; this does not.

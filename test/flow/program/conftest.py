@@ -177,7 +177,7 @@ async def make_program(tmp_path: Path) -> AsyncIterator[MakeProgram]:
         if program.alive:
             await program.kill()
         if program.log.exists():  # shown when the test fails
-            print(f"--- {program.log}\n{program.log.read_text()[-20_000:]}")  # noqa: T201
+            print(f"--- {program.log}\n{program.log.read_text()[-5000:]}")  # noqa: T201
 
 
 async def _kill_server(folder: Path, eventually: Eventually) -> None:
