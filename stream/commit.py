@@ -27,6 +27,7 @@ from stream.tweet import (
     NativeId,
     NetworkName,
     Notice,
+    SourceId,
     StateNote,
     TrackId,
     Tweet,
@@ -122,7 +123,7 @@ async def _store_tweets(
         elif arrival.id in fresh:
             at = arrival.received_at
             await tweets.bury(connection, terms.network, arrival.tweet.native_id, at)
-    await _insert(connection, kept, terms, lost)
+    await _insert(connection, batch.source_id, kept, terms, lost)
 
 
 def _first_of_each(
@@ -172,12 +173,18 @@ def _withheld_author(arrival: Arrival, lost: Mapping[str, Lost]) -> Sequence[str
 
 
 async def _insert(
-    connection: Executor, kept: Sequence[Arrival], terms: Terms, lost: Mapping[str, Lost]
+    connection: Executor,
+    source_id: SourceId,
+    kept: Sequence[Arrival],
+    terms: Terms,
+    lost: Mapping[str, Lost],
 ) -> None:
     if not kept:
         return
     await tweets.ensure_days(connection, sorted({a.received_at.date() for a in kept}))
     await tweets.insert(connection, terms.network, kept)
+    keys = [arrival.id for arrival in kept]
+    await ledger.note_run(connection, source_id, min(keys), max(keys))
     credited: defaultdict[tuple[TrackId, datetime], ledger.Credit] = defaultdict(ledger.Credit)
     for arrival in kept:
         for match in arrival.matches:

@@ -12,10 +12,15 @@ from stream.config.units import EXAMPLES, Unit
 _PATTERNS = {
     "database": "an address such as postgresql://user:password@host/name",
     "monitor.listen": "a host and a port such as 127.0.0.1:9273",
+    "web.listen": "a host and a port such as 127.0.0.1:8080",
+    "web.base_path": "a path such as /tweets",
     "alerts.digest_at": "a time of day such as 07:00",
     "alerts.heartbeat_url": "an address such as https://host/path",
     "archive.url": "a folder such as /srv/archive, or an address such as s3://bucket/folder",
 }
+
+_ADDRESSES = "addresses such as [mailto://user:password@host]"
+_LISTS = {"web.trusted_proxies": "machines or networks such as [10.0.0.0/8]"}
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -42,7 +47,7 @@ class Leaf(msgspec.Struct, frozen=True):
             case msgspec.inspect.LiteralType(values=values):
                 return " or ".join(str(value) for value in values)
             case msgspec.inspect.ListType():
-                return "a list of addresses such as [mailto://user:password@host]"
+                return f"a list of {_LISTS.get(self.key, _ADDRESSES)}"
             case msgspec.inspect.StrType() as text:
                 return _text(text, self.key)
             case msgspec.inspect.IntType() | msgspec.inspect.FloatType() as number:

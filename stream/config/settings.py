@@ -134,6 +134,18 @@ class RetentionSettings(_Section, frozen=True, kw_only=True):
     rejects_days: Days = 365
 
 
+class WebSettings(_Section, frozen=True, kw_only=True):
+    """Where the pages and the API are served, and to how many."""
+
+    listen: Address = "127.0.0.1:8080"
+    base_path: Annotated[str, msgspec.Meta(pattern=r"^($|(/[\w.~-]+)+$)")] = ""
+    trusted_proxies: list[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F.:]+(/\d{1,3})?$")]] = []
+    session_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
+    calls_per_minute: Count = 600
+    viewers: Count = 2000
+    body_bytes: Annotated[Bytes, msgspec.Meta(ge=1 << 14)] = 1 << 20
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """The whole of config.yaml."""
 
@@ -155,5 +167,6 @@ class Settings(_Section, frozen=True, kw_only=True):
     alerts: AlertSettings = AlertSettings()
     archive: ArchiveSettings = ArchiveSettings()
     retention: RetentionSettings = RetentionSettings()
+    web: WebSettings = WebSettings()
     x_v2: XV2Settings = XV2Settings()
     x_v1: XV1Settings = XV1Settings()
