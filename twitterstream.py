@@ -41,6 +41,7 @@ from stream.errors import Broken, ConfigError, DatabaseAway, TwitterstreamError
 from stream.tracks import NewTrack
 from stream.tweet import NETWORK_NAMES
 from stream.vault import parse_secrets
+from web.commands.serving import pages, web
 
 logger = logging.getLogger("twitterstream")
 
@@ -74,6 +75,7 @@ cli.add_command(backup)
 cli.add_command(restore_backup)
 cli.add_command(check_config)
 cli.add_command(version)
+cli.add_command(web)
 
 
 @cli.command()
@@ -82,7 +84,7 @@ async def collect(context: Context) -> None:
     """Collect until stopped: what systemd runs."""
     logs.set_up(context.settings)
     async with opened(context, migrate=False) as database:
-        await collect_until_stopped(context, database, logger.info, watch(context))
+        await collect_until_stopped(context, database, logger.info, [watch(context)])
 
 
 @cli.command()
@@ -94,7 +96,8 @@ async def run(context: Context) -> None:
         await _add_samples(context, database)
         async with _simulated(context, database):
             _say_how_to_look(context)
-            await collect_until_stopped(context, database, _report, watch(context))
+            beside = [watch(context), pages(context, click.echo)]
+            await collect_until_stopped(context, database, _report, beside)
     click.echo("Stopped; everything that came in is safe.")
 
 

@@ -47,7 +47,7 @@ async def collect(context: Context, mode: str) -> None:
 
     logs.set_up(context.settings)
     async with opened(context, migrate=False) as database:
-        await collect_until_stopped(context, database, logger.info, beside)
+        await collect_until_stopped(context, database, logger.info, [beside])
 
 
 async def break_in_turn(chores: list[Chore], mode: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TypeAlias
 
 from stream import db, migrations
@@ -40,9 +40,12 @@ async def opened(context: Context, *, migrate: bool) -> AsyncIterator[Database]:
 
 
 async def collect_until_stopped(
-    context: Context, database: Database, report: Callable[[str], None], beside: Companion
+    context: Context,
+    database: Database,
+    report: Callable[[str], None],
+    beside: Sequence[Companion],
 ) -> None:
-    """Run the daemon, and what watches it beside it.
+    """Run the daemon, and what watches and shows it beside it.
 
     The first of these signals stops it in order, a second one at once.
     """
@@ -60,9 +63,13 @@ async def collect_until_stopped(
         loop.add_signal_handler(each, stop)
     try:
         async with asyncio.TaskGroup() as group:
-            companion = group.create_task(beside(daemon, database), name="beside the daemon")
+            companions = [
+                group.create_task(each(daemon, database), name="beside the daemon")
+                for each in beside
+            ]
             await daemon.run()
-            companion.cancel()
+            for companion in companions:
+                companion.cancel()
     finally:
         for each in STOPS:
             loop.remove_signal_handler(each)

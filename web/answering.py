@@ -1,0 +1,116 @@
+"""Around every answer: errors in words, and headers that keep browsers from harm."""
+
+import logging
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from stream.errors import Broken, DatabaseAway, RowRefused, TwitterstreamError
+from web.problem import Code, Problem
+from web.rendering import is_part, render
+from web.site import CALLER, site
+
+logger = logging.getLogger(__name__)
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
+}
+_AWAY = "The database is away. What is collected meanwhile waits in the journal; try again soon."
+_OUR_FAULT = "This is our fault, and nothing that you did; the log says more."
+_FOR_PROGRAMS = ("/api/", "/stream/", "/tweets")
+EMPTY: Mapping[str, str] = {}
+_BY_STATUS: dict[int, Code] = {
+    400: "bad_request", 403: "forbidden", 404: "not_found", 405: "bad_request", 413: "too_large",
+}  # fmt: skip
+
+
+@web.middleware
+async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every request an answer in words."""
+    request[CALLER] = site(request).proxies.caller(request)
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _explain(request, _of_http(error), dict(error.headers), error.status)
+    except Exception as error:  # noqa: BLE001 - one request may not end the others
+        return _explain(request, _problem(request, error))
+
+
+def _of_http(error: web.HTTPException) -> Problem:
+    code = _BY_STATUS.get(error.status, "bad_request" if error.status < 500 else "internal")
+    return Problem(code, "There is nothing here." if error.status == 404 else f"{error.reason}.")
+
+
+def _problem(request: web.Request, error: Exception) -> Problem:
+    """What to tell the caller of this; what is our own fault is logged."""
+    match error:
+        case Problem():
+            return error
+        case DatabaseAway():
+            logger.info("a page waits for the database", extra={"why": str(error)})
+            return Problem("unavailable", _AWAY, retry_after=2)
+        case RowRefused():
+            logger.warning("the database refuses what a page asks", extra={"why": str(error)})
+            return Problem("invalid", "The database refuses this value.")
+        case TwitterstreamError() if not isinstance(error, Broken):
+            return Problem("invalid", str(error))
+        case _:
+            where = "%s %s cannot be answered"
+            logger.error(where, request.method, request.path, exc_info=error)
+            return Problem("internal", _OUR_FAULT)
+
+
+async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    """Headers for everything that leaves; what is not a file of ours is kept by nobody."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.get(CALLER) is not None and request[CALLER].is_secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    is_file = request.path.startswith(f"{site(request).base}/static/")
+    kept = "public, max-age=31536000, immutable" if "v" in request.query else "no-cache"
+    response.headers.setdefault("Cache-Control", kept if is_file else "no-store")
+
+
+def _explain(
+    request: web.Request,
+    problem: Problem,
+    said: Mapping[str, str] = EMPTY,
+    status: int | None = None,
+) -> web.Response:
+    here = site(request)
+    path = request.path.removeprefix(here.base)
+    headers = {name: value for name, value in said.items() if name == "Allow"}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
+    if path.startswith(_FOR_PROGRAMS):
+        if problem.code == "login_needed":
+            headers["WWW-Authenticate"] = 'Bearer realm="twitterstream"'
+        error = {"code": problem.code, "message": problem.message, "field": problem.field}
+        response = web.json_response({"error": error}, status=problem.status)
+    elif problem.code == "login_needed":
+        login = here.pages.url("/login", next=path if request.method == "GET" else None)
+        if is_part(request):
+            response = web.Response(status=401, headers={"HX-Redirect": login})
+        else:
+            response = web.Response(status=303, headers={"Location": login})
+    else:
+        template = "problem_part.html" if is_part(request) else "problem.html"
+        response = render(request, template, status=problem.status, problem=problem)
+    response.headers.update(headers)
+    if status is not None:
+        response.set_status(status)
+    return response

@@ -1,0 +1,1 @@
+"""Live views: what was just stored, to those who watch."""

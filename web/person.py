@@ -1,0 +1,32 @@
+"""Who is asking, and what such a person may do."""
+
+from typing import Literal, NewType
+
+import msgspec
+
+UserId = NewType("UserId", int)
+Role = Literal["admin", "user", "viewer"]
+Scope = Literal["read", "write", "admin"]
+Access = Literal["public", "viewer", "user", "admin"]
+
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+_RANK: dict[Access, int] = {"public": 0, "viewer": 1, "user": 2, "admin": 3}
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A user, and how he came in: by a session of the browser, or by a token of a program."""
+
+    id: UserId
+    name: str
+    role: Role
+    scopes: frozenset[Scope]
+    session: bytes | None = None  # its hash; None: by a token
+    csrf: str = ""  # what forms of this session must carry
+
+    def may(self, access: Access, scope: Scope = "read") -> bool:
+        """Whether the role reaches this far, and the token, where there is one."""
+        return _RANK[self.role] >= _RANK[access] and scope in self.scopes
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
