@@ -1,7 +1,6 @@
 """The ways to people: each address one channel, and others for when one fails."""
 
 import asyncio
-import contextlib
 import logging
 import re
 import threading
@@ -12,6 +11,7 @@ import apprise
 import msgspec
 
 from monitor.alert.messages import Message
+from monitor.aside import Aside, StillBusy
 from stream.config import AlertSettings
 from stream.errors import TwitterstreamError
 
@@ -75,53 +75,27 @@ class Channel:
         self.name = f"{_name(url)} ({'fallback' if fallback else 'channel'} {number})"
         self._url = url
         self._plugin: Plugin | None = None
-        self._thread: threading.Thread | None = None
+        self._aside = Aside("a message")
 
     async def understood(self) -> bool:
         """Whether apprise can make anything of the address."""
-        return await self._aside(self._understand) != NOT_UNDERSTOOD
+        return await self._do(self._understand) != NOT_UNDERSTOOD
 
     async def send(self, message: Message) -> Outcome:
         """Never raises; what goes wrong is in the outcome, without the address."""
-        problem = await self._aside(lambda: self._notify(message))
+        problem = await self._do(lambda: self._notify(message))
         if problem is not None:
             logger.warning("an alert channel fails", extra={"channel": self.name, "why": problem})
         return Outcome(self.name, self.fallback, problem)
 
-    async def _aside(self, work: Callable[[], str | None]) -> str | None:
-        """Do this in a thread of its own; what goes wrong."""
-        if self._thread is not None and self._thread.is_alive():
-            return "it still hangs on an earlier message"
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[str | None] = loop.create_future()
-        # Not one of the loop's own threads: the program would wait for it at its end.
-        self._thread = threading.Thread(
-            target=self._work, args=(work, loop, done), name="alert channel", daemon=True
-        )
-        self._thread.start()
+    async def _do(self, work: Callable[[], str | None]) -> str | None:
+        """Do this aside; what goes wrong."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await done
-        except TimeoutError:
-            return f"it did not answer within {PATIENCE:g} s"
-
-    def _work(
-        self,
-        work: Callable[[], str | None],
-        loop: asyncio.AbstractEventLoop,
-        done: "asyncio.Future[str | None]",
-    ) -> None:
-        try:
-            problem = work()
+            return await self._aside.do(work, PATIENCE)
+        except StillBusy as error:
+            return str(error)
         except Exception as error:  # noqa: BLE001 - plugins of others; their words may hold tokens
-            problem = f"it failed with {type(error).__name__}"
-
-        def tell() -> None:
-            if not done.done():
-                done.set_result(problem)
-
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell)
+            return f"it failed with {type(error).__name__}"
 
     def _understand(self) -> str | None:
         if self._plugin is None:

@@ -8,11 +8,11 @@ from functools import partial
 
 from monitor.archive import book, dues
 from monitor.archive import days as content
-from monitor.archive.aside import Aside
 from monitor.archive.book import Archive
 from monitor.archive.checking import agree, check_bytes, check_published
 from monitor.archive.manifest import ArchiveError
 from monitor.archive.store import Store
+from monitor.aside import Aside
 from stream.config import Settings
 from stream.db import Database, Executor, meaning
 from stream.errors import DatabaseAway, TwitterstreamError

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import BinaryIO, cast
 
-from monitor.archive.aside import Aside
 from monitor.archive.store import Store
+from monitor.aside import Aside
 from monitor.backup.lines import Reader
 from monitor.backup.making import make
 from monitor.chores import Chore

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.archive.aside import Aside
 from monitor.archive.store import Store, StoreError
+from monitor.aside import Aside
 from monitor.chores import Chore
 from monitor.leader import Leader
 from stream import ledger, sources

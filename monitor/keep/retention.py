@@ -14,12 +14,12 @@ from functools import partial
 import pyarrow.parquet as pq
 
 from monitor.archive import book, days, drop_due
-from monitor.archive.aside import Aside
 from monitor.archive.book import Archive
 from monitor.archive.checking import agree, check_bytes, check_published
 from monitor.archive.dues import Due, dues, may_go
 from monitor.archive.manifest import day_bounds
 from monitor.archive.store import Store
+from monitor.aside import Aside
 from monitor.leader import Leader
 from stream.config import Settings
 from stream.db import Database, Executor

@@ -8,8 +8,8 @@ import time
 import msgspec
 import psutil
 
-from monitor.measure.apart import Apart
-from monitor.measure.volumes import Volumes
+from monitor.aside import Aside
+from monitor.measure.volumes import PATIENCE, Volumes
 from monitor.reading import Machine, Process
 
 LOOPBACK = ("lo", "lo0")
@@ -66,11 +66,11 @@ class MachineProbe:
         self.lag = LoopLag()
         self._process = psutil.Process()
         self._started_at = self._process.create_time()
-        self._kernel = Apart("machine", self._ask)
+        self._kernel = Aside("machine")
         self._before = self._busy()
 
     async def look(self) -> tuple[Machine, Process]:
-        look = await self._kernel()
+        look = await self._kernel.do(self._ask, PATIENCE)
         machine, process = _percent(self._before, look.busy)
         self._before = look.busy
         return Machine(

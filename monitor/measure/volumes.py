@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from monitor.measure.apart import Apart, Stuck
+from monitor.aside import Aside, StillBusy
 from monitor.reading import Volume, VolumeName
 from stream.config import Settings
+
+PATIENCE = 5.0  # seconds, for the kernel and for each volume
 
 
 def archive_folder(url: str) -> Path | None:
@@ -26,7 +27,7 @@ class Volumes:
     def __init__(self, settings: Settings) -> None:
         data = Path(settings.data_dir).expanduser().resolve()
         self.embedded = data / "postgres" / "cluster"
-        self._looks: dict[VolumeName, tuple[Path, Apart[Volume]]] = {}
+        self._looks: dict[VolumeName, tuple[Path, Aside]] = {}
         self.use("data", data)
         self.use("journal", data / "journal")
         if not settings.database:
@@ -37,22 +38,18 @@ class Volumes:
     def use(self, name: VolumeName, path: Path) -> None:
         """Look there, too, from now on."""
         if name not in self._looks or self._looks[name][0] != path:
-            self._looks[name] = path, Apart(f"volume {name}", _looking(name, path))
+            self._looks[name] = path, Aside(f"volume {name}")
 
     async def look(self) -> tuple[Volume, ...]:
-        found = await asyncio.gather(*(_look(look) for _, look in self._looks.values()))
+        found = await asyncio.gather(*(_look(aside, n, p) for n, (p, aside) in self._looks.items()))
         return tuple(volume for volume in found if volume is not None)
 
 
-async def _look(look: Apart[Volume]) -> Volume | None:
+async def _look(aside: Aside, name: VolumeName, path: Path) -> Volume | None:
     try:
-        return await look()
-    except (OSError, Stuck):
+        return await aside.do(lambda: volume(name, path), PATIENCE)
+    except (OSError, StillBusy):
         return None
-
-
-def _looking(name: VolumeName, path: Path) -> Callable[[], Volume]:
-    return lambda: volume(name, path)
 
 
 def volume(name: VolumeName, path: Path) -> Volume:

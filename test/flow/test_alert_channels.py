@@ -335,7 +335,7 @@ async def test_a_channel_that_hangs_holds_nobody_up(
     await eventually(lambda: len(mailbox.mails) == 1)
     # While it hangs nothing more is begun there.
     outcomes = await channels.test(Message("c", "d"))
-    assert outcomes[0].problem == "it still hangs on an earlier message"
+    assert outcomes[0].problem == "a message: the call of before has not come back yet"
     assert outcomes[1].problem is None
     assert hook.calls == 1
     hook.hang = False

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.measure.apart import Apart, Stuck
+from monitor.aside import Aside, StillBusy
 from monitor.measure.commits import commits, percentile
 from monitor.measure.machine import TICK, LoopLag, _Busy, _percent
 from monitor.measure.minute import Gatherer, MachineMinute, minute
@@ -255,20 +255,17 @@ async def test_a_held_up_loop_is_noticed_once(eventually: Eventually) -> None:
     assert lag.take() == 0.0
 
 
-async def test_a_call_that_hangs_costs_only_its_own_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("monitor.measure.apart.PATIENCE", 0.05)
+async def test_a_call_that_hangs_costs_only_its_own_answer(eventually: Eventually) -> None:
     come_back = threading.Event()
-    apart = Apart("disk", come_back.wait)
-    for why in ("did not answer within", "does not answer"):
-        with pytest.raises(Stuck, match=why):
-            await apart()
+    aside = Aside("disk")
+    with pytest.raises(StillBusy, match="no answer within"):
+        await aside.do(come_back.wait, 0.05)
+    with pytest.raises(StillBusy, match="the call of before"):
+        await aside.do(come_back.wait)
     come_back.set()
-    assert apart._thread is not None
-    apart._thread.join()
-    monkeypatch.undo()
-    assert await apart() is True
+    assert aside._last is not None
+    await eventually(aside._last.done)
+    assert await aside.do(come_back.wait) is True
 
 
 async def test_what_a_call_raises_is_raised_where_it_is_awaited() -> None:
@@ -276,7 +273,7 @@ async def test_what_a_call_raises_is_raised_where_it_is_awaited() -> None:
         raise FileNotFoundError("gone")
 
     with pytest.raises(FileNotFoundError):
-        await Apart("disk", fail)()
+        await Aside("disk").do(fail)
 
 
 def test_a_folder_that_is_still_to_be_made_is_on_the_disk_of_its_parent(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Calls that may wait long for a store, made by a daemon that must not wait for them."""
+"""Calls that may take long or never come back, made by a daemon that must not wait for them.
+
+Such as a look at a network disk that has gone, or a message to a server that says nothing to it.
+"""
 
 import asyncio
 import threading
@@ -12,7 +15,7 @@ T = TypeVar("T")
 
 
 class StillBusy(TwitterstreamError):
-    """The call of before has not come back yet."""
+    """The call, or the one before it, has not come back yet."""
 
 
 class Aside:
@@ -25,15 +28,24 @@ class Aside:
         self.name = name
         self._last: Future[object] | None = None
 
-    async def do(self, call: Callable[[], T]) -> T:
-        """What the call returns or raises. Cancelling gives up waiting; the call goes on."""
+    async def do(self, call: Callable[[], T], patience: float | None = None) -> T:
+        """What the call returns or raises; StillBusy when it does not within so many seconds.
+
+        Cancelling gives up waiting; the call goes on.
+        """
         if self._last is not None and not self._last.done():
             raise StillBusy(f"{self.name}: the call of before has not come back yet")
         result: Future[T] = Future()
         result.set_running_or_notify_cancel()
         self._last = result  # type: ignore[assignment]  # only asked whether it is done
         threading.Thread(target=_work, args=(result, call), name=self.name, daemon=True).start()
-        return await asyncio.wrap_future(result)
+        try:
+            async with asyncio.timeout(patience):
+                return await asyncio.wrap_future(result)
+        except TimeoutError:
+            if result.done():
+                raise  # the call's own
+            raise StillBusy(f"{self.name}: no answer within {patience:g} s") from None
 
 
 def _work(result: Future[T], call: Callable[[], T]) -> None:
