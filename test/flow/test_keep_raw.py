@@ -209,6 +209,14 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+# Each copy takes so long that a busy machine, too, can kill between two of them.
+SLOWLY = """
+CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
+CREATE TRIGGER slowly AFTER INSERT ON raw_archives FOR EACH ROW EXECUTE FUNCTION slowly();
+"""
+
+
 async def so_many(database: Database, number: int) -> bool:
     return len(await database.fetch(COPIES)) >= number
 
@@ -220,6 +228,7 @@ async def test_killed_at_any_moment_it_goes_on_and_copies_nothing_twice(
     archive = tmp_path / "archive"
     wanted = len(sealed(tmp_path))
     chance, noted = random.Random(7), set()
+    await connected.execute(SLOWLY)
     for _ in range(8):
         copying = await asyncio.create_subprocess_exec(
             sys.executable, "-c", COPYING, database, str(tmp_path / "data"), str(archive),
@@ -242,6 +251,7 @@ async def test_killed_at_any_moment_it_goes_on_and_copies_nothing_twice(
             assert hashlib.sha256(body).digest() == copy["sha256"]
         noted.add(len(await connected.fetch(COPIES)))
     assert len(noted) > 2, "it was killed in the middle of it"
+    await connected.execute("DROP TRIGGER slowly ON raw_archives")
     await backup(connected, settings(tmp_path, str(archive))).work()
     assert len(await connected.fetch(COPIES)) == wanted
     left = [path for path in archive.rglob("*") if path.is_file()]
