@@ -13,11 +13,22 @@ from stream.tweet import NetworkName, TrackId
 
 TrackState = Literal["pending", "active", "partial", "refused", "paused", "scheduled", "ended"]
 
-_COLUMNS = "id, owner, kind, value, networks, enabled, starts_at, ends_at, priority, state, reason"
+_COLUMNS = """id, owner, kind, value, networks, enabled, starts_at, ends_at, priority, state,
+    reason, keep_days, created_at, state_at, looked_at"""
 _ALL = f"SELECT {_COLUMNS} FROM tracks ORDER BY id"  # noqa: S608 - a constant
+_SOME = f"SELECT {_COLUMNS} FROM tracks WHERE id = ANY ($1) ORDER BY id"  # noqa: S608 - a constant
+_LOCK = f"{_SOME} FOR UPDATE"
 _ADD = """
 INSERT INTO tracks (value, kind, owner, networks, starts_at, ends_at, priority, keep_days)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id
+"""
+_PUT_BACK = """
+INSERT INTO tracks (id, owner, kind, value, networks, enabled, starts_at, ends_at, priority,
+    keep_days)
+OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+_ENABLE_SOME = """
+UPDATE tracks SET enabled = $2 WHERE id = ANY ($1) AND enabled <> $2 RETURNING id
 """
 _ENABLE = "UPDATE tracks SET enabled = $2 WHERE id = $1 RETURNING id"
 _REMOVE = "DELETE FROM tracks WHERE id = $1 RETURNING id"
@@ -60,6 +71,28 @@ class Track(msgspec.Struct, frozen=True):
     priority: int  # when room is short, the lowest pause first
     state: TrackState
     reason: str
+    keep_days: int | None = None
+    created_at: datetime | None = None
+    state_at: datetime | None = None
+    looked_at: datetime | None = None
+
+
+class Said(msgspec.Struct, frozen=True):
+    """All that people say in a row of tracks: what its history keeps."""
+
+    owner: str | None
+    kind: TrackKind
+    value: str
+    networks: Sequence[NetworkName] | None
+    enabled: bool
+    starts_at: datetime | None
+    ends_at: datetime | None
+    priority: int
+    keep_days: int | None
+
+
+def said(track: Track) -> Said:
+    return Said(**{name: getattr(track, name) for name in Said.__struct_fields__})
 
 
 class TrackCounts(msgspec.Struct, frozen=True):
@@ -96,6 +129,43 @@ async def add(connection: Executor, new: NewTrack) -> TrackId:
     except RowRefused as error:
         raise TwitterstreamError(f"The table refuses this track: {error}.") from error
     return TrackId(row["id"])
+
+
+async def some(
+    connection: Executor, track_ids: Sequence[int], *, lock: bool = False
+) -> list[Track]:
+    """Those of these tracks that exist; with `lock`, nobody else changes them meanwhile."""
+    rows = await connection.fetch(_LOCK if lock else _SOME, list(track_ids))
+    return [Track(**row) for row in rows]
+
+
+async def change(connection: Executor, track_id: int, before: Said, after: Said) -> bool:
+    """Write what differs, and no more: an untouched value keeps its state. False for nothing."""
+    names = [
+        name for name in Said.__struct_fields__ if getattr(before, name) != getattr(after, name)
+    ]
+    if not names:
+        return False
+    columns = ", ".join(f"{name} = ${place}" for place, name in enumerate(names, 2))
+    await connection.execute(
+        f"UPDATE tracks SET {columns} WHERE id = $1",  # noqa: S608 - the names of our fields
+        track_id,
+        *(getattr(after, name) for name in names),
+    )
+    return True
+
+
+async def put_back(connection: Executor, track_id: int, said: Said) -> None:
+    """A track that was removed, with the number that its tweets know."""
+    await connection.execute(_PUT_BACK, track_id, *msgspec.structs.astuple(said))
+
+
+async def enable_some(
+    connection: Executor, track_ids: Sequence[int], *, enabled: bool
+) -> list[TrackId]:
+    """Pause or resume; those that were not so already. Lock them first."""
+    rows = await connection.fetch(_ENABLE_SOME, list(track_ids), enabled)
+    return [TrackId(row["id"]) for row in rows]
 
 
 async def enable(connection: Executor, track_id: int, *, enabled: bool) -> bool:

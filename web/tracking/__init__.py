@@ -1,0 +1,1 @@
+"""What people do to tracks, and what is remembered of it."""
