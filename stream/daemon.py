@@ -64,18 +64,19 @@ class Daemon:
 
     async def run(self) -> None:
         """Collect until `stop` is set."""
-        await self._unless_stopped(self._begin())
         async with asyncio.TaskGroup() as services:
-            running = [
+            running = []
+            if self.embedded is not None:  # it may die before we have begun, too
+                running.append(
+                    services.create_task(self._watch(self.embedded), name="embedded database")
+                )
+            await self._unless_stopped(self._begin())
+            running += [
                 services.create_task(self.control.run(), name="control"),
                 services.create_task(self.locks.run(), name="locks"),
                 services.create_task(self._heartbeat(), name="heartbeat"),
                 services.create_task(self._status_line(), name="status line"),
             ]
-            if self.embedded is not None:
-                running.append(
-                    services.create_task(self._watch(self.embedded), name="embedded database")
-                )
             await self._keep_collectors()
             for service in running:
                 service.cancel()
@@ -205,10 +206,7 @@ class Daemon:
     async def _watch(self, embedded: Embedded) -> None:
         """Start the embedded server again when it dies."""
         while True:
-            try:
-                await embedded.ensure_running()
-            except TwitterstreamError as error:
-                logger.warning("the embedded database does not start", extra={"why": str(error)})
+            await embedded.revive()
             await asyncio.sleep(WATCH)
 
     async def _status_line(self) -> None:

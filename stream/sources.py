@@ -17,6 +17,7 @@ _COLUMNS = (
     "id, name, network, url, proxy, secrets, enabled, state, reason, state_at, retry_at, last_at"
 )
 _ALL = f"SELECT {_COLUMNS} FROM sources ORDER BY id"  # noqa: S608 - a constant
+_NUMBERED = f"SELECT {_COLUMNS} FROM sources WHERE id = $1"  # noqa: S608 - a constant
 _ADD = """
 INSERT INTO sources (name, network, url, proxy, secrets, enabled) VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING id
@@ -24,6 +25,10 @@ RETURNING id
 _ENABLE = "UPDATE sources SET enabled = $2 WHERE name = $1 RETURNING id"
 _SECRETS = "UPDATE sources SET secrets = $2 WHERE name = $1 RETURNING id"
 _MOVE = "UPDATE sources SET url = $2, enabled = true WHERE id = $1 AND url IS DISTINCT FROM $2"
+_CHANGE = """
+UPDATE sources SET name = $2, url = $3, proxy = $4, secrets = coalesce($5, secrets)
+WHERE id = $1 RETURNING id
+"""
 _REMOVE = "DELETE FROM sources WHERE name = $1 RETURNING id"
 _STATE = """
 UPDATE sources SET state = $2, reason = $3, state_at = to_timestamp($4), retry_at = to_timestamp($5)
@@ -86,6 +91,11 @@ async def named(connection: Executor, name: str) -> SourceRow | None:
     return next((row for row in await everything(connection) if row.name == name), None)
 
 
+async def numbered(connection: Executor, source_id: int) -> SourceRow | None:
+    rows = await connection.fetch(_NUMBERED, source_id)
+    return SourceRow(**rows[0]) if rows else None
+
+
 async def add(
     connection: Executor,
     name: str,
@@ -122,6 +132,25 @@ async def enable(connection: Executor, name: str, *, enabled: bool) -> bool:
 async def give_secrets(connection: Executor, name: str, secrets: bytes) -> bool:
     """Exchange a source's sealed credentials; False when there is no such source."""
     return bool(await connection.fetch(_SECRETS, name, secrets))
+
+
+async def change(
+    connection: Executor,
+    source_id: SourceId,
+    name: str,
+    url: str | None,
+    proxy: str | None,
+    secrets: bytes | None,
+) -> bool:
+    """Another name, address or proxy; sealed credentials only when there are new ones.
+
+    False when there is no such source.
+    """
+    try:
+        with meaning():
+            return bool(await connection.fetch(_CHANGE, source_id, name, url, proxy, secrets))
+    except RowRefused as error:
+        raise TwitterstreamError(_refusal(str(error), name)) from error
 
 
 async def move(connection: Executor, source_id: SourceId, url: str) -> None:

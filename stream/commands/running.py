@@ -34,6 +34,8 @@ async def opened(context: Context, *, migrate: bool) -> AsyncIterator[Database]:
                     said = str(error)
                     logger.warning("waiting for Postgres", extra={"why": said})
                 await asyncio.sleep(RETRY)
+                if context.embedded is not None:
+                    await context.embedded.revive()
             else:
                 break
         yield database

@@ -1,6 +1,6 @@
 """What every network offers to the rest of the program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -49,6 +49,14 @@ class Pace(msgspec.Struct, frozen=True):
     attempts: int  # connections ...
     window: float  # ... in so many seconds
     reserve: int = 0  # attempts that a change of the filter leaves for real failures
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How much of one of a network's limits a plan takes."""
+
+    what: str  # rules, phrases
+    used: int
+    most: int
 
 
 class NothingAccepted(ConnectError):
@@ -126,6 +134,8 @@ class Reporter(msgspec.Struct, frozen=True):
 
 
 Planner: TypeAlias = Callable[[Sequence[Followed], Settings], Plan]
+# A sentence about what went well; ConnectError says what did not.
+Trial: TypeAlias = Callable[[Source, Settings, Clock], Awaitable[str]]
 ClientFactory: TypeAlias = Callable[[Source, Settings, Clock, Reporter], Client]
 
 
@@ -137,3 +147,6 @@ class Network(msgspec.Struct, frozen=True):
     client: ClientFactory
     address: str  # where the network itself is
     missing: Callable[[Mapping[str, str]], list[str]]  # names of credentials that are not given
+    pace: Callable[[Settings], Pace]
+    usage: Callable[[Plan, Settings], list[Usage]]
+    trial: Trial  # whether it would let this source in

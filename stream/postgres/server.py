@@ -71,6 +71,13 @@ class Embedded:
         async with folders.locked(self._at.start_lock, fcntl.LOCK_EX):
             await self._start()
 
+    async def revive(self) -> None:
+        """Start the server if it has died; when it does not start, the next call tries again."""
+        try:
+            await self.ensure_running()
+        except TwitterstreamError as error:
+            logger.warning("the embedded database does not start", extra={"why": str(error)})
+
     async def _start(self) -> None:
         at = self._at
         self._account = await account.choose(at.data_dir, at.base, at.cluster)

@@ -44,7 +44,7 @@ class XV1Client:
         self.reporter = reporter
         self.limits = limits
         self.wire = Wire(source, clock, ADDRESS)
-        self.pace = Pace(limits.silence, limits.attempts, WINDOW, min(RESERVE, limits.attempts - 1))
+        self.pace = pace(settings)
         self._credentials = credentials(source.secrets)
         self._longest = settings.max_frame_bytes
         self._plan: XV1Plan | None = None
@@ -121,6 +121,12 @@ class XV1Client:
 
     def _sign(self, body: str) -> str:
         return sign(self._credentials, self.wire.base + FILTER, body)
+
+
+def pace(settings: Settings) -> Pace:
+    """How often one may connect, and how long X may be silent."""
+    limits = settings.x_v1
+    return Pace(limits.silence, limits.attempts, WINDOW, min(RESERVE, limits.attempts - 1))
 
 
 def credentials(secrets: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from stream.config import Settings, XV1Settings
-from stream.networks.base import Followed, Plan
+from stream.networks.base import Followed, Plan, Usage
 from stream.networks.planning import Objections, Wish, wishes
 from stream.networks.x_v1.filter import NO_FILTER, Filter, find
 
@@ -51,6 +51,17 @@ def plan(followed: Sequence[Followed], settings: Settings) -> XV1Plan:
         asked=whole.size,
         filter=whole,
     )
+
+
+def usage(plan: Plan, settings: Settings) -> list[Usage]:
+    """How much of X's limits it takes."""
+    assert isinstance(plan, XV1Plan)
+    limits, asked = settings.x_v1, plan.filter
+    return [
+        Usage("phrases", len(asked.track), limits.max_phrases),
+        Usage("accounts", len(asked.follow), limits.max_follow),
+        Usage("areas", len(asked.locations), limits.max_boxes),
+    ]
 
 
 def _with(wish: Wish, whole: Filter, limits: XV1Settings, objections: Objections) -> Filter:

@@ -60,8 +60,7 @@ class XV2Client:
         self.clock = clock
         self.reporter = reporter
         self.wire = Wire(source, clock, ADDRESS)
-        limits = settings.x_v2
-        self.pace = Pace(limits.silence, limits.attempts, WINDOW)
+        self.pace = pace(settings)
         token = source.secrets.get("bearer_token", "").strip()
         self._missing = missing(source.secrets)
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -157,6 +156,11 @@ class XV2Client:
             self._rules.forget()
             return ConnectError(text, "http", self.clock.time() + NO_LOOP)
         return ConnectError(text, "drop")
+
+
+def pace(settings: Settings) -> Pace:
+    """How often one may connect, and how long X may be silent."""
+    return Pace(settings.x_v2.silence, settings.x_v2.attempts, WINDOW)
 
 
 def missing(secrets: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stream.config import Settings
-from stream.networks.base import Claim, Followed, Plan
+from stream.networks.base import Claim, Followed, Plan, Usage
 from stream.networks.planning import Objections, Wish, merged, wishes
 from stream.networks.x_v2.rule import Limits, Refused, is_dense, values
 
@@ -70,6 +70,11 @@ def plan(followed: Sequence[Followed], settings: Settings) -> XV2Plan:
         rules=rules,
         owners=merged((text.text, text.wish.claims) for text in texts[:served]),
     )
+
+
+def usage(plan: Plan, settings: Settings) -> list[Usage]:
+    """How much of X's limits it takes."""
+    return [Usage("rules", plan.asked, settings.x_v2.max_rules)]
 
 
 def _texts(wish: Wish, settings: Settings, objections: Objections) -> list[_Text]:
