@@ -1,0 +1,1 @@
+"""What pages read, one module for each thing that is shown."""
