@@ -1,7 +1,9 @@
 """Around every answer: errors in words, and headers that keep browsers from harm."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -31,6 +33,12 @@ _AWAY = "The database is away. What is collected meanwhile waits in the journal;
 _OUR_FAULT = "This is our fault, and nothing that you did; the log says more."
 _FOR_PROGRAMS = ("/api/", "/stream/", "/tweets")
 EMPTY: Mapping[str, str] = {}
+PATIENCE = 30.0  # seconds for one request: until it is read, answered, and the answer taken
+GOODBYE = 2.0  # seconds in which somebody so slow may take the answer that says so
+_SLOW = "The request came too slowly, or stopped in the middle."
+_LONG = "This took too long; the server is busy, or that was too much at once."
+_BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
+_LIMIT: web.RequestKey[asyncio.Timeout] = web.RequestKey("limit", asyncio.Timeout)
 _BY_STATUS: dict[int, Code] = {
     400: "bad_request", 403: "forbidden", 404: "not_found", 405: "bad_request", 413: "too_large",
 }  # fmt: skip
@@ -38,16 +46,50 @@ _BY_STATUS: dict[int, Code] = {
 
 @web.middleware
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give every request an answer in words."""
+    """Give every request an answer in words, and send it: for that, too, there is a time."""
     request[CALLER] = site(request).proxies.caller(request)
+    try:
+        async with asyncio.timeout(PATIENCE) as request[_LIMIT]:
+            response = await _in_words(request, handler)
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+    except TimeoutError:
+        if request[_LIMIT].expired():
+            return _dismiss(request)
+        raise
+
+
+async def _in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
+    here = site(request)
+    if here.base and request.path == here.base:
+        return web.Response(status=308, headers={"Location": here.base + "/"})
     try:
         return await handler(request)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         return _explain(request, _of_http(error), dict(error.headers), error.status)
+    except ConnectionError:  # nobody is there any more
+        raise
     except Exception as error:  # noqa: BLE001 - one request may not end the others
         return _explain(request, _problem(request, error))
+
+
+def _dismiss(request: web.Request) -> web.StreamResponse:
+    """Let go of a connection that takes too long, with a word when none has been said yet."""
+    transport = request.transport
+    if _BEGUN in request or transport is None:
+        if transport is not None:
+            transport.abort()
+        raise ConnectionResetError
+    asyncio.get_running_loop().call_later(GOODBYE, transport.abort)
+    if request.content.is_eof():
+        response = _explain(request, Problem("unavailable", _LONG, retry_after=10))
+    else:
+        response = _explain(request, Problem("bad_request", _SLOW), status=408)
+    response.force_close()
+    return response
 
 
 def _of_http(error: web.HTTPException) -> Problem:
@@ -75,7 +117,14 @@ def _problem(request: web.Request, error: Exception) -> Problem:
 
 
 async def dress(request: web.Request, response: web.StreamResponse) -> None:
-    """Headers for everything that leaves; what is not a file of ours is kept by nobody."""
+    """Headers for everything that leaves; what is not a file of ours is kept by nobody.
+
+    What is written bit by bit (sockets, events, downloads) has all the time in the world from here
+    on: the server ends it when its reader takes nothing any more.
+    """
+    request[_BEGUN] = True
+    if _LIMIT in request and not isinstance(response, web.Response | web.FileResponse):
+        request[_LIMIT].reschedule(None)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.get(CALLER) is not None and request[CALLER].is_secure:
@@ -102,7 +151,7 @@ def _explain(
         error = {"code": problem.code, "message": problem.message, "field": problem.field}
         response = web.json_response({"error": error}, status=problem.status)
     elif problem.code == "login_needed":
-        login = here.pages.url("/login", next=path if request.method == "GET" else None)
+        login = here.pages.url("/login", next=_back(request))
         if is_part(request):
             response = web.Response(status=401, headers={"HX-Redirect": login})
         else:
@@ -114,3 +163,16 @@ def _explain(
     if status is not None:
         response.set_status(status)
     return response
+
+
+def _back(request: web.Request) -> str | None:
+    """Where to go after the login: to this page, or to the one of which a part was asked for."""
+    asked = request.headers.get("HX-Current-URL", "") if is_part(request) else request.path_qs
+    if not asked or (request.method != "GET" and not is_part(request)):
+        return None
+    try:
+        parts = urlsplit(asked)
+    except ValueError:
+        return None
+    back = parts.path.removeprefix(site(request).base)
+    return f"{back}?{parts.query}" if parts.query else back
