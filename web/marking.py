@@ -19,6 +19,7 @@ from stream.query.words import (
     occurs,
     words,
 )
+from stream.tweet import Field, Part
 
 # What becomes one character when accents are joined with letters: a letter and its marks, or the
 # parts of one Hangul syllable.
@@ -35,6 +36,20 @@ _PIECE = re.compile(
     r'\(*(?P<sign>-?)(?P<name>[a-z_]+:)?(?:"(?P<quoted>[^"]*)"|\[[^\]]*\])|(?P<bare>\S+)'
 )
 _OPERATOR = re.compile("(?:from|to|retweets_of|place|place_country|lang|is|has|url):")
+
+_FIELDS: dict[Field, str] = {
+    "text": "the text", "hashtag": "a hashtag", "mention": "a mention",
+    "cashtag": "a cashtag", "link": "a link",
+}  # fmt: skip
+_BESIDE_TEXT: dict[Field, str] = {
+    "author": "by its author",
+    "reply": "by whom it answers",
+    "place": "by its place",
+    "network": "by what the network says",
+}
+_PARTS: dict[Part, str] = {
+    "own": "", "reposted": ", of the reposted tweet", "quoted": ", of the quoted tweet",
+}  # fmt: skip
 
 _Span = tuple[int, int]
 
@@ -55,6 +70,14 @@ def segments(text: str, terms: Iterable[str]) -> list[Segment]:
         each = next((spans for view in views if (spans := _spans(view, term))), [])
         found += each
     return list(_cut(text, _merged(found)))
+
+
+def reason(term: str, field: Field, part: Part) -> str:
+    """Why a tweet belongs to a track, in words."""
+    of = _PARTS[part]
+    if field in _BESIDE_TEXT:
+        return f"matched ‘{term}’ {_BESIDE_TEXT[field]}{of}"
+    return f"matched ‘{term}’ in {_FIELDS.get(field, field)}{of}"
 
 
 class _View:

@@ -1,5 +1,7 @@
 """Marks stand where the matcher found something, and the text stays what it was."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -7,8 +9,8 @@ from hypothesis import strategies as st
 from stream.errors import InvalidQuery
 from stream.matcher import Matcher
 from stream.query import TrackKind, parse
-from stream.tweet import Content, NativeId, TrackId, Tweet
-from web.marking import segments
+from stream.tweet import Content, Field, NativeId, Part, TrackId, Tweet
+from web.marking import reason, segments
 
 
 def marked(text: str, *terms: str) -> list[str]:
@@ -87,3 +89,18 @@ def test_whatever_the_matcher_finds_in_a_text_is_marked(
 @given(st.text(), st.lists(st.text(max_size=20), max_size=3))
 def test_any_text_stays_itself(text: str, terms: list[str]) -> None:
     marked(text, *terms)
+
+
+@pytest.mark.parametrize("field", get_args(Field))
+@pytest.mark.parametrize("part", get_args(Part))
+def test_every_reason_is_said_in_words(field: Field, part: Part) -> None:
+    said = reason("snow day", field, part)
+    assert said.startswith("matched ‘snow day’ ")
+    assert (part in said) == (part != "own")
+
+
+def test_the_reason_names_the_term_and_the_place() -> None:
+    assert reason("snow day", "text", "own") == "matched ‘snow day’ in the text"
+    assert reason("from:nasa", "author", "quoted") == (
+        "matched ‘from:nasa’ by its author, of the quoted tweet"
+    )
