@@ -1,0 +1,306 @@
+"""What is stored is read in order, from anywhere, by everybody, and nothing is missed."""
+
+import json
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from stream import db, ledger, sources, stored
+from stream.batch import Batch
+from stream.commit import Terms, commit
+from stream.db import Database, Executor
+from stream.errors import TwitterstreamError
+from stream.networks.x_v1.decode import decode
+from stream.stored import Cursor, Place, Stretch
+from stream.tweet import Frame, Match, SourceId, TrackId, Tweet, TweetId
+from stream.tweets import tweet_key
+
+START = datetime(2026, 3, 14, 12, tzinfo=UTC)
+NOON = round(START.timestamp() * 1e6)
+TERMS = Terms(network="x_v1", keep_unmatched=True, erase=True)
+
+
+def snow(found: Tweet) -> Sequence[Match]:
+    """Track 1 follows snow, track 2 every tenth tweet."""
+    tracks = [1] if "snow" in found.text else []
+    tracks += [2] if found.native_id.endswith("0") else []
+    return [Match(TrackId(track), "snow", "text") for track in tracks]
+
+
+class Shelf:
+    """A database that is filled as the writer fills it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.number = 0
+
+    async def source(self, name: str) -> SourceId:
+        async with self.database.acquire() as connection:
+            return await sources.add(connection, name, "x_v1")
+
+    async def store(
+        self, source: SourceId, times: Sequence[int], text: str = "a snow day"
+    ) -> list[str]:
+        """A batch of tweets received at so many seconds after noon; their native ids."""
+        frames, ids = [], []
+        for time in times:
+            self.number += 1
+            ids.append(str(self.number))
+            body = {
+                "id": self.number, "id_str": str(self.number), "text": text,
+                "created_at": "Tue Nov 14 22:13:20 +0000 2023",
+                "user": {"id": 5, "id_str": "5", "screen_name": "ann"},
+            }  # fmt: skip
+            at = NOON + round(time * 1e6) + self.number % 1000
+            frames.append(Frame(at, json.dumps(body).encode(), self.number))
+        journal = uuid.uuid4()
+        batch = Batch(source, 0, 1 << 20)
+        batch.add(frames, decode, snow)
+        async with self.database.transaction() as connection:
+            await ledger.position(connection, journal, source, 0)
+            await commit(connection, batch, TERMS, journal, 0)
+        return ids
+
+    async def read(
+        self, cursor: Cursor, limit: int = 7, tracks: Sequence[TrackId] | None = None
+    ) -> tuple[list[str], Cursor]:
+        """Everything behind the cursor, page by page, and the cursor at the end."""
+        found: list[str] = []
+        async with self.database.acquire() as connection:
+            while True:
+                page = await stored.after(connection, cursor, limit, tracks)
+                assert len(page.tweets) <= limit
+                keys = [each.id for each in page.tweets]
+                assert keys == sorted(keys)
+                found += [each.native_id for each in page.tweets]
+                cursor = Cursor.parse(str(page.cursor))
+                if not page.more:
+                    return found, cursor
+
+
+@pytest.fixture
+async def shelf(database: str) -> AsyncIterator[Shelf]:
+    async with db.connect(database) as connected:
+        yield Shelf(connected)
+
+
+async def test_everything_is_read_once_and_in_order(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    ids = await shelf.store(one, range(0, 20, 2))
+    ids += await shelf.store(two, range(1, 20, 2))
+    found, cursor = await shelf.read(Cursor({}))
+    assert sorted(found, key=int) == ids
+    more = await shelf.store(two, [30, 31]) + await shelf.store(one, [25])
+    assert await shelf.read(cursor) == ([more[2], *more[:2]], (await shelf.read(cursor))[1])
+
+
+async def test_nothing_is_behind_the_head(shelf: Shelf) -> None:
+    one = await shelf.source("one")
+    await shelf.store(one, range(20))
+    async with shelf.database.acquire() as connection:
+        head = await stored.head(connection)
+    assert (await shelf.read(head))[0] == []
+    ids = await shelf.store(one, [100])
+    assert (await shelf.read(head))[0] == ids
+    ids += await shelf.store(await shelf.source("new"), [50])  # one that the cursor does not know
+    assert sorted((await shelf.read(head))[0], key=int) == ids
+
+
+async def test_a_run_that_comes_late_is_read_by_those_who_are_further(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(100, 120))
+    await shelf.store(two, range(100, 120))
+    _, cursor = await shelf.read(Cursor({}))
+    late = await shelf.store(one, range(20)) + await shelf.store(one, range(30, 50))
+    now = await shelf.store(two, range(200, 210))
+    found, end = await shelf.read(cursor)
+    assert sorted(found, key=int) == late + now
+    assert (await shelf.read(end))[0] == []
+    everything, _ = await shelf.read(Cursor({}))
+    assert len(set(everything)) == shelf.number
+
+
+async def test_a_late_run_costs_no_walk_through_what_came_since(shelf: Shelf) -> None:
+    """Between it and the present may be millions; they are two groups to read."""
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(1000, 1010))
+    _, cursor = await shelf.read(Cursor({}))
+    await shelf.store(one, [0])
+    await shelf.store(two, [2000])
+    runs = await shelf.database.fetch(stored._RUNS)
+    groups = stored._groups(stored._stretches(runs, cursor))
+    assert [[each.source for each in group] for group in groups] == [[one], [two]]
+
+
+async def test_the_cursor_of_every_tweet_goes_on_behind_it(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(100, 110))
+    await shelf.store(one, range(10))  # a run of its own
+    await shelf.store(two, range(95, 105))
+    everything, _ = await shelf.read(Cursor({}))
+    async with shelf.database.acquire() as connection:
+        page = await stored.after(connection, Cursor({}), 100)
+    for n, each in enumerate(page.tweets):
+        rest, _ = await shelf.read(page.behind(each.id))
+        assert rest == everything[n + 1 :]
+
+
+async def test_a_time_is_a_cursor(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(100))
+    await shelf.store(two, [10])
+    async with shelf.database.acquire() as connection:
+        at = await stored.since(connection, START + timedelta(seconds=95))
+        early = await stored.since(connection, datetime(1990, 1, 1, tzinfo=UTC))
+        late = await stored.since(connection, datetime(2150, 1, 1, tzinfo=UTC))
+    assert (await shelf.read(at))[0] == ["96", "97", "98", "99", "100"]
+    assert len((await shelf.read(early))[0]) == 101
+    assert (await shelf.read(late))[0] == []
+
+
+async def test_of_some_tracks_only(shelf: Shelf) -> None:
+    one = await shelf.source("one")
+    await shelf.store(one, range(30), "rain")
+    await shelf.store(one, range(30, 45))
+    snow_days = [str(n) for n in range(31, 46)]
+    of_first, end = await shelf.read(Cursor({}), tracks=[TrackId(1)])
+    assert of_first == snow_days
+    assert (await shelf.read(Cursor({}), tracks=[TrackId(2)]))[0] == ["10", "20", "30", "40"]
+    both, _ = await shelf.read(Cursor({}), 3, tracks=[TrackId(1), TrackId(2), TrackId(3)])
+    assert both == ["10", "20", "30", *snow_days]
+    assert (await shelf.read(end))[0] == []  # it has passed those of other tracks, too
+
+
+async def test_what_is_deleted_or_withheld_is_not_read_and_stops_nobody(shelf: Shelf) -> None:
+    one = await shelf.source("one")
+    await shelf.store(one, range(30))
+    await shelf.database.execute("UPDATE tweets SET deleted_at = now() WHERE native_id < '2'")
+    await shelf.database.execute("UPDATE tweets SET withheld = '{XX}' WHERE native_id = '25'")
+    kept = [str(n) for n in range(1, 31) if str(n) >= "2" and n != 25]
+    assert (await shelf.read(Cursor({}), 3))[0] == kept
+    assert (await shelf.read(Cursor({}), 3, [TrackId(1)]))[0] == kept
+
+
+async def test_how_many_and_only_the_newest(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(20))
+    await shelf.store(two, range(100, 120))
+    async with shelf.database.acquire() as connection:
+        assert await stored.count(connection, Cursor({}), 1000) == 40
+        assert await stored.count(connection, Cursor({}), 25) == 25
+        some = await stored.newest(connection, Cursor({}), 5)
+        at_most = await stored.newest(connection, some, 30)
+    assert (await shelf.read(some))[0] == [str(n) for n in range(36, 41)]
+    assert at_most == some
+
+
+async def test_matches_say_why(shelf: Shelf) -> None:
+    one = await shelf.source("one")
+    await shelf.store(one, range(10))
+    async with shelf.database.acquire() as connection:
+        page = await stored.after(connection, Cursor({}), 10)
+        found = await stored.matches(connection, page.tweets)
+        assert await stored.matches(connection, []) == {}
+    assert [len(found[each.id]) for each in page.tweets] == [1] * 9 + [2]
+    assert found[page.tweets[0].id][0].term == "snow"
+
+
+@pytest.mark.parametrize("text", ["", "1", "1.2", "a.b.c", "1.2.3.4", "-1.2.3", "5000.1.1", "1.1."])
+def test_a_cursor_that_was_never_given_out_is_refused(text: str) -> None:
+    with pytest.raises(TwitterstreamError):
+        Cursor.parse(text)
+
+
+def test_a_cursor_is_text() -> None:
+    cursor = Cursor({SourceId(2): Place(1, TweetId(7)), SourceId(1): Place(3, TweetId(9))})
+    assert str(cursor) == "1.3.9~2.1.7"
+    assert Cursor.parse(str(cursor)) == cursor
+    assert Cursor.parse(str(Cursor({}))) == Cursor({})
+
+
+async def test_a_cursor_of_a_database_that_was_restored_goes_on(shelf: Shelf) -> None:
+    """It knows a run that is not there any more."""
+    one = await shelf.source("one")
+    await shelf.store(one, range(5))
+    ahead = Cursor({one: Place(9, tweet_key(NOON + 3_000_000, one))})
+    found, cursor = await shelf.read(ahead)
+    assert found == ["4", "5"]
+    assert cursor.places[one].run == 1
+
+
+async def test_readers_at_random_places_while_it_is_stored(shelf: Shelf) -> None:
+    chance = random.Random(7)
+    numbers = [await shelf.source(f"s{n}") for n in range(3)]
+    clock = dict.fromkeys(numbers, 10_000)
+    readers: list[tuple[Cursor, set[str]]] = [(Cursor({}), set()) for _ in range(3)]
+    for _ in range(40):
+        source = chance.choice(numbers)
+        size = chance.randint(1, 9)
+        begin = chance.randint(0, 9000) if chance.random() < 0.2 else clock[source]
+        await shelf.store(source, range(begin, begin + size))
+        clock[source] = max(clock[source], begin + size)
+        at = chance.randrange(len(readers))
+        cursor, seen = readers[at]
+        found, cursor = await shelf.read(cursor, chance.randint(1, 12))
+        readers[at] = cursor, seen | set(found)
+    for cursor, seen in readers:
+        found, _ = await shelf.read(cursor)
+        assert seen | set(found) == {str(n) for n in range(1, shelf.number + 1)}
+
+
+MANY = 40_000
+FILL = """
+WITH new AS (
+    SELECT tweet_key($1::timestamptz + n * interval '5 s', 1) AS id, n
+    FROM generate_series(1, $2::integer) AS n
+), kept AS (
+    INSERT INTO tweets (id, received_at, network, native_id, kind, text, doc)
+    SELECT id, tweet_received_at(id), 'x_v1', n::text, 'original', 'snow', $3 FROM new
+), matched AS (
+    INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)
+    SELECT id, CASE WHEN n % 1000 = 0 THEN 2 ELSE 1 END, tweet_received_at(id), 'snow', 'text',
+        'own' FROM new
+)
+INSERT INTO runs SELECT 1, 1, min(id), max(id) FROM new
+"""
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_reading_on_touches_only_what_is_read(shelf: Shelf, mode: str) -> None:
+    """However much is stored: some pages of an index, whichever way Postgres plans."""
+    async with shelf.database.acquire() as connection:
+        for day in range(4):
+            await connection.execute("SELECT ensure_day($1)", (START + timedelta(days=day)).date())
+        await connection.execute(FILL, START, MANY, b"{}")
+        await connection.execute("ANALYZE tweets, matches, runs")
+        await connection.execute(f"SET plan_cache_mode = {mode}")
+        [row] = await connection.fetch(
+            "SELECT (array_agg(id ORDER BY id))[20000] AS middle, max(id) AS last FROM tweets"
+        )
+        for low in (0, row["middle"]):
+            wanted = stored._wanted([Stretch(SourceId(1), 1, TweetId(low), row["last"], True)])
+            assert await pages_read(connection, stored._AFTER, *wanted, 100) < 100
+            for track in (1, 2):
+                args = (*wanted, 20, [track])
+                assert await pages_read(connection, stored._AFTER_OF_TRACKS, *args) < 400
+            assert await pages_read(connection, stored._COUNT, *wanted, 100) < 100
+            assert await pages_read(connection, stored._NEWEST, *wanted, 100) < 100
+
+
+async def pages_read(connection: Executor, query: str, *arguments: object) -> int:
+    """How many of its pages Postgres looks at, also when it plans for any arguments."""
+    types = ["bigint[]", "bigint[]", "bigint", "bigint", "bigint", "bigint[]"][: len(arguments)]
+    await connection.execute(f"PREPARE asked ({', '.join(types)}) AS {query}")
+    shown = [
+        f"'{{{','.join(map(str, each))}}}'" if isinstance(each, list) else str(each)
+        for each in arguments
+    ]
+    [row] = await connection.fetch(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE asked ({', '.join(shown)})"
+    )
+    await connection.execute("DEALLOCATE asked")
+    plan = json.loads(row[0])[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
