@@ -10,11 +10,14 @@ from stream.vault import Vault
 from web.answering import answer, dress
 from web.environment import HERE, VENDOR
 from web.guard import guarded
-from web.pages import login
+from web.pages import login, tracks
 from web.routing import Route
 from web.site import SITE, Site
 
-ROUTES: tuple[Route, ...] = (*login.ROUTES,)
+ROUTES: tuple[Route, ...] = (
+    *login.ROUTES,
+    *tracks.ROUTES,
+)
 
 
 def build(

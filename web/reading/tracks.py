@@ -64,13 +64,14 @@ WHERE ($2 = '' OR position(lower($2) IN lower(tracks.value)) > 0)
   AND ($4::text IS NULL OR tracks.kind = $4)
   AND ($5::text IS NULL OR coalesce(tracks.owner, '') = $5)
   AND (NOT $6 OR {_FORGOTTEN})
+  AND ($7::bigint IS NULL OR tracks.id = $7)
 """
 _PAGE = """
 WITH chosen AS (
     SELECT tracks.*, seen.may_change, clock.minute, clock.midnight,
         row_number() OVER (ORDER BY {order}) AS place
     {wanted}
-    ORDER BY place LIMIT $7 OFFSET $8
+    ORDER BY place LIMIT $8 OFFSET $9
 )
 SELECT tracks.id, tracks.owner, tracks.kind, tracks.value, tracks.networks, tracks.enabled,
     tracks.state, tracks.reason, tracks.state_at, tracks.starts_at, tracks.ends_at,
@@ -120,6 +121,7 @@ class Listing(msgspec.Struct, frozen=True):
     kind: TrackKind | None = None
     owner: str | None = None  # "": nobody's
     forgotten: bool = False
+    number: TrackId | None = None  # this one only
     sort: Sort = "newest"
     limit: int | None = None
     offset: int = 0
@@ -199,6 +201,7 @@ def _arguments(person: Person, listing: Listing) -> tuple[object, ...]:
         listing.kind,
         listing.owner,
         listing.forgotten,
+        listing.number,
     )
 
 

@@ -1,0 +1,28 @@
+// The list refreshes itself; what the reader is doing in it meanwhile is left alone.
+
+const picks = () => [...document.querySelectorAll('#bulk input[name="id"]')];
+
+/** Whether somebody marks text in the list, or does not look at it at all. */
+function busy() {
+  const chosen = document.getSelection();
+  const list = document.getElementById("list");
+  return document.hidden || (chosen && !chosen.isCollapsed && list.contains(chosen.anchorNode));
+}
+
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.target.id === "list" && busy()) event.preventDefault();
+});
+document.body.addEventListener("change", (event) => {
+  const all = document.getElementById("pick-all");
+  if (event.target === all) {
+    for (const each of picks()) each.checked = all.checked;
+  } else if (event.target.name === "id") {
+    all.checked = picks().every((each) => each.checked);
+  }
+});
+// A click on Pause with nothing chosen would do nothing, without a word.
+document.body.addEventListener("submit", (event) => {
+  if (event.target.id !== "bulk" || picks().some((each) => each.checked)) return;
+  event.preventDefault();
+  import("./page.js").then(({ say }) => say("Choose some tracks first."));
+});
