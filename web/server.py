@@ -175,4 +175,4 @@ class _Refusal(asyncio.Protocol):
     """There are enough connections."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()  # that of uvloop does not say that it is one
+        cast("asyncio.Transport", transport).abort()  # that of uvloop does not say that it is one

@@ -12,6 +12,7 @@ from web.environment import Pages
 from web.person import Person
 from web.problem import Problem
 from web.proxies import Caller, Proxies
+from web.throttle import Logins
 
 
 class Site:
@@ -24,6 +25,7 @@ class Site:
         self.base = settings.web.base_path
         self.proxies = Proxies(settings.web.trusted_proxies)
         self.passwords = Passwords()
+        self.logins = Logins()
         self.pages = Pages(self.base)
         self.data_dir = Path(settings.data_dir)
 

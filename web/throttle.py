@@ -1,10 +1,12 @@
 """So many tries in so much time, for each of many callers."""
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 MOST_KEYS = 10_000  # the ones not seen for longest are forgotten
+_LONGEST_NAME = 64  # characters: what is kept of a name that somebody typed
 
 
 class Throttle:
@@ -33,6 +35,12 @@ class Throttle:
             self._left.popitem(last=False)
         return seconds
 
+    def give_back(self, key: str) -> None:
+        """One try was none."""
+        if key in self._left:
+            left, at = self._left[key]
+            self._left[key] = min(float(self.burst), left + 1), at
+
     def forgive(self, key: str) -> None:
         """All tries are there again."""
         self._left.pop(key, None)
@@ -40,3 +48,38 @@ class Throttle:
     def _filled(self, key: str) -> float:
         left, at = self._left.get(key, (float(self.burst), self._clock()))
         return min(float(self.burst), left + (self._clock() - at) * self.burst / self.seconds)
+
+
+class Logins:
+    """Tries to log in: only so many from one address, and only so many for one name.
+
+    Whoever guesses at a name from many addresses does not shut out its owner: each address has some
+    tries at each name that do not count for the others.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._by_address = Throttle(20, 600, clock)
+        self._by_name = Throttle(10, 300, clock)
+        self._by_both = Throttle(3, 600, clock)
+
+    def take(self, address: str, name: str) -> float:
+        """Use up one try: 0, or the seconds until there is one."""
+        here, name = _network(address), name[:_LONGEST_NAME]
+        if seconds := self._by_address.wait(here):
+            return seconds
+        if self._by_both.take(f"{here} {name}") and (seconds := self._by_name.take(name)):
+            return seconds
+        return self._by_address.take(here)
+
+    def right(self, address: str, name: str) -> None:
+        """It was he: that try was none."""
+        here, name = _network(address), name[:_LONGEST_NAME]
+        self._by_address.give_back(here)
+        self._by_both.forgive(f"{here} {name}")
+
+
+def _network(address: str) -> str:
+    """With IPv6 everybody has 2^64 addresses."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, 64), strict=False))

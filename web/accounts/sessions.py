@@ -25,9 +25,15 @@ SELECT hash, created_at, seen_at, expires_at, address, agent FROM sessions
 WHERE user_id = $1 AND expires_at > now() ORDER BY seen_at DESC
 """
 _END = "DELETE FROM sessions WHERE hash = $1 AND user_id = $2 RETURNING hash"
+_END_KEY = "DELETE FROM sessions WHERE hash = $1"
+_END_OLDEST = """
+DELETE FROM sessions WHERE hash IN
+    (SELECT hash FROM sessions WHERE user_id = $1 ORDER BY seen_at DESC OFFSET $2)
+"""
 _END_ALL = "DELETE FROM sessions WHERE user_id = $1 AND hash IS DISTINCT FROM $2"
 _SWEEP = "DELETE FROM sessions WHERE expires_at < now()"
 _AGENT_MAX = 300  # characters
+MOST = 100  # of one user; the one not seen for longest ends
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -45,7 +51,9 @@ async def begin(connection: Executor, user_id: UserId, address: str, agent: str,
     """The key for the cookie, which is not kept here. Sessions that are over are swept out."""
     key = new_key()
     await connection.execute(_SWEEP)
-    await connection.execute(_ADD, hashed(key), user_id, address, agent[:_AGENT_MAX], days)
+    agent = "".join(each for each in agent[:_AGENT_MAX] if each.isprintable())
+    await connection.execute(_ADD, hashed(key), user_id, address, agent, days)
+    await connection.execute(_END_OLDEST, user_id, MOST)
     return key
 
 
@@ -70,6 +78,11 @@ async def of_user(connection: Executor, user_id: UserId) -> list[Session]:
 async def end(connection: Executor, user_id: UserId, hash_: bytes) -> bool:
     """False when the user has no such session."""
     return bool(await connection.fetch(_END, hash_, user_id))
+
+
+async def end_key(connection: Executor, key: str) -> None:
+    """The session of this key, whosever it is."""
+    await connection.execute(_END_KEY, hashed(key))
 
 
 async def end_all(connection: Executor, user_id: UserId, but: bytes | None = None) -> None:

@@ -1,10 +1,12 @@
 """Coming in and going out: log in, log out, and the links that work once."""
 
+import math
+
 from aiohttp import web
 
 from web.accounts import invites, sessions, users
 from web.accounts.secrets import csrf_of, new_key
-from web.guard import SESSION, VISITOR, forget, remember
+from web.guard import SESSION, VISITOR, cookie, forget, form_key, remember
 from web.person import UserId
 from web.problem import Problem
 from web.rendering import render, see_other
@@ -13,6 +15,7 @@ from web.site import PERSON, caller, person, site
 
 FIRST_PAGE = "/"
 _WRONG = "This name and password do not fit."
+_TOO_MANY = "Too many tries: the next one is possible in {} seconds."
 _USED = "This link has been used, or is too old: ask for another one."
 
 
@@ -26,14 +29,26 @@ async def form(request: web.Request) -> web.StreamResponse:
 async def log_in(request: web.Request) -> web.StreamResponse:
     given = await request.post()
     name, password = str(given.get("name", "")).strip().lower(), str(given.get("password", ""))
+    values = {"name": name, "next": str(given.get("next", ""))}
+    if seconds := math.ceil(site(request).logins.take(caller(request).address, name)):
+        problem = _TOO_MANY.format(seconds)
+        response = _with_visitor(request, "login.html", status=429, problem=problem, **values)
+        response.headers["Retry-After"] = str(seconds)
+        return response
+    user_id = await _whose(request, name, password)
+    if user_id is None:
+        return _with_visitor(request, "login.html", status=401, problem=_WRONG, **values)
+    site(request).logins.right(caller(request).address, name)
+    return await _enter(request, user_id, _next(values["next"]))
+
+
+async def _whose(request: web.Request, name: str, password: str) -> UserId | None:
+    """Who has this name and this password, if somebody has."""
     here = site(request)
     async with here.database.acquire() as connection:
         found = await users.password_of(connection, name)
     user_id, stored = found or (None, None)
-    if not await here.passwords.fits(stored, password) or user_id is None:
-        values = {"name": name, "next": str(given.get("next", "")), "problem": _WRONG}
-        return _with_visitor(request, "login.html", status=401, **values)
-    return await _enter(request, user_id, _next(str(given.get("next", ""))))
+    return user_id if await here.passwords.fits(stored, password) else None
 
 
 async def log_out(request: web.Request) -> web.StreamResponse:
@@ -93,6 +108,7 @@ async def _settle(
             user_id = await users.add_first(connection, name, hashed)
             if user_id is None:
                 raise Problem("not_found", _USED)
+            await invites.end(connection, None)
         else:
             user_id = found[0]
             await users.set_password(connection, user_id, hashed)
@@ -103,7 +119,10 @@ async def _settle(
 async def _enter(request: web.Request, user_id: UserId, path: str) -> web.Response:
     here = site(request)
     agent = request.headers.get("User-Agent", "")
+    before = cookie(request, SESSION)
     async with here.database.acquire() as connection:
+        if before:  # never the same key before and after
+            await sessions.end_key(connection, before)
         key = await sessions.begin(
             connection,
             user_id,
@@ -121,8 +140,10 @@ def _with_visitor(
     request: web.Request, template: str, *, status: int = 200, **values: object
 ) -> web.Response:
     """A page with a form for somebody who is not logged in."""
-    key = request.cookies.get(VISITOR) or new_key()
     values.setdefault("problem", "")
+    if PERSON in request:  # who has a link for another person, or for himself
+        return render(request, template, status=status, form_csrf=form_key(request), **values)
+    key = cookie(request, VISITOR) or new_key()
     response = render(request, template, status=status, form_csrf=csrf_of(key), **values)
     remember(request, response, VISITOR, key)
     return response
