@@ -25,6 +25,10 @@ class Throttle:
         left = self._filled(key)
         return 0.0 if left >= 1 else (1 - left) * self.seconds / self.burst
 
+    def left(self, key: str) -> int:
+        """Tries that this key has now."""
+        return int(self._filled(key))
+
     def take(self, key: str) -> float:
         """Use up one try, if there is one: 0, or the seconds until there is."""
         left = self._filled(key)
