@@ -122,7 +122,6 @@ class Listing(msgspec.Struct, frozen=True):
     owner: str | None = None  # "": nobody's
     forgotten: bool = False
     number: TrackId | None = None  # this one only
-    only: Sequence[TrackId] | None = None  # these tracks, if they are wanted at all
     sort: Sort = "newest"
     limit: int | None = None
     offset: int = 0
