@@ -10,7 +10,7 @@ import msgspec
 
 from monitor.backup.keys import open_secrets, unpack
 from monitor.backup.lines import Header, Reader, Table
-from monitor.backup.tables import CLOSE_ALERTS, GO_ON, IN_USE, MIGRATION, TABLES, Kept
+from monitor.backup.tables import CLOSE_ALERTS, GO_ON, IN_USE, MIGRATION, RESTORING, TABLES, Kept
 from stream.db import Database, Executor, meaning
 from stream.errors import RowRefused, TwitterstreamError
 from stream.vault import Vault
@@ -37,6 +37,7 @@ async def restore(
         taking = _Taking(vault, key, reader)
         async with database.patient() as connection, connection.transaction():
             await _check(connection, reader, force=force)
+            await connection.execute(RESTORING)
             for table in TABLES:
                 if not table.merged:
                     await connection.execute(table.clear)
@@ -58,12 +59,16 @@ async def _check(connection: Executor, reader: Reader, *, force: bool) -> None:
             " version of the program, and upgrade then."
         )
     [used] = await connection.fetch(IN_USE)
-    there = [name for name in ("tracks", "sources") if used[name]]
+    there = [name for name in ("tracks", "sources", "users") if used[name]]
     if there and not force:
         raise TwitterstreamError(
-            f"This database has {' and '.join(there)} already. With --force they go, and their"
+            f"This database has {_and(there)} already. With --force they go, and their"
             " history, and those of the backup take their place."
         )
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 class _Taking:

@@ -34,6 +34,10 @@ class Kept(msgspec.Struct, frozen=True):
 TABLES = (
     Kept("sources", numbered=True),
     Kept("tracks", numbered=True),
+    Kept("users", numbered=True),
+    Kept("tokens", numbered=True),
+    Kept("track_shares"),
+    Kept("track_history", numbered=True),
     Kept("author_tombstones", merged=True),
     Kept("identities", merged=True, where="deleted_at IS NOT NULL"),
     Kept("track_hours"),
@@ -51,8 +55,11 @@ LAST = "SELECT pg_sequence_last_value(pg_get_serial_sequence($1, 'id')) AS last"
 GO_ON = "SELECT setval(pg_get_serial_sequence($1, 'id'), $2)"
 MIGRATION = "SELECT name FROM schema_migrations ORDER BY number DESC LIMIT 1"
 IN_USE = """
-SELECT EXISTS (SELECT FROM sources) AS sources, EXISTS (SELECT FROM tracks) AS tracks
+SELECT EXISTS (SELECT FROM sources) AS sources, EXISTS (SELECT FROM tracks) AS tracks,
+    EXISTS (SELECT FROM users) AS users
 """
+# What comes back was written down when people did it: the triggers write nothing more about it.
+RESTORING = "SELECT set_config('twitterstream.restoring', 'on', true)"
 # An alert about a machine ends with it: nobody there could close it any more.
 CLOSE_ALERTS = """
 UPDATE alerts SET closed_at = greatest(now(), opened_at), all_clear_at = now()

@@ -34,6 +34,16 @@ SECRET = {"bearer_token": "hunter2 hunter2 hunter2"}
 FILL = """
 INSERT INTO tracks (value, owner, priority, keep_days) VALUES ('snow, "€"', 'ann', 3, 40), ('gone', NULL, 0, NULL);
 DELETE FROM tracks WHERE value = 'gone';
+INSERT INTO users (name, role, password) VALUES
+    ('gone', 'viewer', NULL), ('ann', 'admin', '$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA'), ('bo', 'user', NULL);
+DELETE FROM users WHERE name = 'gone';
+INSERT INTO tokens (user_id, name, hash, scopes, used_at)
+    VALUES (2, 'script "1"', sha256('x'), '{read,write}', now());
+INSERT INTO track_shares (track_id, user_id) VALUES (1, 3);
+SELECT set_config('twitterstream.actor', 'ann', false);
+UPDATE tracks SET enabled = false;
+SELECT set_config('twitterstream.actor', '', false);
+INSERT INTO sessions (hash, user_id, expires_at) VALUES (sha256('s'), 2, 'infinity');
 INSERT INTO author_tombstones (network, author_id, deleted_at, scrubbed_to, withheld)
     VALUES ('x_v1', '5', now(), 12345678901234567890123, '{XX,DE}');
 INSERT INTO identities (network, native_id, tweet_id, deleted_at)
@@ -137,6 +147,42 @@ async def test_numbers_that_were_given_once_are_not_given_again(
     async with new.database.acquire() as connection:
         assert await tracks.add(connection, NewTrack("next")) == 3
         assert await sources.add(connection, "next", "x_v1") == 3
+    [row] = await new.database.fetch("INSERT INTO users (name) VALUES ('cy') RETURNING id")
+    assert row["id"] == 4
+
+
+async def test_a_restore_is_nothing_that_somebody_did_to_a_track(
+    old: Server, new: Server, tmp_path: Path
+) -> None:
+    """What people did comes back as it was, and no line more, also when it is done over it all."""
+    path, history = await save(old, tmp_path / "backup"), "SELECT * FROM track_history ORDER BY id"
+    before = [tuple(row) for row in await old.database.fetch(history)]
+    assert [row[3:5] for row in before][-2:] == [(None, "shared"), ("ann", "paused")]
+    for _ in range(2):
+        await new.restore(path, force=True)
+        assert [tuple(row) for row in await new.database.fetch(history)] == before
+    await new.database.execute("UPDATE tracks SET enabled = true")
+    [row] = await new.database.fetch(
+        "SELECT max(id) - $1 AS more FROM track_history", before[-1][0]
+    )
+    assert row["more"] == 1, "afterwards it is written down again"
+
+
+async def test_users_are_not_overwritten_without_force(
+    old: Server, new: Server, tmp_path: Path
+) -> None:
+    """Nobody is logged in any more who was: the numbers of users are others now."""
+    path = await save(old, tmp_path / "backup")
+    await new.database.execute(
+        "INSERT INTO users (name) VALUES ('me');"
+        "INSERT INTO sessions (hash, user_id, expires_at) VALUES (sha256('me'), 1, 'infinity')"
+    )
+    with pytest.raises(TwitterstreamError, match="has users already"):
+        await new.restore(path)
+    await new.restore(path, force=True)
+    names = [row["name"] for row in await new.database.fetch("SELECT name FROM users ORDER BY id")]
+    assert names == ["ann", "bo"]
+    assert await new.database.fetch("SELECT FROM sessions") == []
 
 
 async def test_what_the_file_shows(old: Server, tmp_path: Path) -> None:
@@ -217,7 +263,8 @@ async def test_every_table_that_people_fill_is_in_the_list(old: Server) -> None:
     not_ours = {
         *("tweets", "matches", "positions", "daemons", "chores", "rejects", "machine_minutes"),
         *("track_minutes", "source_minutes", "schema_migrations", "archive_touches"),
-        "thinned_days",
+        *("thinned_days", "runs", "track_tops", "followers"),
+        *("sessions", "invites"),  # who comes to another server logs in there
     }
     rows = await old.database.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
