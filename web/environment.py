@@ -16,6 +16,13 @@ VENDOR = {  # what npm installs, under the names that the pages use
 }
 
 
+def missing() -> str:
+    """What to do when the files of npm are not there; empty when they are."""
+    if all(path.exists() for path in VENDOR.values()):
+        return ""
+    return f"What browsers load is not installed: run  sh {HERE / 'npm.sh'}"
+
+
 class Pages:
     """The templates, and how addresses are written in them."""
 

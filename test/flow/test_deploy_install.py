@@ -116,6 +116,35 @@ def test_the_settings_are_private_and_the_program_is_readable(installed: Install
             assert not path.stat().st_mode & 0o022, path
 
 
+def test_the_pages_have_what_browsers_load_and_nothing_of_the_tests(
+    installed: Installation,
+) -> None:
+    modules = installed.current / "web/node_modules"
+    assert (modules / "htmx.org/dist/htmx.min.js").exists()
+    assert (modules / "uplot/dist/uPlot.iife.min.js").exists()
+    assert not (modules / "axe-core").exists()
+    assert (installed.current / "web/templates/base.html").exists()
+
+
+def test_what_browsers_load_is_kept_for_the_next_release(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    assert installation.make().returncode == 0
+    [kept] = (installation.prefix / "browser").iterdir()
+    before = kept.stat().st_ino
+    assert installation.make().returncode == 0
+    [kept] = (installation.prefix / "browser").iterdir()
+    assert kept.stat().st_ino == before
+    assert (installation.current / "web/node_modules").resolve() == kept / "node_modules"
+    # Without it the pages say what to do.
+    (installation.current / "web/node_modules").unlink()
+    done = subprocess.run(
+        [installation.command, "web"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: What browsers load is not installed: run  sh ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_again_is_an_upgrade_that_keeps_the_settings_and_the_release_before(
     tmp_path: Path,
 ) -> None:
@@ -175,15 +204,20 @@ def test_a_path_that_would_break_a_unit_is_refused(prefix: str, tmp_path: Path) 
 
 def test_systemd_understands_the_unit(installed: Installation) -> None:
     analyze = tool("systemd-analyze")
-    for name in ("twitterstream.service", "twitterstream@next.service"):
+    for name in (
+        "twitterstream.service",
+        "twitterstream@next.service",
+        "twitterstream-web.service",
+    ):
         unit = installed.units / name
         if not unit.exists():
             shutil.copy(installed.units / "twitterstream@.service", unit)
         assert run(analyze, "verify", "--man=no", unit) == ""
 
 
-def test_the_unit_is_confined(installed: Installation) -> None:
-    unit = installed.units / "twitterstream.service"
+@pytest.mark.parametrize("name", ["twitterstream.service", "twitterstream-web.service"])
+def test_a_unit_is_confined(installed: Installation, name: str) -> None:
+    unit = installed.units / name
     # The threshold is in tenths; beyond it the command fails.
     options = ("--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}")
     said = run(tool("systemd-analyze"), "security", *options, unit)

@@ -12,9 +12,10 @@ from stream.commands.context import Context, command
 from stream.commands.running import STOPS, Companion
 from stream.daemon import Daemon
 from stream.db import Database
-from stream.errors import ConfigError, DatabaseAway
+from stream.errors import ConfigError, DatabaseAway, TwitterstreamError
 from web.accounts import invites, users
 from web.app import build
+from web.environment import missing
 from web.server import Server
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,9 @@ def pages(context: Context, say: Callable[[str], None]) -> Companion:
     async def beside(daemon: Daemon, database: Database) -> None:
         while not daemon.begun:  # noqa: ASYNC110 - until Postgres is there, and its schema fits
             await asyncio.sleep(RETRY / 10)
-        if context.settings.web.listen:
+        if context.settings.web.listen and (lack := missing()):
+            say(f"No pages. {lack}")  # collecting does without
+        elif context.settings.web.listen:
             await serve(context, database, say)
 
     return beside
@@ -70,6 +73,8 @@ async def web(context: Context) -> None:
     """Serve the pages and the API, and collect nothing: beside `collect`, as often as wanted."""
     if not context.settings.web.listen:
         raise ConfigError("`web.listen` is empty: name a host and a port, such as 127.0.0.1:8080.")
+    if lack := missing():
+        raise TwitterstreamError(lack)
     logs.set_up(context.settings)
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for each in STOPS:
