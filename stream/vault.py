@@ -39,6 +39,10 @@ class Vault:
             ) from None
         return msgspec.json.decode(text, type=dict[str, str])
 
+    def has_key(self) -> bool:
+        """Whether the key has been made, or brought, already."""
+        return self._path.exists()
+
     def key(self) -> bytes:
         """The key itself, for a backup; made when there is none yet. It is a secret."""
         self._fernet(make=True)

@@ -10,13 +10,16 @@ from stream.vault import Vault
 from web.answering import answer, dress
 from web.environment import HERE, VENDOR
 from web.guard import guarded
-from web.pages import login, tracks
+from web.pages import login, source_form, source_trial, sources, tracks
 from web.routing import Route
 from web.site import SITE, Site
 
 ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
     *tracks.ROUTES,
+    *source_form.ROUTES,
+    *source_trial.ROUTES,
+    *sources.ROUTES,
 )
 
 

@@ -150,3 +150,4 @@ class Network(msgspec.Struct, frozen=True):
     pace: Callable[[Settings], Pace]
     usage: Callable[[Plan, Settings], list[Usage]]
     trial: Trial  # whether it would let this source in
+    trial_opens: bool = False  # a stream, which ends another one with the same credentials

@@ -33,5 +33,6 @@ NETWORKS: Mapping[NetworkName, Network] = {
         x_v1_client.pace,
         x_v1_plan.usage,
         x_v1_trial.trial,
+        trial_opens=True,
     ),
 }

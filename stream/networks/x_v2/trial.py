@@ -81,6 +81,6 @@ def _open(answer: Answer) -> str:
     if answer.status != 200 or not number:
         return ""
     return (
-        "But a stream is open already with this app: X allows one connection, so stop the other"
-        " program, or give it an app of its own."
+        "A stream is open already with this app, and X allows one: unless it is that of this"
+        " collector, stop the other program, or give it an app of its own."
     )
