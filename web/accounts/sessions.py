@@ -1,5 +1,6 @@
 """The sessions table: who is logged in, where; a row that goes is a session revoked."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -19,6 +20,10 @@ WHERE hash = $1 AND expires_at > now() AND users.enabled
 """
 _SEEN = """
 UPDATE sessions SET seen_at = now(), expires_at = now() + make_interval(days => $2) WHERE hash = $1
+"""
+_ALIVE = """
+SELECT hash FROM sessions JOIN users ON users.id = sessions.user_id
+WHERE hash = ANY ($1) AND expires_at > now() AND users.enabled
 """
 _OF_USER = """
 SELECT hash, created_at, seen_at, expires_at, address, agent FROM sessions
@@ -69,6 +74,11 @@ async def person(connection: Executor, key: str, days: int) -> Person | None:
     return Person(
         UserId(row["id"]), row["name"], row["role"], frozenset(SCOPES), hash_, csrf_of(key)
     )
+
+
+async def alive(connection: Executor, hashes: Collection[bytes]) -> set[bytes]:
+    """Those of these sessions that are not over."""
+    return {row["hash"] for row in await connection.fetch(_ALIVE, list(hashes))}
 
 
 async def of_user(connection: Executor, user_id: UserId) -> list[Session]:

@@ -25,6 +25,10 @@ FROM tokens JOIN users ON users.id = tokens.user_id
 WHERE hash = $1 AND users.enabled AND (expires_at IS NULL OR expires_at > now())
 """
 _USED = "UPDATE tokens SET used_at = now() WHERE id = $1"
+_ALIVE = """
+SELECT hash FROM tokens JOIN users ON users.id = tokens.user_id
+WHERE hash = ANY ($1) AND users.enabled AND (expires_at IS NULL OR expires_at > now())
+"""
 _OF_USER = """
 SELECT id, name, scopes, created_at, used_at, expires_at FROM tokens
 WHERE user_id = $1 ORDER BY id
@@ -68,6 +72,11 @@ async def person(connection: Executor, token: str) -> Person | None:
     if row["stale"]:
         await connection.execute(_USED, row["token_id"])
     return Person(UserId(row["id"]), row["name"], row["role"], frozenset(row["scopes"]))
+
+
+async def alive(connection: Executor, hashes: Collection[bytes]) -> set[bytes]:
+    """Those of these tokens, by their hashes, that are still valid."""
+    return {row["hash"] for row in await connection.fetch(_ALIVE, list(hashes))}
 
 
 async def of_user(connection: Executor, user_id: UserId) -> list[Token]:
