@@ -26,15 +26,19 @@ export function address(path) {
   return document.body.dataset.base + path;
 }
 
-localise(document);
-document.body.addEventListener("htmx:afterSwap", (event) => localise(event.target));
-document.body.addEventListener("htmx:responseError", (event) => {
-  const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
-  say(answer.body.textContent.trim() || "That did not work.");
-});
-document.body.addEventListener("htmx:sendError", () => say("The server cannot be reached."));
-// A button that asks first: data-confirm on a form.
-document.body.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
-  if (question && !window.confirm(question)) event.preventDefault();
-});
+// Once a page: other modules may load this one a second time, below an address without a version.
+if (!document.body.dataset.dressed) {
+  document.body.dataset.dressed = "yes";
+  localise(document);
+  document.body.addEventListener("htmx:afterSwap", (event) => localise(event.target));
+  document.body.addEventListener("htmx:responseError", (event) => {
+    const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+    say(answer.body.textContent.trim() || "That did not work.");
+  });
+  document.body.addEventListener("htmx:sendError", () => say("The server cannot be reached."));
+  // A button that asks first: data-confirm on a form.
+  document.body.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !window.confirm(question)) event.preventDefault();
+  });
+}
