@@ -64,7 +64,7 @@ async def tracks(request: web.Request) -> web.StreamResponse:
         "lines": [(line, spark(line.minutes)) for line in lines],
         "found": found,
         "arriving": arriving,
-        "pages": -(-found.total // PAGE),
+        "last_page": -(-found.total // PAGE),
         "first": view.listing.offset + 1,
         "filtered": is_filtered(view.listing),
         "back": urlencode({k: v for k, v in view.query().items() if v not in (None, "")}),
