@@ -118,8 +118,8 @@ SELECT track_id, hour, aspect, item, tweets FROM (
 _MACHINE = """
 INSERT INTO machine_minutes (host, at, cpu_percent, cpu_percent_max, load, memory_used,
     memory_total, network_received, network_sent, process_memory, process_files, loop_lag_max,
-    journal_lag_bytes, journal_lag_seconds, commit_p50, commit_p99, batch_frames, database_up, database_size,
-    database_connections, oldest_transaction, partitions, volumes, sources, tables)
+    journal_lag_bytes, journal_lag_seconds, commit_p50, commit_p99, batch_frames, database_up,
+    database_size, database_connections, oldest_transaction, partitions, volumes, sources, tables)
 SELECT 'bench', at, 20 + random() * 10, 60, 0.7, 2e9, 8e9, 1e7, 1e6, 1.2e8, 60, 0.01, 4096, 0.1,
     0.02, 0.2, 12, 1, 11e9 + n * 1e5, 8, 0.1, 2 * $1,
     jsonb_build_object('data', jsonb_build_object('path', '/data', 'total', 250000000000,
