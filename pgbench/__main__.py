@@ -1,6 +1,6 @@
 """`make bench`: everything that is measured, as one table, printed and written to results.md.
 
-`python -m pgbench archive` measures archiving only.
+`python -m pgbench archive` measures archiving only; so do `monitor` and `pages`.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from pgbench import (
     corpus,
     matcher,
     monitoring,
+    pages,
     report,
     rows,
     singly,
@@ -69,6 +70,7 @@ class Bench:
             await self.monitoring(),
             await archive.measure(self.server, self.folder, self.posts, ROUNDS),
             await self._strategies(),
+            await pages.measure(self.folder / "pages"),
             Section(
                 "Matching",
                 "On posts and tracks of its own; see matcher.py.",
@@ -216,16 +218,18 @@ async def main(only: Sequence[str]) -> None:
 
 
 async def _alone(name: str) -> Section:
-    """One section: `archive` or `monitor`."""
+    """One section: `archive`, `monitor` or `pages`."""
     with tempfile.TemporaryDirectory(prefix="bench-") as here:
         folder = Path(here)
         folder.chmod(0o755)
+        if name == "pages":
+            return await pages.measure(folder)
         async with postgres.running(folder / "data") as server:
             if name == "archive":
                 return await archive.measure(server, folder, corpus.make(TWEETS), ROUNDS)
             if name == "monitor":
                 return await Bench(server, folder).monitoring()
-    raise SystemExit(f"{name!r} is no section; archive and monitor can be measured alone")
+    raise SystemExit(f"{name!r} is no section; archive, monitor and pages can be measured alone")
 
 
 if __name__ == "__main__":

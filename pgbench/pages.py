@@ -1,0 +1,252 @@
+"""How long the pages and the API take when much is stored, and what a large download costs.
+
+    python -m pgbench.pages FOLDER      fill a server there, unless it is filled; measure; keep it
+
+Times are those that a client on the same machine waits for a whole answer, one request at a time.
+"""
+
+import asyncio
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import msgspec
+import psutil
+
+from pgbench import filling, processes, report
+from pgbench.report import Line, Section
+from stream import db, migrations
+from stream.postgres import Embedded
+from web.accounts import sessions, users
+from web.app import ROUTES
+from web.guard import SESSION
+
+TWEETS = 5_000_000
+DOWNLOADED = 1_000_000
+WARM, TIMES = 3, 40  # requests
+AIM = 100  # ms
+MB = 1e6
+# For the hour in which nobody would mind to lose it all.
+FILL = {
+    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "wal_level": "minimal",
+    "max_wal_senders": "0", "max_wal_size": "8GB", "maintenance_work_mem": "512MB",
+    "autovacuum": "off",
+}  # fmt: skip
+PLACE = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+# What never ends, or is measured as a download.
+LEFT_OUT = re.compile(r"socket|stream|download|export|\.csv|\.ndjson|/welcome|/login")
+# Beside every address as it is: what people ask of them.
+ASKED = (
+    "/?search=ka",
+    "/?sort=total",
+    "/tracks/{busiest}?words=weather",
+    "/api/v1/tweets?track={busiest}",
+    "/api/v1/tweets?track={busiest}&order=oldest",
+    "/api/v1/tweets?track={busiest}&lang=ja",
+    "/api/v1/tweets?track={rarest}",
+    "/api/v1/tracks/{busiest}/counts?step=hour",
+    "/api/v1/tracks/{busiest}/tops?aspect=hashtag",
+)
+
+
+class Site(msgspec.Struct, frozen=True):
+    """The pages as they run: their process, their address, and a session of the admin."""
+
+    pid: int
+    address: str
+    session: str
+    numbers: dict[str, int]  # what stands for the places in addresses
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """One address, and what it took."""
+
+    path: str
+    status: int
+    bytes: int
+    seconds: Sequence[float]
+
+    @property
+    def p50(self) -> float:
+        return statistics.median(self.seconds) * 1e3
+
+    @property
+    def p95(self) -> float:
+        return statistics.quantiles(self.seconds, n=20)[-1] * 1e3
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Site]:
+    """The pages alone, over the server in this folder."""
+    port = processes.free_port()
+    config = folder / "config.yaml"
+    settings = {"listen": f"127.0.0.1:{port}", "calls_per_minute": 10**9}
+    config.write_text(
+        msgspec.json.encode({"data_dir": str(folder / "data"), "web": settings}).decode()
+    )
+    async with Embedded(folder / "data").lease() as url:
+        session, numbers = await _prepare(url)
+        words = ["twitterstream.py", "--config", str(config), "web"]
+        async with processes.running("web", words, folder / "web.log") as pid:
+            await processes.listening(port)
+            yield Site(pid, f"http://127.0.0.1:{port}", session, numbers)
+
+
+async def _prepare(url: str) -> tuple[str, dict[str, int]]:
+    async with db.connect(url, size=1) as database, database.acquire() as connection:
+        admin = await users.named(connection, "admin")
+        assert admin is not None
+        session = await sessions.begin(connection, admin.id, "127.0.0.1", "pgbench", 30)
+        [row] = await connection.fetch(_NUMBERS)
+    return session, dict(row)
+
+
+_NUMBERS = """
+SELECT 1 AS source_id, busiest, rarest, busiest AS id, busiest AS track_id,
+    (SELECT id FROM tweets ORDER BY id DESC LIMIT 1) AS tweet_id
+FROM (SELECT (array_agg(track_id ORDER BY tweets DESC))[1] AS busiest,
+        (array_agg(track_id ORDER BY tweets))[1] AS rarest
+      FROM (SELECT track_id, sum(tweets) AS tweets FROM track_days GROUP BY 1) AS summed) AS found
+"""
+
+
+async def fill(folder: Path, count: int = TWEETS) -> None:
+    """Unless it is done already."""
+    done = folder / "filled"
+    if done.exists():
+        return
+    async with Embedded(folder / "data", FILL).lease() as url:
+        async with db.connect(url) as database:
+            await migrations.migrate(database)
+        await filling.fill(url, count)
+        connection = await asyncpg.connect(url)
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+    done.touch()
+
+
+def addresses(site: Site) -> list[str]:
+    """All that can be asked for, and what is asked of it."""
+    plain = {
+        route.path for route in ROUTES if route.method == "GET" and not LEFT_OUT.search(route.path)
+    }
+    found = [*sorted(plain), *ASKED]
+    return [_filled(site, path) for path in found]
+
+
+def _filled(site: Site, path: str) -> str:
+    return PLACE.sub(lambda at: _number(site, path, at[1]), path)
+
+
+def _number(site: Site, path: str, name: str) -> str:
+    if name == "id" and "/sources" in path:
+        name = "source_id"
+    elif name == "id" and "/tweets" in path:
+        name = "tweet_id"
+    return str(site.numbers.get(name, 1))
+
+
+async def timed(client: aiohttp.ClientSession, path: str) -> Timed:
+    """Ask again and again."""
+    seconds: list[float] = []
+    status, size = 0, 0
+    for turn in range(WARM + TIMES):
+        begun = time.perf_counter()
+        async with client.get(path, allow_redirects=False) as answer:
+            status, size = answer.status, len(await answer.read())
+        if status != 200:
+            break
+        if turn >= WARM:
+            seconds.append(time.perf_counter() - begun)
+    return Timed(path, status, size, seconds)
+
+
+async def every(site: Site) -> list[Timed]:
+    """Each address in turn; what is none of a page's own is said and left out."""
+    found: list[Timed] = []
+    async with aiohttp.ClientSession(site.address, cookies={SESSION: site.session}) as client:
+        for path in addresses(site):
+            one = await timed(client, path)
+            took = f"{one.p50:.0f} ms, p95 {one.p95:.0f} ms" if one.seconds else "left out"
+            say(f"{one.status} {path}: {took}, {one.bytes:,} bytes")
+            if one.seconds:
+                found.append(one)
+    return found
+
+
+async def download(site: Site, path: str) -> tuple[float, float, float]:
+    """Lines a second, and the memory before it and at its highest, in bytes."""
+    process = psutil.Process(site.pid)
+    before = float(process.memory_info().rss)
+    samples: list[int] = [process.memory_info().rss]
+    watching = asyncio.create_task(processes.memory(site.pid, samples))
+    begun, lines = time.perf_counter(), 0
+    timeout = aiohttp.ClientTimeout(total=3600)
+    headers = {"Accept": "application/x-ndjson"}
+    async with (
+        aiohttp.ClientSession(
+            site.address, cookies={SESSION: site.session}, timeout=timeout, headers=headers
+        ) as client,
+        client.get(path) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        async for chunk in answer.content.iter_any():
+            lines += chunk.count(b"\n")
+    seconds = time.perf_counter() - begun
+    watching.cancel()
+    say(f"{lines:,} lines in {seconds:.0f} s")
+    return lines / seconds, before, float(max(samples))
+
+
+def section(times: Sequence[Timed], lines: Sequence[Line]) -> Section:
+    """The table, the slowest first."""
+    each: list[Line] = []
+    for one in sorted(times, key=lambda one: -one.p95):
+        each.append(Line(f"{one.path}, p50", [one.p50], "ms"))
+        each.append(Line(f"{one.path}, p95", [one.p95], "ms", (), f"≤ {AIM}"))
+    return Section(
+        "The pages",
+        f"With {TWEETS:,} tweets of {filling.DAYS} days and {filling.TRACKS} tracks, seen by the"
+        f" admin, who sees everything: {TIMES} requests to each address, one at a time, until the"
+        " last byte of the answer has come; the pages run alone, beside the embedded Postgres."
+        f" The download is one of {DOWNLOADED:,} tweets.",
+        [*each, *lines],
+    )
+
+
+async def measure(folder: Path) -> Section:
+    """Fill the folder's server, unless it is, and ask everything."""
+    await fill(folder)
+    async with serving(folder) as site:
+        times = await every(site)
+        rate, before, most = await download(site, f"/api/v1/tweets?limit={DOWNLOADED}")
+    lines = [
+        Line("download", [rate], "tweets/s"),
+        Line("memory of the pages before it", [before / MB], "MB"),
+        Line("memory of the pages while it runs, the most", [most / MB], "MB"),
+    ]
+    return section(times, lines)
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+async def main(kept: str = "") -> None:
+    if kept:
+        print(report.replace(await measure(Path(kept).resolve())))
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        Path(name).chmod(0o755)
+        print(report.replace(await measure(Path(name))))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
