@@ -38,8 +38,10 @@ GROUP BY day ORDER BY day
 """,
 }
 _GAPS = """
-SELECT source_id, source, network, began_at, ended_at, cause FROM (
+SELECT source_id, source, network, expected, began_at, ended_at, cause FROM (
     SELECT gaps.source_id, sources.name AS source, sources.network, gaps.cause,
+        coalesce(sources.enabled, false) OR NOT EXISTS (SELECT FROM sources WHERE enabled)
+            AS expected,
         greatest(gaps.began_at, $1) AS began_at,
         least(coalesce(gaps.ended_at, now()), $2) AS ended_at
     FROM gaps LEFT JOIN sources ON sources.id = gaps.source_id
@@ -64,6 +66,7 @@ class Gap(msgspec.Struct, frozen=True):
     source_id: SourceId
     source: str | None  # its name; None: it was removed
     network: NetworkName | None
+    expected: bool  # enabled, or no source is: without it nothing comes
     began_at: datetime
     ended_at: datetime
     cause: GapCause
