@@ -10,12 +10,24 @@ from stream.vault import Vault
 from web.answering import answer, dress
 from web.environment import HERE, VENDOR
 from web.guard import guarded
-from web.pages import login, source_form, source_trial, sources, track, track_chart, tracks
+from web.pages import (
+    account,
+    login,
+    source_form,
+    source_trial,
+    sources,
+    track,
+    track_chart,
+    tracks,
+    users,
+)
 from web.routing import Route
 from web.site import SITE, Site
 
 ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
+    *users.ROUTES,
+    *account.ROUTES,
     *tracks.ROUTES,
     *track.ROUTES,
     *track_chart.ROUTES,

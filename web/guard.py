@@ -89,11 +89,18 @@ async def _read(request: web.Request, person: Person | None) -> None:
     most = SMALL if person is None or is_parts else site(request).settings.web.body_bytes
     if length is not None and length > most:
         raise Problem("too_large", f"This is too long: at most {most:,} bytes are taken.")
-    if is_parts or person is None:
-        if length is None and request.body_exists:
-            raise Problem("too_large", "Send the length of this first (Content-Length).")
-    elif (await request.read()).count(b"&") > MOST_FIELDS and request.content_type == _FORM:
-        raise Problem("too_large", f"These are more than {MOST_FIELDS:,} fields.")
+    if (is_parts or person is None) and length is None and request.body_exists:
+        raise Problem("too_large", "Send the length of this first (Content-Length).")
+    try:
+        fields = 0 if is_parts else (await request.read()).count(b"&")
+        if request.content_type in (_FORM, _PARTS) and fields <= MOST_FIELDS:
+            await request.post()
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as error:  # the body is at fault, in one of many ways
+        raise Problem("bad_request", "The body of this request cannot be read.") from error
+    if request.content_type == _FORM and fields > MOST_FIELDS:
+        raise Problem("too_large", f"At most {MOST_FIELDS:,} fields are taken.")
 
 
 async def _check_form(request: web.Request, person: Person | None) -> None:

@@ -22,8 +22,13 @@ SELECT $1, 'admin', $2 WHERE NOT EXISTS (SELECT FROM users) RETURNING id
 _LOCK = "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"
 _PASSWORD = "SELECT id, password FROM users WHERE name = $1 AND enabled"  # noqa: S105
 _SET_PASSWORD = "UPDATE users SET password = $2 WHERE id = $1"  # noqa: S105
-_SET = "UPDATE users SET role = $2, enabled = $3 WHERE id = $1 RETURNING id"
-_ADMINS = "SELECT count(*) AS number FROM users WHERE role = 'admin' AND enabled AND id <> $1"
+_OF_ID = f"SELECT {_COLUMNS} FROM users WHERE id = $1"  # noqa: S608 - a constant
+_SET = "UPDATE users SET role = $2, enabled = $3 WHERE id = $1"
+# Who has not used his link yet cannot log in: he does not count.
+_ADMINS = """
+SELECT count(*) AS number FROM users
+WHERE role = 'admin' AND enabled AND password IS NOT NULL AND id <> $1
+"""
 _SEEN = """
 UPDATE users SET seen_at = now()
 WHERE id = $1 AND (seen_at IS NULL OR seen_at < now() - interval '1 minute')
@@ -48,6 +53,11 @@ async def everybody(connection: Executor) -> list[User]:
 
 async def named(connection: Executor, name: str) -> User | None:
     rows = await connection.fetch(_NAMED, name)
+    return User(**rows[0]) if rows else None
+
+
+async def of_id(connection: Executor, user_id: int) -> User | None:
+    rows = await connection.fetch(_OF_ID, user_id)
     return User(**rows[0]) if rows else None
 
 
@@ -96,13 +106,25 @@ async def set_password(connection: Executor, user_id: UserId, password: str) -> 
     await connection.execute(_SET_PASSWORD, user_id, password)
 
 
-async def change(connection: Executor, user_id: UserId, role: Role, *, enabled: bool) -> bool:
-    """False when there is no such user. Problem when no admin would be left. In a transaction."""
+async def change(
+    connection: Executor, user_id: int, *, role: Role | None = None, enabled: bool | None = None
+) -> User | None:
+    """What is None stays; the user as he was, None when there is no such.
+
+    Problem when no admin would be left. Inside a transaction.
+    """
     await connection.execute(_LOCK)
-    [row] = await connection.fetch(_ADMINS, user_id)
-    if row["number"] == 0 and not (role == "admin" and enabled):
-        raise Problem("conflict", "Somebody must remain admin: make another one first.")
-    return bool(await connection.fetch(_SET, user_id, role, enabled))
+    user = await of_id(connection, user_id)
+    if user is None:
+        return None
+    role = user.role if role is None else role
+    enabled = user.enabled if enabled is None else enabled
+    if user.role == "admin" and user.enabled and not (role == "admin" and enabled):
+        [row] = await connection.fetch(_ADMINS, user_id)
+        if row["number"] == 0:
+            raise Problem("conflict", "Somebody must remain admin: make another one first.")
+    await connection.execute(_SET, user_id, role, enabled)
+    return user
 
 
 async def note_seen(connection: Executor, user_id: UserId) -> None:
