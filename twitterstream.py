@@ -42,6 +42,7 @@ from stream.tracks import NewTrack
 from stream.tweet import NETWORK_NAMES
 from stream.vault import parse_secrets
 from web.commands.serving import pages, web
+from web.commands.user import user
 
 logger = logging.getLogger("twitterstream")
 
@@ -76,6 +77,7 @@ cli.add_command(restore_backup)
 cli.add_command(check_config)
 cli.add_command(version)
 cli.add_command(web)
+cli.add_command(user)
 
 
 @cli.command()

@@ -15,8 +15,8 @@ from web.site import caller, site
 LARGEST = 2**63 - 1
 ROLES: dict[Role, str] = {
     "admin": "everything, also users, sources and the tracks of others",
-    "user": "follows tracks of his own, and sees what is shared with him",
-    "viewer": "only looks at what is shared with him",
+    "user": "follows tracks of their own, and sees what is shared with them",
+    "viewer": "only looks at what is shared with them",
 }
 
 
