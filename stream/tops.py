@@ -19,7 +19,6 @@ HOUR = timedelta(hours=1)
 HOURS = 25  # stay one by one, so that there is always a whole day; the older ones are added up
 
 _FOLLOWER = "tops"  # our row in followers
-_EVER = datetime.min.replace(tzinfo=UTC)
 
 # The places of each aspect by itself, out of short ranges of the key.
 _TOPS = """
@@ -42,6 +41,7 @@ INSERT INTO track_tops AS known (track_id, hour, aspect, item, tweets)
 SELECT track_id, coalesce(hour, '-infinity'), aspect, item, tweets
 FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::integer[])
     AS new (track_id, hour, aspect, item, tweets)
+ORDER BY track_id, hour, aspect, item
 ON CONFLICT (track_id, hour, aspect, item)
     DO UPDATE SET tweets = least(known.tweets::bigint + excluded.tweets, 2147483647)
 """
@@ -156,26 +156,21 @@ async def begin_at(connection: Executor, cursor: str) -> None:
     await connection.execute(_BEGIN, _FOLLOWER, cursor)
 
 
-async def add(connection: Executor, lines: Mapping[Line, int], cursor: str, reached: str) -> bool:
-    """In a transaction: add up what stands between two cursors; False if somebody else did."""
-    if await connection.execute(_MOVE, _FOLLOWER, cursor, reached) != "UPDATE 1":
-        return False
-    if lines:
-        # In the order of the key, so that its pages are visited one after the other.
-        rows = sorted(lines, key=_place)
-        await connection.execute(
-            _ADD,
-            [line.track_id for line in rows],
-            [line.hour for line in rows],
-            [line.aspect for line in rows],
-            [line.item for line in rows],
-            [lines[line] for line in rows],
-        )
-    return True
+async def move(connection: Executor, cursor: str, reached: str) -> bool:
+    """What stands between these cursors is counted now; False if somebody else did so already."""
+    return await connection.execute(_MOVE, _FOLLOWER, cursor, reached) == "UPDATE 1"
 
 
-def _place(line: Line) -> tuple[TrackId, datetime, Aspect, str]:
-    return line.track_id, line.hour or _EVER, line.aspect, line.item
+async def add(connection: Executor, lines: Mapping[Line, int]) -> None:
+    """Add these up, in the transaction that moves the cursor."""
+    await connection.execute(
+        _ADD,
+        [line.track_id for line in lines],
+        [line.hour for line in lines],
+        [line.aspect for line in lines],
+        [line.item for line in lines],
+        list(lines.values()),
+    )
 
 
 async def hours(connection: Executor) -> list[datetime]:

@@ -10,6 +10,7 @@ from monitor.keep import partitions, pruning, retention
 from monitor.keep.pressure import Pressure
 from monitor.keep.raw import RawBackup
 from monitor.keep.retention import Retention
+from monitor.keep.tops import Tops
 from monitor.leader import Leader
 from monitor.reading import Reading
 from stream.config import Settings
@@ -18,7 +19,7 @@ from stream.db import Database
 
 
 class Keeper:
-    """Sees to partitions, retention, pruning, the raw backup, and room on the disks.
+    """Sees to partitions, retention, pruning, the raw backup, the tops, and room on the disks.
 
     `archive` has closed days archived soon.
     """
@@ -38,6 +39,7 @@ class Keeper:
         self.pressure = Pressure(daemon, settings, early, archive)
         self._retention = Retention(database, settings, leader)
         self._raw = RawBackup(database, settings, leader)
+        self._tops = Tops(database, leader)
         self._for_all = [
             Chore("retention", retention.EVERY, self._retention.work, limit=retention.LIMIT),
             Chore("pruning", pruning.EVERY, self._prune, limit=pruning.LIMIT),
@@ -50,6 +52,7 @@ class Keeper:
             Chore("partitions", partitions.EVERY, self._ensure, limit=partitions.LIMIT),
             *self._for_all,
             *self._raw.chores(),
+            *self._tops.chores(),
             *self.pressure.chores(),
         ]
 
