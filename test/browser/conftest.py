@@ -227,7 +227,9 @@ async def window(chromium: Browser, request: pytest.FixtureRequest) -> AsyncIter
         contexts.append(context)
         if name:
             key = await house.session(name, role)
-            await context.add_cookies([{"name": SESSION, "value": key, "url": house.address}])
+            await context.add_cookies(
+                [{"name": SESSION, "value": key, "url": house.address, "httpOnly": True}]
+            )
         opened.append(Watched(await context.new_page(), house.address))
         return opened[-1]
 

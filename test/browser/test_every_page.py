@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -25,7 +25,12 @@ ADDRESSES = sorted(
         if route.method == "GET" and route.handler.__module__.startswith("web.pages")
     }
 )
+COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SERIOUS = ("serious", "critical")
+
+
+def _who(address: str) -> str:
+    return "" if address in PUBLIC else "admin"
 
 
 async def _fill(house: House, address: str) -> str:
@@ -50,6 +55,7 @@ async def _open(watched: Watched, house: House, address: str) -> bool:
 
 
 async def _is_page(answer: Any) -> bool:
+    assert answer.status < 500, await answer.text()
     is_html = answer.headers.get("content-type", "").startswith("text/html")
     return is_html and answer.status == 200 and "<!doctype html>" in await answer.text()
 
@@ -58,17 +64,13 @@ async def _is_page(answer: Any) -> bool:
 async def test_a_page_can_be_used_by_everybody(
     house: House, window: OpenWindow, address: str, axe: str
 ) -> None:
-    for colours in ("light", "dark"):
-        # axe comes into the page as a script, which the page's own rules forbid.
-        watched = await window(
-            house,
-            "" if address in PUBLIC else "admin",
-            color_scheme=colours,
-            bypass_csp=True,
-        )
-        if not await _open(watched, house, address):
-            return
-        await watched.page.evaluate(axe)
+    # axe comes into the page as a script, which the page's own rules forbid.
+    watched = await window(house, _who(address), bypass_csp=True, reduced_motion="reduce")
+    if not await _open(watched, house, address):
+        return
+    await watched.page.evaluate(axe)
+    for colours in COLOURS:
+        await watched.page.emulate_media(color_scheme=colours)
         found = await watched.page.evaluate("() => axe.run({resultTypes: ['violations']})")
         wrong = [
             (fault["id"], fault["help"], [node["html"][:200] for node in fault["nodes"][:5]])
@@ -82,7 +84,7 @@ async def test_a_page_can_be_used_by_everybody(
 async def test_a_page_is_no_wider_than_a_phone(
     house: House, window: OpenWindow, address: str
 ) -> None:
-    watched = await window(house, "" if address in PUBLIC else "admin", viewport=PHONE)
+    watched = await window(house, _who(address), viewport=PHONE)
     if not await _open(watched, house, address):
         return
     assert await watched.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
