@@ -10,8 +10,10 @@ from stream.vault import Vault
 from web.answering import answer, dress
 from web.environment import HERE, VENDOR
 from web.guard import guarded
+from web.live.live import attach
 from web.pages import (
     account,
+    live,
     login,
     source_form,
     source_trial,
@@ -34,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     *source_form.ROUTES,
     *source_trial.ROUTES,
     *sources.ROUTES,
+    *live.ROUTES,
 )
 
 
@@ -49,6 +52,7 @@ def build(
     app.router.add_get(here.base + "/static/vendor/{name}", _vendor)
     app.router.add_static(here.base + "/static/", HERE / "static", append_version=False)
     app.on_response_prepare.append(dress)
+    attach(app)
     return app
 
 

@@ -1,1 +1,1 @@
-"""Live views: what was just stored, to those who watch."""
+"""What is newly stored, for those who watch: people at the page Live, programs at the stream."""
