@@ -39,7 +39,7 @@ FILL = {
     "max_wal_senders": "0", "max_wal_size": "8GB", "maintenance_work_mem": "512MB",
     "autovacuum": "off",
 }  # fmt: skip
-PLACE = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+PLACE = re.compile(r"\{(\w+)(?::[^{}]*(?:\{[^}]*\})?)?\}")  # {id}, {id:\d{1,18}}
 # What never ends, or is measured as a download.
 LEFT_OUT = re.compile(r"socket|stream|download|export|\.csv|\.ndjson|/welcome|/login")
 # Beside every address as it is: what people ask of them.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"width": 380, "height": 800}
-PLACE = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+PLACE = re.compile(r"\{(\w+)(?::[^{}]*(?:\{[^}]*\})?)?\}")  # {id}, {id:\d{1,18}}
 PUBLIC = ("/login", "/welcome")
 # A link of a page, and no form's answer, file, or socket.
 ADDRESSES = sorted(
@@ -56,6 +56,7 @@ async def _open(watched: Watched, house: House, address: str) -> bool:
 
 async def _is_page(answer: Any) -> bool:
     assert answer.status < 500, await answer.text()
+    assert answer.status != 404, answer.url
     is_html = answer.headers.get("content-type", "").startswith("text/html")
     return is_html and answer.status == 200 and "<!doctype html>" in await answer.text()
 
