@@ -27,7 +27,7 @@ class Eventually(Protocol):
     """Wait for a condition, plain or async; fails with its name after so many seconds."""
 
     async def __call__(
-        self, condition: Callable[[], object | Awaitable[object]], within: float = 30
+        self, condition: Callable[[], object | Awaitable[object]], within: float = 90
     ) -> None: ...
 
 
@@ -37,7 +37,7 @@ def eventually() -> Eventually:
 
 
 async def _eventually(
-    condition: Callable[[], object | Awaitable[object]], within: float = 30
+    condition: Callable[[], object | Awaitable[object]], within: float = 90
 ) -> None:
     try:
         async with asyncio.timeout(within):

@@ -77,7 +77,7 @@ async def collecting(
     await tables.add_tracks("snow")
     await program.add_source(server.url, server.hub.settings.network)
     await program.start()
-    await eventually(lambda: bool(server.hub.hearing()), 30)
+    await eventually(lambda: bool(server.hub.hearing()))
 
 
 async def send(server: Server, lines: Sequence[bytes]) -> None:

@@ -80,7 +80,7 @@ async def lives(
             await asyncio.sleep(chance.uniform(0.8, 1.6))
             await program.kill_postgres(eventually)
             if life == min(with_postgres):
-                await eventually(lambda: program.postgres, 30)  # the daemon starts it again
+                await eventually(lambda: program.postgres)  # the daemon starts it again
         # The moment is what is tested: in every other life somewhere in the start, in the others in
         # the first bytes or under full load, however long this machine takes to come there.
         if life % 2:

@@ -88,7 +88,7 @@ async def test_while_it_waits_for_postgres_at_the_start_it_ends_in_time(
     else:
         cluster.freeze()
     await program.start()
-    await eventually(lambda: "waiting for Postgres" in program.log.read_text(), 20)
+    await eventually(lambda: "waiting for Postgres" in program.log.read_text())
     assert await program.stop() < WITHIN
 
 

@@ -133,7 +133,7 @@ async def test_an_edit_by_sql_takes_effect_within_two_seconds(
         editor = Editor(tables, server, eventually)
         await program.add_source(server.url)
         await program.start()
-        await eventually(lambda: bool(server.hub.hearing()), 30)
+        await eventually(lambda: bool(server.hub.hearing()))
         await editor.edit("INSERT INTO tracks (value) VALUES ('snow')", "active")
         await editor.asked_for("snow")
         assert await editor.credited("snow") == [2]
@@ -169,7 +169,7 @@ async def test_an_edit_whose_bell_is_lost_takes_effect_within_reload_every(
     async with simulate(posts=0) as server:
         await program.add_source(server.url)
         await program.start()
-        await eventually(lambda: bool(server.hub.hearing()), 30)
+        await eventually(lambda: bool(server.hub.hearing()))
         await tables.rows("ALTER TABLE tracks DISABLE TRIGGER tracks_bell")
         await tables.add_tracks("snow")
 
@@ -198,7 +198,7 @@ async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
     async with simulate(replay=str(tmp_path / "posts.ndjson"), loop=True, rate=200) as server:
         await program.add_source(server.url)
         await program.start()
-        await eventually(lambda: len(server.sent) > 200, 30)
+        await eventually(lambda: len(server.sent) > 200)
 
         async def judged() -> bool:
             return not await tables.one("SELECT count(*) FROM tracks WHERE state = 'pending'")
