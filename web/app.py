@@ -8,11 +8,16 @@ from stream.config import Settings
 from stream.db import Database
 from stream.vault import Vault
 from web.answering import answer, dress
+from web.api import calling
+from web.api import routes as api
 from web.environment import HERE, VENDOR
 from web.guard import guarded
 from web.live.live import attach
 from web.pages import (
     account,
+    edit,
+    health,
+    health_parts,
     live,
     login,
     source_form,
@@ -28,6 +33,7 @@ from web.site import SITE, Site
 
 ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
+    *edit.ROUTES,
     *users.ROUTES,
     *account.ROUTES,
     *tracks.ROUTES,
@@ -37,6 +43,9 @@ ROUTES: tuple[Route, ...] = (
     *source_trial.ROUTES,
     *sources.ROUTES,
     *live.ROUTES,
+    *health.ROUTES,
+    *health_parts.ROUTES,
+    *api.ROUTES,
 )
 
 
@@ -47,6 +56,7 @@ def build(
     app = web.Application(middlewares=[answer], client_max_size=settings.web.body_bytes)
     here = Site(database, settings, vault)
     app[SITE] = here
+    calling.install(app, settings.web.calls_per_minute)
     for route in routes:
         app.router.add_route(route.method, here.base + route.path, guarded(route))
     app.router.add_get(here.base + "/static/vendor/{name}", _vendor)
