@@ -112,7 +112,7 @@ async def _removed(connection: Executor, who: Person, written: str) -> records.E
     if not written:
         return None
     try:
-        entries = await desk.history(connection, who, _number(written), 1)
+        entries = await desk.history(connection, who, row_number(written), 1)
     except Problem:
         return None
     return entries[0] if entries and entries[0].action == "removed" else None
@@ -134,7 +134,7 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     chosen = given.getall("id", [])
     if len(chosen) > MOST_AT_ONCE:
         raise Problem("too_large", f"Choose at most {MOST_AT_ONCE:,} tracks at once.")
-    numbers = {_number(str(each)) for each in chosen}
+    numbers = {row_number(str(each)) for each in chosen}
     enabled = given.get("do") == "resume"
     await desk.enable(site(request).database, person(request), numbers, enabled=enabled)
     return see_other(request, f"/?{given.get('back', '')}")
@@ -170,11 +170,11 @@ async def remove(request: web.Request) -> web.StreamResponse:
 
 def track_number(request: web.Request) -> int:
     """The number of a track in the address."""
-    return _number(request.match_info["id"])
+    return row_number(request.match_info["id"])
 
 
-def _number(written: str) -> int:
-    """A number of a row; 0, which none has, for everything else."""
+def row_number(written: str) -> int:
+    """The number of a row; 0, which none has, for everything else."""
     return int(written) if written.isascii() and written.isdigit() and len(written) < 19 else 0
 
 

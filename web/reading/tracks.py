@@ -106,6 +106,14 @@ SELECT newest.* FROM {_CLOCK} CROSS JOIN LATERAL (
     WHERE minute >= clock.minute - interval '1 minute' AND outcome IN ('stored', 'unmatched')
 ) AS newest
 """  # noqa: S608 - constants
+_TWINS = r"""
+SELECT tracks.id, tracks.value FROM tracks JOIN tracks_seen_by($1) AS seen ON track_id = tracks.id
+WHERE tracks.kind = $2 AND tracks.id <> $4
+  AND lower(regexp_replace(btrim(tracks.value), '\s+', ' ', 'g'))
+    = lower(regexp_replace(btrim($3), '\s+', ' ', 'g'))
+ORDER BY tracks.id LIMIT 3
+"""
+_NETWORKS = "SELECT DISTINCT network FROM sources WHERE enabled"
 _STREAMING = """
 SELECT count(*) FILTER (WHERE state IN ('streaming', 'importing')) AS streaming,
     count(*) FILTER (WHERE enabled) AS enabled
@@ -237,3 +245,16 @@ async def arriving(connection: Executor) -> Arriving:
     [minute] = await connection.fetch(_ARRIVING)
     [sources] = await connection.fetch(_STREAMING)
     return Arriving(**minute, **sources)
+
+
+async def twins(
+    connection: Executor, person: Person, kind: TrackKind, value: str, besides: TrackId
+) -> list[tuple[TrackId, str]]:
+    """Tracks that the person sees and that ask for the same, number and value of each."""
+    rows = await connection.fetch(_TWINS, person.id, kind, value, besides)
+    return [(TrackId(row["id"]), row["value"]) for row in rows]
+
+
+async def networks_used(connection: Executor) -> set[NetworkName]:
+    """Those with an enabled source."""
+    return {row["network"] for row in await connection.fetch(_NETWORKS)}
