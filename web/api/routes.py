@@ -1,0 +1,13 @@
+"""All calls of the REST API."""
+
+from web.api import about, document, numbers, simple, tracks, tweets
+from web.routing import Route
+
+ROUTES: tuple[Route, ...] = (
+    *about.ROUTES,
+    *document.ROUTES,
+    *numbers.ROUTES,
+    *simple.ROUTES,
+    *tracks.ROUTES,
+    *tweets.ROUTES,
+)
