@@ -21,11 +21,11 @@ from stream.tweet import TrackId, TweetId
 
 EVERY = 10.0  # seconds
 LIMIT = 300.0  # seconds
-PAGE = 500  # tweets that are read at a time
+PAGE = 200  # tweets that are read at a time
 FLUSH = 2000  # tweets in one transaction
 MOST = 40_000  # tweets in one run; the next one goes on
-SLICE = 20  # tweets between two pauses: some milliseconds
-ROWS = 1000  # in one statement
+SLICE = 10  # tweets between two pauses: a millisecond or two
+ROWS = 300  # in one statement
 
 TOP_BATCH = 200  # items of one track, hour and aspect that a transaction adds
 TOP_RUNNING = 1000  # that stay of an hour which is not over
