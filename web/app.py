@@ -25,6 +25,7 @@ from web.pages import (
     sources,
     track,
     track_chart,
+    track_download,
     tracks,
     users,
 )
@@ -39,6 +40,7 @@ ROUTES: tuple[Route, ...] = (
     *tracks.ROUTES,
     *track.ROUTES,
     *track_chart.ROUTES,
+    *track_download.ROUTES,
     *source_form.ROUTES,
     *source_trial.ROUTES,
     *sources.ROUTES,

@@ -1,7 +1,7 @@
 """The page of one track: when its tweets came, what they are about, and the tweets themselves."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from aiohttp import web
@@ -26,6 +26,7 @@ from web.tracking.rights import seen_of
 
 PAGE = 25  # tweets
 TOPS = 10  # of each aspect
+YOUNG = timedelta(hours=4)  # since its first hour: it is shown by minutes then
 OTHERS = 300  # tracks that are offered for comparison
 ASPECTS: dict[Aspect, str] = {
     "hashtag": "Hashtags",
@@ -63,7 +64,6 @@ async def page(request: web.Request) -> web.StreamResponse:
     """The whole page; its address says all that was chosen on it."""
     here, who = site(request), person(request)
     asked = filters(request.query)
-    step = choice(request.query, "step", STEPS, "hour")
     span = choice(request.query, "span", tops.SPANS, "day")
     async with here.database.acquire() as connection:
         found = await desk.require(connection, who, number(request))
@@ -74,6 +74,8 @@ async def page(request: web.Request) -> web.StreamResponse:
         others = await track.others(connection, who, found.id, OTHERS)
         beside = await other(connection, who, found.id, request.query.get("with", ""))
         listed = await _listed(connection, who, found, asked, request.query.get("cursor"))
+    young = totals.first_at is None or datetime.now(UTC) - totals.first_at < YOUNG
+    step = choice(request.query, "step", STEPS, "minute" if young else "hour")
     return render(
         request,
         "track.html",

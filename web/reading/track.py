@@ -10,10 +10,13 @@ from stream.query import TrackKind
 from stream.tweet import TrackId
 from web.person import Person
 
+# The last minute: the running one, and of the one before it as much as is not past.
 _TOTALS = """
 SELECT
-    (SELECT coalesce(sum(tweets), 0)::bigint FROM track_minutes WHERE track_id = $1
-        AND minute = date_trunc('minute', now()) - interval '1 minute') AS last_minute,
+    (SELECT round(coalesce(sum(tweets * CASE WHEN minute = date_trunc('minute', now()) THEN 1
+            ELSE 1 - extract(second FROM now()) / 60 END), 0))::bigint
+        FROM track_minutes WHERE track_id = $1
+        AND minute >= date_trunc('minute', now()) - interval '1 minute') AS last_minute,
     (SELECT coalesce(sum(tweets), 0)::bigint FROM track_minutes WHERE track_id = $1
         AND minute > now() - interval '1 hour') AS last_hour,
     (SELECT coalesce(sum(tweets), 0)::bigint FROM track_hours WHERE track_id = $1
@@ -37,7 +40,7 @@ WHERE tracks.id <> $2 AND lower(tracks.value) = lower($3) ORDER BY tracks.id DES
 class Totals(msgspec.Struct, frozen=True):
     """What a track brings."""
 
-    last_minute: int  # the last whole one
+    last_minute: int
     last_hour: int
     today: int  # since midnight UTC
     total: int

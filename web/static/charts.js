@@ -106,7 +106,7 @@ class Chart {
       height: 240,
       legend: { live: true },
       cursor: { drag: { x: true, y: false }, points: { size: 6 } },
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1) * 1.05] } },
+      scales: { x: { range: (_, low, high) => this.span(low, high) }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1) * 1.05] } },
       axes: [
         { stroke: ink, grid, ticks: grid },
         { stroke: ink, grid, ticks: grid, size: unit === "bytes" || unit === "seconds" ? 70 : 56,
@@ -118,6 +118,13 @@ class Chart {
       ],
       hooks: { drawClear: [(plot) => this.shade(plot)] },
     };
+  }
+
+  /** Room for the last bar, which stands to the right of its time. */
+  span(low, high) {
+    const { times } = this.data;
+    const step = "bars" in this.element.dataset && times.length > 1 ? times[1] - times[0] : 0;
+    return [low, high === times.at(-1) ? high + step : high];
   }
 
   line(series, at) {
