@@ -18,8 +18,11 @@ from web.pages import (
     edit,
     health,
     health_parts,
+    history,
     live,
     login,
+    paste,
+    share,
     source_form,
     source_trial,
     sources,
@@ -34,6 +37,9 @@ from web.site import SITE, Site
 
 ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
+    *share.ROUTES,
+    *paste.ROUTES,
+    *history.ROUTES,
     *edit.ROUTES,
     *users.ROUTES,
     *account.ROUTES,

@@ -70,6 +70,7 @@ def read(given: Mapping[str, Any], networks: Sequence[object]) -> Form:
         for name in Form.__struct_fields__
         if name not in ("kind", "networks")
     }
+    texts["priority"] = texts["priority"] or "0"
     kind = str(given.get("kind") or "keyword")
     if kind not in get_args(TrackKind):
         raise Problem("invalid", "There is no such kind of track.", field="kind")

@@ -31,7 +31,7 @@ BREATH = 25  # decoded or matched tweets before others have their turn
 AT_ONCE = 250  # rows of one statement
 TOGETHER = 5  # tweets in a row; each point in time gives so many
 FRESH, FRESH_EXACT = 60.0, 5.0  # seconds for which a sample is kept
-EXAMPLES = 10
+EXAMPLES = 6
 ENOUGH = 5  # hits from which on it can be said what they have in common
 COMPARED = 200  # hits
 

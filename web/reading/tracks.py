@@ -113,6 +113,10 @@ WHERE tracks.kind = $2 AND tracks.id <> $4
     = lower(regexp_replace(btrim($3), '\s+', ' ', 'g'))
 ORDER BY tracks.id LIMIT 3
 """
+_VALUES = """
+SELECT tracks.value FROM tracks JOIN tracks_seen_by($1) AS seen ON track_id = tracks.id
+WHERE tracks.kind = $2
+"""
 _NETWORKS = "SELECT DISTINCT network FROM sources WHERE enabled"
 _STREAMING = """
 SELECT count(*) FILTER (WHERE state IN ('streaming', 'importing')) AS streaming,
@@ -258,3 +262,14 @@ async def twins(
 async def networks_used(connection: Executor) -> set[NetworkName]:
     """Those with an enabled source."""
     return {row["network"] for row in await connection.fetch(_NETWORKS)}
+
+
+def plain(value: str) -> str:
+    """The same for values that differ only in spaces and capital letters."""
+    return " ".join(value.lower().split())
+
+
+async def values(connection: Executor, person: Person, kind: TrackKind) -> set[str]:
+    """What the person sees followed already, plain."""
+    rows = await connection.fetch(_VALUES, person.id, kind)
+    return {plain(row["value"]) for row in rows}
