@@ -1,0 +1,81 @@
+"""Pictures of the real pages, for the README: `make screenshots`. No test; pytest only gives the
+program and the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.browser.conftest import House, MakeHouse, OpenWindow, Watched
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+FOLDER = Path(__file__).resolve().parents[2] / "web/screenshots"
+WIDE = {"width": 1100, "height": 760}
+PHONE = {"width": 380, "height": 760}
+FIRST = 1500  # tweets, so that there is something to see
+# Days that were not lived through: a wave for each track, with a high point in the evening.
+PAST = """
+INSERT INTO track_minutes (track_id, minute, tweets)
+SELECT id, minute, (2 + 5 * (1.2 + sin(extract(epoch FROM minute) / 13750 + id))
+    * (0.6 + 0.8 * random()) / (1 + id % 3))::integer
+FROM tracks CROSS JOIN generate_series(date_trunc('minute', now()) - interval '3 days',
+    date_trunc('minute', now()) - interval '3 minutes', interval '1 minute') AS minute
+ON CONFLICT DO NOTHING;
+INSERT INTO track_hours (track_id, hour, tweets, bytes)
+SELECT track_id, date_trunc('hour', minute, 'UTC') AS hour, sum(tweets), sum(tweets) * 2000
+FROM track_minutes GROUP BY 1, 2
+ON CONFLICT (track_id, hour) DO UPDATE SET tweets = excluded.tweets, bytes = excluded.bytes;
+INSERT INTO track_days (track_id, day, tweets, bytes)
+SELECT track_id, (hour AT TIME ZONE 'UTC')::date AS day, sum(tweets), sum(bytes)
+FROM track_hours GROUP BY 1, 2
+ON CONFLICT (track_id, day) DO UPDATE SET tweets = excluded.tweets, bytes = excluded.bytes;
+INSERT INTO gaps (source_id, began_at, ended_at, cause, detail)
+SELECT id, now() - interval '19 hours', now() - interval '18 hours', 'network', 'Connection reset'
+FROM sources
+"""
+COUNT = "SELECT coalesce(sum(frames), 0) > %s FROM source_minutes"
+TRACKS = (
+    ("keyword", "election"),
+    ("keyword", "大雪,吹雪"),
+    ("user", "@nasa,@esa"),
+    ("place", "-74.3,40.5,-73.7,40.9"),
+    ("query", "(cat OR dog) lang:en -is:retweet"),
+)
+
+
+async def _busy(house: House, eventually: Callable[..., Awaitable[None]]) -> None:
+    for kind, value in TRACKS:
+        house.ask("INSERT INTO tracks (owner, kind, value) VALUES ('admin', %s, %s)", kind, value)
+    house.ask("UPDATE tracks SET owner = 'admin'")
+    await eventually(lambda: house.ask(COUNT, FIRST) == [(True,)], 300)
+    house.ask(PAST)
+
+
+async def _take(watched: Watched, name: str, path: str, ready: str) -> None:
+    await watched.open(path)
+    await watched.page.locator(ready).first.wait_for()
+    await watched.until("() => !document.querySelector('.htmx-request')")
+    await watched.page.screenshot(path=FOLDER / f"{name}.png")
+
+
+async def test_pictures(
+    make_house: MakeHouse,
+    window: OpenWindow,
+    empty_database: Callable[[], str],
+    eventually: Callable[..., Awaitable[None]],
+) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    async with make_house("pictures", empty_database()) as house:
+        wide = await window(house, viewport=WIDE)
+        await _busy(house, eventually)
+        await _take(wide, "tracks", "/", "table a")
+        await _take(wide, "track", "/tracks/1", "article")
+        await _take(wide, "new", "/tracks/new", "form")
+        await _take(wide, "live", "/live", "article")
+        phone = await window(house, viewport=PHONE, color_scheme="dark")
+        await _take(phone, "phone", "/tracks/1", "article")
