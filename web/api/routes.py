@@ -1,6 +1,6 @@
 """All calls of the REST API."""
 
-from web.api import about, document, numbers, simple, tracks, tweets
+from web.api import about, document, numbers, simple, stream, tracks, tweets
 from web.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -8,6 +8,7 @@ ROUTES: tuple[Route, ...] = (
     *document.ROUTES,
     *numbers.ROUTES,
     *simple.ROUTES,
+    *stream.ROUTES,
     *tracks.ROUTES,
     *tweets.ROUTES,
 )

@@ -5,7 +5,7 @@ import msgspec
 from stream.errors import InvalidQuery, Reject
 from stream.matcher import Matcher
 from stream.networks.table import NETWORKS
-from stream.query import Query, parse
+from stream.query import Query, TrackKind, parse
 from stream.stored import StoredTweet
 from stream.tweet import TrackId, Tweet
 from web.person import Person, UserId
@@ -34,10 +34,10 @@ def view_of(person: Person, track: TrackId | None, query: str) -> View:
     return View(query=query.strip(), within=person.id if person.role == "viewer" else None)
 
 
-def understood(query: str) -> Query:
+def understood(query: str, kind: TrackKind = "query") -> Query:
     """Problem with the sentence of the parser."""
     try:
-        return parse("query", query)
+        return parse(kind, query)
     except InvalidQuery as error:
         raise Problem("invalid", str(error), field="query") from error
 
