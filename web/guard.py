@@ -52,7 +52,7 @@ async def _admit(request: web.Request, route: Route) -> None:
 
 
 def _why_not(person: Person, route: Route) -> str:
-    if person.may(route.access):
+    if route.scope is not None and route.scope not in person.scopes:
         return f"This token lacks the scope {route.scope}."
     return f"This is for the role {route.access}, and you are {person.role}."
 
