@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-import msgspec
 from aiohttp import web
 
 from stream import sources
@@ -19,8 +18,8 @@ from web.rendering import is_part, render, see_other
 from web.routing import Route
 from web.site import Site, person, site
 
-FRESH = 5.0  # seconds that an answer is given again, before it is read anew
-OLDEST = 60.0  # seconds
+FRESH = 15.0  # seconds that an answer is given again, before it is read anew
+OLDEST = 120.0  # seconds
 LONGEST = 200  # characters of a reason
 MUTES = {"1": 1, "24": 24, "168": 168, "ever": None}  # hours
 
@@ -54,23 +53,21 @@ KINDS = {
 }
 
 
-class _Now(msgspec.Struct, frozen=True):
-    """What the views say, which take a while."""
-
-    things: Sequence[Thing]
-    volumes: Sequence[Volume]
-
-
 class _Books:
-    """What the views say, kept for all who look."""
+    """What the views say, which take a while; kept for all who look."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.now = Kept(self._now, FRESH, OLDEST)
+        self.things = Kept(self._things, FRESH, OLDEST)
+        self.volumes = Kept(self._volumes, 4 * FRESH, OLDEST)  # measured once a minute
 
-    async def _now(self) -> _Now:
+    async def _things(self) -> list[Thing]:
         async with self.database.acquire() as connection:
-            return _Now(await health.things(connection), await health.forecast(connection))
+            return await health.things(connection)
+
+    async def _volumes(self) -> list[Volume]:
+        async with self.database.acquire() as connection:
+            return await health.forecast(connection)
 
 
 _books: WeakKeyDictionary[Site, _Books] = WeakKeyDictionary()
@@ -83,7 +80,8 @@ def _kept(here: Site) -> _Books:
 async def overview(request: web.Request) -> web.StreamResponse:
     """The whole page; for htmx only what changes by itself."""
     here = site(request)
-    now = await _kept(here).now.get()
+    said = await _kept(here).things.get()
+    volumes = await _kept(here).volumes.get()
     async with here.database.acquire() as connection:
         measured = await machine.machines(connection)
         open_alerts = await alerts.unclosed(connection)
@@ -97,12 +95,12 @@ async def overview(request: web.Request) -> web.StreamResponse:
         names = {row.id: row.name for row in await sources.everything(connection)}
     span = _span(request)
     chosen = _chosen(measured, request.query.get("host", ""))
-    wrong = [each for each in now.things[1:] if not each.ok and each.thing != "alert"]
+    wrong = [each for each in said[1:] if not each.ok and each.thing != "alert"]
     values |= {
         "alerts": open_alerts,
         "wrong": wrong,
         "headline": headline(open_alerts, wrong),
-        "volumes": now.volumes,
+        "volumes": volumes,
         "machines": measured,
         "chosen": chosen,
         "span": span,
@@ -182,7 +180,7 @@ async def _changed(request: web.Request, *, found: bool) -> web.StreamResponse:
     """Show what is true now; Problem when there was nothing to change."""
     if not found:
         raise Problem("not_found", "This is over already.")
-    _kept(site(request)).now.forget()
+    _kept(site(request)).things.forget()
     return see_other(request, "/health")
 
 

@@ -106,7 +106,7 @@ class Chart {
       height: 240,
       legend: { live: true },
       cursor: { drag: { x: true, y: false }, points: { size: 6 } },
-      scales: { x: { range: (_, low, high) => this.span(low, high) }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1) * 1.05] } },
+      scales: { x: { range: (_, low, high) => this.span(low, high) }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, unit === "seconds" ? 0.001 : 1) * 1.05] } },
       axes: [
         { stroke: ink, grid, ticks: grid },
         { stroke: ink, grid, ticks: grid, size: unit === "bytes" || unit === "seconds" ? 70 : 56,
@@ -155,7 +155,7 @@ class Chart {
     ctx.lineWidth = 1;
     for (const gap of this.data.gaps) {
       const from = plot.valToPos(gap.from, "x", true);
-      const wide = Math.max(plot.valToPos(gap.to, "x", true) - from, 2);
+      const wide = Math.max(plot.valToPos(gap.to, "x", true) - from, 3);
       if (from + wide < left || from > left + width) continue;
       ctx.fillRect(from, top, wide, height);
       ctx.save();
