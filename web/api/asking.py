@@ -65,11 +65,23 @@ async def body(request: web.Request, shape: type[Shape]) -> Shape:
     if request.content_type != "application/json":
         raise Problem("bad_request", "Send JSON, with Content-Type: application/json.")
     try:
-        return msgspec.json.decode(await request.read(), type=shape)
+        return msgspec.convert(_whole(msgspec.json.decode(await request.read())), shape)
     except msgspec.ValidationError as error:
         raise _wrong(error, _fields(shape)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("bad_request", f"The body is no JSON: {error}.") from error
+
+
+def _whole(found: object) -> object:
+    """To JSON 1.0 is the same number as 1."""
+    match found:
+        case float() if found.is_integer():
+            return int(found)
+        case list():
+            return [_whole(each) for each in found]
+        case dict():
+            return {name: _whole(each) for name, each in found.items()}
+    return found
 
 
 def no_body(request: web.Request) -> None:

@@ -135,18 +135,20 @@ class Description:
         body: object,
     ) -> str:
         """A command that works as it stands, once TOKEN is set."""
-        query = []
+        query, headers = [], []
         for each in parameters:
             example = each.get("example")
             if each["in"] == "path":
                 number = self._numbers.get(said["operationId"], self._numbers["track"])
                 path = path.replace(f"{{{each['name']}}}", str(number))
+            elif each["in"] == "header":
+                headers.append(f"-H '{each['name']}: {example}'")
             elif each["name"] == "track" and isinstance(example, list):
                 query.append((each["name"], self._numbers["track"]))
             elif example is not None:
                 query.append((each["name"], example))
         address = f"{self._address}{path}" + (f"?{urlencode(query)}" if query else "")
-        words = ["curl"] if method == "get" else ["curl", "-X", method.upper()]
+        words = ["curl", *headers] if method == "get" else ["curl", "-X", method.upper()]
         if said.get("security") != []:
             words.append('-H "Authorization: Bearer $TOKEN"')
         if body is not None:

@@ -17,24 +17,25 @@ from stream.tracks import NewTrack
 from stream.tweet import TrackId
 from web.api.asking import RowNumber, Shape, parameters, read
 from web.api.calling import answer, call
-from web.api.tracks import Text, Value, line
+from web.api.tracks import Text, line
 from web.guard import CSRF_FIELD
 from web.person import Person
 from web.problem import Problem
 from web.reading import looks, tweets
-from web.reading.cursors import LONGEST
+from web.reading.cursors import PATTERN
 from web.reading.tracks import Listing, TrackLine, overview
 from web.reading.tweets import Wanted
 from web.site import person, site
 from web.tracking import desk
 
+Words = Annotated[str, Meta(min_length=1, max_length=1000)]  # more would not fit an address
 MOST_TRACKS = 1000  # that are stopped or shown at once
 
 
 class Start(msgspec.Struct, frozen=True):
     """What to follow."""
 
-    track: Value
+    track: Words
     kind: TrackKind = "keyword"
     token: Text = ""
 
@@ -42,7 +43,7 @@ class Start(msgspec.Struct, frozen=True):
 class Stop(msgspec.Struct, frozen=True):
     """What to follow no more; without words and number: everything of this user."""
 
-    track: Value | None = None
+    track: Words | None = None
     id: RowNumber | None = None
     token: Text = ""
 
@@ -58,7 +59,7 @@ class Newest(msgspec.Struct, frozen=True):
 
     count: Annotated[int, Meta(ge=1, le=1000)] = 20
     id: RowNumber | None = None
-    cursor: Annotated[str, Meta(min_length=1, max_length=LONGEST)] | None = None
+    cursor: Annotated[str, Meta(pattern=PATTERN)] | None = None
     token: Text = ""
 
 

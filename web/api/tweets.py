@@ -13,7 +13,8 @@ from web.api.calling import answer, call, raw, takes_nothing
 from web.person import Person
 from web.problem import Problem
 from web.reading import export, looks, tweets
-from web.reading.cursors import LONGEST, Order
+from web.reading.cursors import PATTERN as CURSOR
+from web.reading.cursors import Order
 from web.reading.export import TYPES, Format
 from web.reading.tweets import Asked, Wanted
 from web.site import person, site
@@ -26,7 +27,7 @@ class Wish(msgspec.Struct, frozen=True):
     """Which tweets, and how they come."""
 
     track: Annotated[list[RowNumber], Meta(max_length=100)] = []
-    query: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    query: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
     query_kind: TrackKind = "keyword"
     begin: Moment | None = None
     end: Moment | None = None
@@ -34,7 +35,7 @@ class Wish(msgspec.Struct, frozen=True):
     kind: TweetKind | None = None
     words: Annotated[str, Meta(max_length=500)] = ""
     order: Order = "newest"
-    cursor: Annotated[str, Meta(min_length=1, max_length=LONGEST)] | None = None
+    cursor: Annotated[str, Meta(pattern=CURSOR)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MOST)] | None = None
 
 

@@ -20,6 +20,7 @@ Order = Literal["newest", "oldest"]
 Position: TypeAlias = TweetId | stored.Cursor  # newest: a key, exclusive; oldest: of all sources
 
 LONGEST = 8192  # characters of a cursor; with 100 sources it has 6,000
+PATTERN = f"^[A-Za-z0-9_-]{{1,{LONGEST}}}$"
 _LARGEST_KEY = 2**63 - 1
 _STRANGE = "This cursor is none of ours: begin without one."
 
