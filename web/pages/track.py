@@ -107,22 +107,19 @@ async def more(request: web.Request) -> web.StreamResponse:
     return render(request, "track_tweets.html", track=found, query=asked.query(), listed=listed)
 
 
-async def other(
-    connection: Executor, who: Person, track_id: TrackId, named: str
-) -> track.Other | None:
+async def other(connection: Executor, who: Person, track_id: TrackId, named: str) -> Track | None:
     """The track to compare with, by its number or its value. Problem when there is none."""
     if not named.strip():
         return None
-    found: track.Other | None
-    if number_of := _NUMBER.match(named):
-        other_one = await desk.require(connection, who, int(number_of[1]))
-        found = track.Other(other_one.id, other_one.kind, other_one.value)
-    else:
+    number_of = _NUMBER.match(named)
+    if number_of is None:
         words = " ".join(named.replace("\0", "").split())
         found = await track.called(connection, who, track_id, words)
-    if found is None:
-        raise Problem("not_found", "There is no track of this name to compare with.", field="with")
-    return found
+        if found is None:
+            words = "There is no track of this name to compare with."
+            raise Problem("not_found", words, field="with")
+        return await desk.require(connection, who, found)
+    return await desk.require(connection, who, int(number_of[1]))
 
 
 async def _listed(

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from stream.db import Executor
 from stream.tracks import Track
-from stream.tweet import GapCause, TrackId
+from stream.tweet import GapCause
 from web.pages.track import other
 from web.pages.track_asked import choice, number
 from web.reading import counts
@@ -43,13 +43,11 @@ async def chart(request: web.Request) -> web.StreamResponse:
     async with site(request).database.acquire() as connection:
         found = await desk.require(connection, who, number(request))
         await note(connection, found.id)
-        shown = [(found.id, found.value)]
         beside = await other(connection, who, found.id, request.query.get("with", ""))
-        if beside is not None:
-            shown.append((beside.id, beside.value))
+        shown = [found, beside] if beside is not None else [found]
         series = [
-            {"label": value[:60], "values": await _values(connection, track_id, step, times)}
-            for track_id, value in shown
+            {"label": each.value[:60], "values": await _values(connection, each, step, times)}
+            for each in shown
         ]
         gaps = await counts.gaps(connection, times[0], now)
     return web.json_response(
@@ -71,12 +69,14 @@ def _times(step: Step, now: datetime) -> list[datetime]:
 
 
 async def _values(
-    connection: Executor, track_id: TrackId, step: Step, times: Sequence[datetime]
-) -> list[int]:
+    connection: Executor, track: Track, step: Step, times: Sequence[datetime]
+) -> list[int | None]:
+    """Nothing, rather than 0, before the track was there."""
     end = times[-1] + LENGTH[step]
-    found = await counts.counts(connection, [track_id], step, times[0], end)
+    found = await counts.counts(connection, [track.id], step, times[0], end)
     tweets = {each.time: each.tweets for each in found}
-    return [tweets.get(time, 0) for time in times]
+    first = min(filter(None, (track.created_at, *list(tweets)[:1])), default=times[0])
+    return [tweets.get(time, 0) if time + LENGTH[step] > first else None for time in times]
 
 
 def _missed(track: Track, gaps: Sequence[Gap], shortest: timedelta) -> list[dict[str, object]]:

@@ -31,7 +31,7 @@ JOIN tracks_seen_by($1) AS seen ON seen.track_id = tracks.id
 WHERE tracks.id <> $2 ORDER BY tracks.id DESC LIMIT $3
 """
 _CALLED = """
-SELECT tracks.id, tracks.kind, tracks.value FROM tracks
+SELECT tracks.id FROM tracks
 JOIN tracks_seen_by($1) AS seen ON seen.track_id = tracks.id
 WHERE tracks.id <> $2 AND lower(tracks.value) = lower($3) ORDER BY tracks.id DESC LIMIT 1
 """
@@ -70,7 +70,7 @@ async def others(
 
 async def called(
     connection: Executor, person: Person, track_id: TrackId, value: str
-) -> Other | None:
+) -> TrackId | None:
     """Another track with this value."""
     rows = await connection.fetch(_CALLED, person.id, track_id, value)
-    return Other(**rows[0]) if rows else None
+    return TrackId(rows[0]["id"]) if rows else None

@@ -21,6 +21,23 @@ for (const form of document.querySelectorAll("form[data-times]")) {
   });
 }
 
+// Each choice changes its own part of the address (data-own) and leaves the others as they are now,
+// whatever they were when the page was made.
+document.body.addEventListener("htmx:configRequest", (event) => {
+  const own = event.target.dataset?.own?.split(" ");
+  if (!own) return;
+  const asked = new URL(event.detail.path, location.href);
+  const kept = new URLSearchParams(location.search);
+  kept.delete("cursor");
+  for (const name of own) {
+    kept.delete(name);
+    const value = event.detail.formData.get(name) ?? asked.searchParams.get(name);
+    if (value) kept.set(name, value);
+  }
+  for (const name of [...event.detail.formData.keys()]) event.detail.formData.delete(name);
+  event.detail.path = asked.pathname + (kept.size ? `?${kept}` : "");
+});
+
 let names = null;
 try {
   names = new Intl.DisplayNames(undefined, { type: "language" });
