@@ -10,6 +10,7 @@ from stream.db import Executor, Row
 
 Span = Literal["hour", "day", "week", "month"]
 SPANS: tuple[Span, ...] = get_args(Span)
+MINUTE, HOUR = 60, 3600  # seconds
 _STEPS: Mapping[Span, tuple[timedelta, timedelta]] = {  # length, and of each step
     "hour": (timedelta(hours=1), timedelta(minutes=1)),
     "day": (timedelta(days=1), timedelta(minutes=5)),
@@ -101,34 +102,40 @@ async def machines(connection: Executor) -> list[Newest]:
 
 
 async def lines(connection: Executor, host: str, span: Span, now: datetime) -> Lines:
-    """Everything that is measured, in some hundred steps; the step of this moment is not over."""
+    """Everything that is measured, in some hundred steps; the last one is the one of now.
+
+    Only of the last hour the minute of now is left out: it has not been measured yet.
+    """
     length, step = _STEPS[span]
     seconds = int(step.total_seconds())
-    end = int(now.timestamp()) // seconds * seconds
+    end = int(now.timestamp()) // seconds * seconds + (seconds if seconds > MINUTE else 0)
     times = range(end - int(length.total_seconds()), end, seconds)
     begin = datetime.fromtimestamp(times.start, now.tzinfo)
     measured = {_key(row): row for row in await connection.fetch(_LINES, host, begin, step)}
     moments = [datetime.fromtimestamp(time, now.tzinfo) for time in times]
     free = await connection.fetch(_FREE, host, moments, step)
-    at, table = ("hour", "source_hours") if seconds >= 3600 else ("minute", "source_minutes")
+    at, table = ("hour", "source_hours") if seconds >= HOUR else ("minute", "source_minutes")
     came = await connection.fetch(_TWEETS.format(at=at, table=table), begin, step)
-    rates = {_key(row): row["tweets"] / seconds for row in came}
+    tweets = {_key(row): row["tweets"] for row in came}
 
     def line(name: str, label: str, unit: str | None = None) -> Line:
         found = (measured.get(time) for time in times)
         return Line(label, [None if row is None else _rounded(row[name]) for row in found], unit)
 
-    return Lines(times, _charts(times, line, _volumes(times, free), rates))
+    rates = [_rate(tweets.get(time, 0), seconds, now.timestamp() - time) for time in times]
+    return Lines(times, _charts(line, _volumes(times, free), rates))
+
+
+def _rate(tweets: int, seconds: float, passed: float) -> float | None:
+    """A second; None in a step that has hardly begun."""
+    return None if passed < MINUTE else round(tweets / min(seconds, passed), 3)
 
 
 def _charts(
-    times: Sequence[int],
-    line: Callable[..., Line],
-    volumes: Sequence[Line],
-    rates: Mapping[int, float],
+    line: Callable[..., Line], volumes: Sequence[Line], rates: Sequence[float | None]
 ) -> Mapping[str, Sequence[Line]]:
     return {
-        "tweets": [Line("Tweets a second", [round(rates.get(time, 0.0), 3) for time in times])],
+        "tweets": [Line("Tweets a second", rates)],
         "cpu": [line("cpu", "Mean", "percent"), line("cpu_max", "Most", "percent")],
         "memory": [
             line("memory", "Of the machine", "bytes"),
