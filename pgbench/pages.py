@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 import asyncpg
@@ -44,7 +46,7 @@ PLACE = re.compile(r"\{(\w+)(?::[^{}]*(?:\{[^}]*\})?)?\}")  # {id}, {id:\d{1,18}
 LEFT_OUT = re.compile(r"socket|stream|download|export|\.csv|\.ndjson|/welcome|/login")
 # Beside every address as it is: what people ask of them.
 ASKED = (
-    "/?search=ka",
+    "/?q=ka",
     "/?sort=total",
     "/tracks/{busiest}?words=weather",
     "/api/v1/tweets?track={busiest}",
@@ -110,7 +112,8 @@ async def _prepare(url: str) -> tuple[str, dict[str, int]]:
 
 _NUMBERS = """
 SELECT 1 AS source_id, busiest, rarest, busiest AS id, busiest AS track_id,
-    (SELECT id FROM tweets ORDER BY id DESC LIMIT 1) AS tweet_id
+    (SELECT max(id) FROM tweets) AS tweet_id,
+    (SELECT extract(epoch FROM max(received_at))::bigint FROM tweets) AS newest
 FROM (SELECT (array_agg(track_id ORDER BY tweets DESC))[1] AS busiest,
         (array_agg(track_id ORDER BY tweets))[1] AS rarest
       FROM (SELECT track_id, sum(tweets) AS tweets FROM track_days GROUP BY 1) AS summed) AS found
@@ -181,6 +184,13 @@ async def every(site: Site) -> list[Timed]:
     return found
 
 
+def _many(site: Site) -> str:
+    """The address of so many of the newest tweets."""
+    days = filling.DAYS * DOWNLOADED / TWEETS
+    begin = datetime.fromtimestamp(site.numbers["newest"], UTC) - timedelta(days=days)
+    return f"/api/v1/tweets?{urlencode({'begin': begin.isoformat()})}"
+
+
 async def download(site: Site, path: str) -> tuple[float, float, float]:
     """Lines a second, and the memory before it and at its highest, in bytes."""
     process = psutil.Process(site.pid)
@@ -226,7 +236,7 @@ async def measure(folder: Path) -> Section:
     await fill(folder)
     async with serving(folder) as site:
         times = await every(site)
-        rate, before, most = await download(site, f"/api/v1/tweets?limit={DOWNLOADED}")
+        rate, before, most = await download(site, _many(site))
     lines = [
         Line("download", [rate], "tweets/s"),
         Line("memory of the pages before it", [before / MB], "MB"),
