@@ -131,12 +131,28 @@ async def test_only_who_sees_the_track_gets_anything_of_it(pages: "Pages") -> No
             assert (await visitor.get(f"/tracks/{one}{way}"))[0] == 200, way
     for name, may in (("mary", True), ("noor", False), ("ada", True)):
         page = (await (await pages.enter(name)).get(f"/tracks/{one}"))[1]
+        assert f'/live?track={one}"' in page
         for action in ("pause", "change", "share", "remove"):
             assert (f'/tracks/{one}/{action}"' in page) == may, (name, action)
     stranger, program = await pages.stranger(), await pages.program("mary")
     for way in ways:
         assert (await stranger.get(f"/tracks/{one}{way}"))[0] == 303
         assert (await program.get(f"/tracks/{one}{way}"))[0] == 403
+
+
+async def test_every_address_on_the_page_leads_somewhere(pages: "Pages") -> None:
+    one, two = await track(pages, "snow"), await track(pages, "rain")
+    await store(pages, *({} for _ in range(PAGE + 1)))
+    mary = await pages.enter("mary")
+    page = (await mary.get(f"/tracks/{one}?with={two}&words=snow"))[1]
+    for address in set(re.findall(r'(?:href|src|hx-get|data-src)="(/[^"#]*)', page)):
+        assert (await mary.get(address.replace("&amp;", "&")))[0] == 200, address
+    posts = re.findall(r'<form method="post" action="([^"]*)"', page)
+    assert posts == ["/logout", f"/tracks/{one}/pause"]
+    for action, said in (("pause", "Resume"), ("resume", "Pause")):
+        status, _ = await mary.post(f"/tracks/{one}/{action}")
+        assert status in (200, 303)
+        assert f"<button>{said}</button>" in await text(pages, f"/tracks/{one}")
 
 
 async def test_a_match_of_a_track_of_somebody_else_is_not_told(pages: "Pages") -> None:
