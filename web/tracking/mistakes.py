@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 _AT = re.compile(r"[Cc]haracter (\d{1,5})")
 _QUOTED = re.compile(r"'([^'…]+)(…?)'")
+_NAMED = re.compile(r"(AND|-is:nullcast) ")  # what a sentence begins with, without quotes
 _PIECE = re.compile(r"""["(\[]?[^\s()]*""")
 
 
@@ -31,6 +32,9 @@ def marked(value: str, sentence: str) -> Marked | None:
 
 def _quoted(value: str, sentence: str) -> tuple[int, int]:
     """The first piece of the value that the sentence repeats; -1 when there is none."""
+    if named := _NAMED.match(sentence):
+        found = re.search(rf"(?<!\S){named[1]}(?!\S)", value)
+        return found.span() if found else (-1, -1)
     for quoted in _QUOTED.finditer(sentence):
         # In the sentence spaces are single, and the rest of something long is left out.
         words = [re.escape(word) for word in quoted[1].split()]
