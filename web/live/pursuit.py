@@ -83,7 +83,8 @@ class Pursuit:
     async def _next(self, cursor: Cursor) -> tuple[list[Event], Page]:
         """Nothing new as long as the database is away."""
         try:
-            page, matches = await self._read(cursor)
+            # Who vanishes in the middle of it shall not cost a connection to the database.
+            page, matches = await asyncio.shield(self._read(cursor))
         except DatabaseAway:
             await asyncio.sleep(RETRY)
             return [], Page((), cursor, more=False)
