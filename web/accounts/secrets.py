@@ -14,14 +14,16 @@ def new_key() -> str:
 
 def hashed(key: str) -> bytes:
     """What is stored instead of the key: nobody can guess 256 bits, so no slow hash is needed."""
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()
 
 
 def csrf_of(key: str) -> str:
     """What the forms of a session carry: made of its key, which no other site knows."""
-    return hmac.new(key.encode(), b"csrf", "sha256").hexdigest()
+    return hmac.new(key.encode(errors="surrogatepass"), b"csrf", "sha256").hexdigest()
 
 
 def same(one: str, other: str) -> bool:
     """Compare without telling by the time it takes how much was right."""
-    return hmac.compare_digest(one.encode(), other.encode())
+    return hmac.compare_digest(
+        one.encode(errors="surrogatepass"), other.encode(errors="surrogatepass")
+    )
