@@ -157,6 +157,8 @@ def _explain(
         else:
             response = web.Response(status=303, headers={"Location": login})
     else:
+        if problem.code == "unavailable" and request.method == "GET" and not is_part(request):
+            headers["Refresh"] = str(problem.retry_after or 5)  # the page comes back by itself
         template = "problem_part.html" if is_part(request) else "problem.html"
         response = render(request, template, status=problem.status, problem=problem)
     response.headers.update(headers)

@@ -201,6 +201,6 @@ async def test_a_server_that_never_answers_is_not_waited_for(network: NetworkNam
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with answering(never) as url:
+    async with answering(never) as url, asyncio.timeout(20):
         verdict = await tried(url, network, within=QUICK)
     assert verdict.trouble == "slow"

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
+import psycopg
 import pytest
 
 from stream import db, ledger, sources, tweets
@@ -15,6 +17,7 @@ from stream.tweet import EventNote, GapClosed, GapOpened
 from web.reading import health
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.conftest import Eventually
     from test.flow.web.conftest import Pages, Visitor
 
 HERE = socket.gethostname()
@@ -263,3 +266,29 @@ async def test_collectors_and_chores_are_listed(pages: "Pages", ana: "Visitor") 
     assert "1 of 1 failed the last time" in text
     assert f"<bdi>{HERE}</bdi>, process 1: collecting" in text
     assert "Housekeeping <bdi>prune</bdi>" in text
+
+
+async def test_while_the_database_is_away_the_page_says_so_and_it_comes_back_by_itself(
+    pages: "Pages", ana: "Visitor", server: str, database: str, eventually: "Eventually"
+) -> None:
+    name = urlsplit(database).path[1:]
+    async with await psycopg.AsyncConnection.connect(server, autocommit=True) as admin:
+
+        async def let(allowed: str) -> None:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}".encode())
+
+        await let("false")
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+        async with ana.client.get("/health") as answer:
+            assert answer.status == 503
+            assert "Refresh" in answer.headers
+            assert "The database is away" in await answer.text()
+        assert (await ana.get("/health", headers=PART))[0] == 503
+        await let("true")
+
+    async def is_back() -> bool:
+        return (await ana.get("/health"))[0] == 200
+
+    await eventually(is_back)
