@@ -1,6 +1,7 @@
 # make run    install what is pinned, then collect tweets
 # make test   everything that CI runs
 # make bench  the benchmarks; they write pgbench/results.md
+# make screenshots   the pictures of the README, of the real pages
 # make fmt    format the code and mend what can be mended
 # make install [PREFIX=/opt/twitterstream]   install, or upgrade, as a service; see deploy/README.md
 # make lock   pin the newest versions of all dependencies (needs uv)
@@ -40,6 +41,9 @@ test: .venv/installed-dev .venv/installed-web-dev
 
 bench: .venv/installed-dev
 	@exec $(BIN)/python -m pgbench
+
+screenshots: .venv/installed-dev .venv/installed-web-dev
+	$(BIN)/pytest -q test/browser/screenshots.py
 
 fmt: .venv/installed-dev
 	$(BIN)/ruff format

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.async_api import FloatRect
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.browser.conftest import House, MakeHouse, OpenWindow, Watched
@@ -15,17 +16,18 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 FOLDER = Path(__file__).resolve().parents[2] / "web/screenshots"
-WIDE = {"width": 1100, "height": 760}
+WIDE = {"width": 1000, "height": 800}
 PHONE = {"width": 380, "height": 760}
 FIRST = 1500  # tweets, so that there is something to see
 # Days that were not lived through: a wave for each track, with a high point in the evening.
 PAST = """
 INSERT INTO track_minutes (track_id, minute, tweets)
-SELECT id, minute, (2 + 5 * (1.2 + sin(extract(epoch FROM minute) / 13750 + id))
-    * (0.6 + 0.8 * random()) / (1 + id % 3))::integer
-FROM tracks CROSS JOIN generate_series(date_trunc('minute', now()) - interval '3 days',
-    date_trunc('minute', now()) - interval '3 minutes', interval '1 minute') AS minute
-ON CONFLICT DO NOTHING;
+SELECT id, minute, (110 * (1.3 + sin(extract(epoch FROM minute) / 13750 + id % 4))
+    * (0.8 + 0.4 * random()) / (1 + id % 3))::integer
+FROM tracks CROSS JOIN generate_series(date_trunc('minute', now()) - interval '7 days',
+    date_trunc('minute', now()) - interval '1 minute', interval '1 minute') AS minute
+ON CONFLICT (track_id, minute) DO UPDATE SET tweets = excluded.tweets;
+UPDATE tracks SET created_at = now() - interval '9 days';
 INSERT INTO track_hours (track_id, hour, tweets, bytes)
 SELECT track_id, date_trunc('hour', minute, 'UTC') AS hour, sum(tweets), sum(tweets) * 2000
 FROM track_minutes GROUP BY 1, 2
@@ -41,7 +43,7 @@ FROM sources
 COUNT = "SELECT coalesce(sum(frames), 0) > %s FROM source_minutes"
 TRACKS = (
     ("keyword", "election"),
-    ("keyword", "大雪,吹雪"),
+    ("keyword", "Köln,Düsseldorf"),
     ("user", "@nasa,@esa"),
     ("place", "-74.3,40.5,-73.7,40.9"),
     ("query", "(cat OR dog) lang:en -is:retweet"),
@@ -56,11 +58,19 @@ async def _busy(house: House, eventually: Callable[..., Awaitable[None]]) -> Non
     house.ask(PAST)
 
 
-async def _take(watched: Watched, name: str, path: str, ready: str) -> None:
+async def _take(
+    watched: Watched, name: str, path: str, ready: str, value: str = "", height: int = 0
+) -> None:
     await watched.open(path)
-    await watched.page.locator(ready).first.wait_for()
+    if value:
+        await watched.page.get_by_label("Value", exact=True).fill(value)
+    await watched.page.locator(ready).nth(2).wait_for()
     await watched.until("() => !document.querySelector('.htmx-request')")
-    await watched.page.screenshot(path=FOLDER / f"{name}.png")
+    await watched.page.evaluate("document.activeElement.blur()")
+    size = watched.page.viewport_size
+    assert size is not None
+    clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
+    await watched.page.screenshot(path=FOLDER / f"{name}.png", full_page=True, clip=clip)
 
 
 async def test_pictures(
@@ -75,7 +85,8 @@ async def test_pictures(
         await _busy(house, eventually)
         await _take(wide, "tracks", "/", "table a")
         await _take(wide, "track", "/tracks/1", "article")
-        await _take(wide, "new", "/tracks/new", "form")
-        await _take(wide, "live", "/live", "article")
+        await _take(wide, "new", "/tracks/new", "article mark", value="snow day", height=1200)
+        await _take(wide, "live", "/live?query=snow+lang:en", "article mark")
+        await wide.page.close()
         phone = await window(house, viewport=PHONE, color_scheme="dark")
         await _take(phone, "phone", "/tracks/1", "article")
