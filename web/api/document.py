@@ -7,7 +7,7 @@ import yaml
 from aiohttp import web
 
 from stream.db import Executor
-from web.api.calling import raw
+from web.api.calling import raw, takes_nothing
 from web.api.described import Description
 from web.environment import HERE
 from web.person import Person
@@ -36,6 +36,7 @@ def document() -> dict[str, Any]:
 
 
 async def openapi(request: web.Request) -> web.StreamResponse:
+    takes_nothing(request)
     return raw(request, text(), KIND)
 
 

@@ -1,0 +1,284 @@
+"""The API against what people send who mean it ill, or only mistype; and against sheer amounts."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from web.api import document
+from web.api.described import METHODS
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.flow.web.conftest import MakePages, Pages, Visitor
+
+SQL = "'; DROP TABLE tracks; SELECT '"
+STRANGE = (
+    SQL,
+    "%00",
+    "%FF%FE",
+    "%ED%A0%80",  # half a character
+    "<script>alert(1)</script>",
+    "9" * 400,
+    "-1",
+    "1.5",
+    "null",
+    "[]",
+    "\u202eabc",
+    "../../etc/passwd",
+    "",
+)
+BODIES: tuple[Any, ...] = (
+    SQL,
+    "\x00",
+    "<script>",
+    10**30,
+    -1,
+    1.5,
+    None,
+    True,
+    [],
+    {},
+    [[1]],
+    {"x": 1},
+    [SQL],
+    "x" * 5000,
+)
+FILLED = """
+WITH new AS (
+    SELECT tweet_key(now() - n * interval '1 ms', 1) AS id, n FROM generate_series(1, $1) AS n
+), kept AS (
+    INSERT INTO tweets (id, received_at, network, native_id, kind, text, doc)
+    SELECT id, tweet_received_at(id), 'x_v2', n::text, 'original', repeat('snow ', 200), '{}'
+    FROM new
+), matched AS (
+    INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)
+    SELECT id, 1, tweet_received_at(id), 'snow', 'text', 'own' FROM new
+)
+INSERT INTO runs SELECT 1, 1, min(id), max(id) FROM new
+"""
+
+
+def parameters() -> Iterator[tuple[str, str, list[str]]]:
+    """Of every call: method, path, and what may stand behind the question mark."""
+    described = document.document()
+    for path, item in described["paths"].items():
+        for method in METHODS:
+            if method not in item or path == "/api/v1/stream":
+                continue
+            given = [*item.get("parameters", []), *item[method].get("parameters", [])]
+            named = [
+                described["components"]["parameters"][each["$ref"].rpartition("/")[2]]
+                if "$ref" in each
+                else each
+                for each in given
+            ]
+            queries = [each["name"] for each in named if each["in"] == "query"]
+            yield method.upper(), path.replace("{id}", "1"), queries
+
+
+async def two(pages: "Pages") -> tuple["Visitor", "Visitor"]:
+    """The owner of track 1, and somebody to whom it means nothing."""
+    ana = await pages.program("ana")
+    assert (await ana.json("POST", "/api/v1/tracks", {"value": "snow"}))[1]["id"] == 1
+    return ana, await pages.program("bob")
+
+
+FOREIGN: tuple[tuple[str, str, Any], ...] = (
+    ("GET", "/api/v1/tracks/1", None),
+    ("PATCH", "/api/v1/tracks/1", {"enabled": False}),
+    ("DELETE", "/api/v1/tracks/1", None),
+    ("PUT", "/api/v1/tracks/1/shares", {"names": ["bob"]}),
+    ("GET", "/api/v1/tracks/1/history", None),
+    ("GET", "/api/v1/tracks/1/counts", None),
+    ("GET", "/api/v1/tracks/1/tops", None),
+    ("GET", "/api/v1/counts?track=1", None),
+    ("GET", "/api/v1/tweets?track=1", None),
+    ("GET", "/api/v1/tweets?track=1&query=snow&order=oldest", None),
+    ("POST", "/api/v1/tracks/pause", {"tracks": [1]}),
+    ("POST", "/api/v1/tracks/resume", {"tracks": [1]}),
+    ("POST", "/api/v1/history/1/undo", None),
+    ("POST", "/stream/stop?id=1", None),
+    ("POST", "/stream/stop?track=snow", None),
+    ("GET", "/tweets?id=1", None),
+)
+
+
+async def test_what_belongs_to_others_is_not_there(pages: "Pages") -> None:
+    ana, bob = await two(pages)
+    for method, path, body in FOREIGN:
+        status, answer = await bob.json(method, path, body)
+        assert (status, answer["error"]["code"]) == (404, "not_found"), path
+    assert (await bob.json("GET", "/api/v1/tracks"))[1]["tracks"] == []
+    assert (await bob.json("GET", "/api/v1/history"))[1]["history"] == []
+    assert (await bob.json("GET", "/stream/status"))[1]["tracks"] == []
+    assert (await bob.json("POST", "/stream/stop"))[1]["stopped"] == []
+    assert (await ana.json("GET", "/api/v1/tracks/1"))[1]["enabled"] is True
+
+
+async def test_what_is_shared_may_be_seen_and_not_changed(pages: "Pages") -> None:
+    ana, bob = await two(pages)
+    await ana.json("PUT", "/api/v1/tracks/1/shares", {"names": ["bob"]})
+    for method, path, body in FOREIGN:
+        status, _ = await bob.json(method, path, body)
+        own_words = path == "/stream/stop?track=snow"
+        assert status == (404 if own_words else 200 if method == "GET" else 403), path
+    assert (await bob.json("POST", "/api/v1/tracks", {"value": "x", "owner": "ana"}))[0] == 403
+
+
+async def test_a_token_does_what_its_scopes_say_and_a_viewer_changes_nothing(
+    pages: "Pages",
+) -> None:
+    await two(pages)
+    reader = await pages.program("ana", scopes=("read",))
+    admin = await pages.program("eva", "admin", scopes=("read", "write"))
+    viewer = await pages.program("vera", "viewer")
+    for method, path, body in FOREIGN:
+        if method != "GET":
+            for visitor in (reader, viewer):
+                status, answer = await visitor.json(method, path, body)
+                assert (status, answer["error"]["code"]) == (403, "forbidden"), path
+    assert (await reader.json("GET", "/api/v1/tracks/1"))[0] == 200
+    for path in ("events", "users"):
+        assert (await admin.json("GET", f"/api/v1/{path}"))[0] == 403
+
+
+async def test_nothing_that_stands_in_an_address_does_harm(make_pages: "MakePages") -> None:
+    async with make_pages(web={"calls_per_minute": 10_000_000}) as pages:
+        await _try_all_addresses(pages)
+
+
+async def _try_all_addresses(pages: "Pages") -> None:
+    ana, _ = await two(pages)
+    for method, path, names in parameters():
+        for name in [*names, "nonsense"]:
+            for value in STRANGE if method == "GET" else STRANGE[:4]:
+                address = f"{path}?{name}={value}"
+                status, answer = await ana.json(method, address)
+                assert status < 500, address
+                if status >= 400:
+                    assert set(answer["error"]) == {"code", "message", "field"}, address
+                if name == "nonsense" and status not in (403, 404):
+                    assert (status, answer["error"]["field"]) == (422, "nonsense"), address
+    assert len(await pages.database.fetch("SELECT FROM tracks WHERE id = 1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/api/v1/tracks", "value kind owner networks starts_at priority keep_days x"),
+        ("PATCH", "/api/v1/tracks/1", "value kind owner networks enabled ends_at priority x"),
+        ("PUT", "/api/v1/tracks/1/shares", "names x"),
+        ("POST", "/api/v1/tracks/pause", "tracks x"),
+    ],
+)
+async def test_nothing_that_stands_in_a_body_does_harm(
+    pages: "Pages", method: str, path: str, fields: str
+) -> None:
+    ana, _ = await two(pages)
+    for field in fields.split():
+        for value in BODIES:
+            body = {"value": "snow"} if path == "/api/v1/tracks" else {}
+            status, answer = await ana.json(method, path, body | {field: value})
+            assert status < 500, (field, value)
+            if status >= 400:
+                assert set(answer["error"]) == {"code", "message", "field"}, (field, value)
+                assert answer["error"]["message"].endswith((".", "?")), answer
+    for raw in (b"", b"{", b"[]", b"\xff", b'{"value": "\\ud800"}', b"[" * 100_000, b"1e999"):
+        headers = {"Content-Type": "application/json"}
+        async with ana.client.request(method, path, data=raw, headers=headers) as response:
+            assert response.status in (400, 422), raw[:20]
+    assert (await ana.json("GET", "/api/v1/tracks/1"))[0] == 200
+
+
+async def test_what_is_mistyped_is_named_with_what_was_meant(pages: "Pages") -> None:
+    ana, _ = await two(pages)
+    for path, field, hint in (
+        ("/api/v1/tweets?lmit=3", "lmit", "`limit`"),
+        ("/api/v1/tracks?knd=user", "knd", "`kind`"),
+        ("/api/v1/me?x=1", "x", "none here"),
+        ("/api/v1/tweets?limit=1001", "limit", "1000"),
+        ("/api/v1/tweets?limit=1&limit=2", "limit", "2 times"),
+        ("/api/v1/tweets?begin=2026-01-01T00:00:00", "begin", "timezone"),
+        ("/api/v1/tweets?query=%22&query_kind=query", "query", ""),
+    ):
+        status, answer = await ana.json("GET", path)
+        assert (status, answer["error"]["code"]) == (422, "invalid"), path
+        assert answer["error"]["field"] == field, path
+        assert hint in answer["error"]["message"], answer
+    status, answer = await ana.json("POST", "/api/v1/tracks", {"valeu": "snow"})
+    assert (status, answer["error"]["field"]) == (422, "valeu")
+    assert "`value`" in answer["error"]["message"]
+
+
+async def test_simple_calls_follow_and_stop_by_one_address(pages: "Pages") -> None:
+    ana = await pages.program("ana")
+    token = ana.client.headers["Authorization"].removeprefix("Bearer ")
+    script = await pages.stranger()
+
+    async def call(method: str, path: str, **options: Any) -> Any:
+        async with script.client.request(method, path, **options) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    begun = await call("POST", f"/stream/start?token={token}&track=snow+day")
+    assert (begun["track"], begun["kind"], begun["enabled"]) == ("snow day", "keyword", True)
+    stopped = await call("POST", f"/stream/stop?token={token}")
+    assert stopped == {"stopped": [begun["id"]]}
+    shown = await call("GET", f"/stream/status?token={token}")
+    assert [(each["id"], each["enabled"]) for each in shown["tracks"]] == [(begun["id"], False)]
+    again = await call("POST", f"/stream/start?token={token}", data={"track": "snow day"})
+    assert (again["id"], again["enabled"]) == (begun["id"], True)
+    assert (await call("GET", f"/tweets?token={token}&count=5"))["tweets"] == []
+    for path in ("/stream/status", "/stream/status?token=ts_wrong", "/tweets?token=%FF"):
+        assert (await script.get(path))[0] == 401, path
+    # Elsewhere no token is taken out of an address.
+    assert (await script.get(f"/api/v1/me?token={token}"))[0] == 401
+
+
+async def test_a_token_of_bytes_that_are_no_text_is_none(pages: "Pages") -> None:
+    host, _, port = pages.address.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")
+    said = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert b" 401 " in said
+
+
+async def test_no_token_of_an_address_is_ever_logged(
+    pages: "Pages", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ana = await pages.program("ana")
+    token = ana.client.headers["Authorization"].removeprefix("Bearer ")
+    script = await pages.stranger()
+
+    async def broken(*_: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr("web.reading.tweets.page", broken)
+    with caplog.at_level(logging.DEBUG):
+        status, text = await script.get(f"/tweets?token={token}&count=5")
+        assert status == 500
+        assert (await script.get(f"/tweets?token={token}&count={'9' * 20_000}"))[0] == 400
+        assert (await script.get(f"/tweets?token={token}x"))[0] == 401
+    assert "cannot be answered" in caplog.text
+    assert token not in caplog.text + text
+
+
+async def test_a_long_download_takes_no_more_memory_than_a_short_one(pages: "Pages") -> None:
+    """100,000 tweets of a kilobyte each; what is kept of them would show."""
+    ana, _ = await two(pages)
+    await pages.database.execute("SELECT ensure_day(now()::date), ensure_day(now()::date - 1)")
+    await pages.database.execute(FILLED, 100_000)
+    process, lines, rss = psutil.Process(), 0, []
+    accept = {"Accept": "application/x-ndjson"}
+    async with ana.client.get("/api/v1/tweets?track=1", headers=accept) as answer:
+        async for chunk in answer.content.iter_any():
+            lines += chunk.count(b"\n")
+            if lines >= 10_000:
+                rss.append(process.memory_info().rss)
+    assert lines == 100_000
+    assert max(rss) - rss[0] < 50_000_000
