@@ -28,7 +28,7 @@ Span = Literal["hour", "day"]
 
 LOOKED_AT = 1500  # tweets of a span; when there are no more, all of them
 BREATH = 25  # decoded or matched tweets before others have their turn
-AT_ONCE = 250  # rows of one statement
+AT_ONCE = 125  # rows of one statement
 TOGETHER = 5  # tweets in a row; each point in time gives so many
 FRESH, FRESH_EXACT = 60.0, 5.0  # seconds for which a sample is kept
 EXAMPLES = 6

@@ -26,13 +26,12 @@ round(coalesce(sum(tweets) FILTER (WHERE minute = clock.minute), 0)
     + coalesce(sum(tweets) FILTER (WHERE minute = clock.minute - interval '1 minute'), 0)
     * (60 - extract(epoch FROM now() - clock.minute)) / 60)::integer"""
 _CLOCK = """
-(SELECT date_trunc('minute', now()) AS minute, date_trunc('day', now(), 'UTC') AS midnight)
+(SELECT date_trunc('minute', now()) AS minute, (now() AT TIME ZONE 'UTC')::date AS today)
 AS clock"""
 _FORGOTTEN = f"""
 coalesce(tracks.looked_at, tracks.created_at) < now() - interval '{FORGOTTEN_AFTER} days'"""
 _TODAY = """
-(SELECT coalesce(sum(tweets), 0) FROM track_hours
- WHERE track_id = tracks.id AND hour >= clock.midnight)"""
+coalesce((SELECT tweets FROM track_days WHERE track_id = tracks.id AND day = clock.today), 0)"""
 _TOTAL = "(SELECT coalesce(sum(tweets), 0) FROM track_days WHERE track_id = tracks.id)"
 _LAST = """
 coalesce(
@@ -68,7 +67,7 @@ WHERE ($2 = '' OR position(lower($2) IN lower(tracks.value)) > 0)
 """
 _PAGE = """
 WITH chosen AS (
-    SELECT tracks.*, seen.may_change, clock.minute, clock.midnight,
+    SELECT tracks.*, seen.may_change,
         row_number() OVER (ORDER BY {order}) AS place
     {wanted}
     ORDER BY place LIMIT $8 OFFSET $9
