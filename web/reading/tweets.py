@@ -299,28 +299,23 @@ def _key_at(at: datetime | None, default: int) -> TweetId:
 async def _keys(
     connection: Executor, scope: Sequence[TrackId] | None, low: TweetId, below: TweetId, size: int
 ) -> list[TweetId]:
-    """The newest keys below; fewer than `size` only when there are no more."""
-    if scope is not None and len(scope) <= _MANY:
-        if not scope or low >= below:
-            return []
-        rows = await connection.fetch(_KEYS_OF_TRACKS, low, below, size, scope)
-        return [TweetId(row["id"]) for row in rows]
-    return await _all_keys(connection, low, below, size)
+    """The newest keys below; fewer than `size` only when there are no more.
 
-
-async def _all_keys(connection: Executor, low: TweetId, below: TweetId, size: int) -> list[TweetId]:
-    """Day by day at first: a merge of all partitions would open every one of them."""
+    Day by day at first: all partitions at once take long to plan, and a merge of them opens each.
+    """
+    is_walk = scope is None or len(scope) > _MANY
+    statement, tracks = (_ALL_KEYS, ()) if is_walk else (_KEYS_OF_TRACKS, (scope,))
     [ends] = await connection.fetch(_ENDS)
-    if ends["first"] is None:
+    if scope == [] or ends["first"] is None:
         return []
     low, below = TweetId(max(low, ends["first"])), TweetId(min(below, ends["last"] + 1))
     keys: list[TweetId] = []
     width = _DAY
     while below > low and len(keys) < size:
-        until = max(low, below - width)
-        rows = await connection.fetch(_ALL_KEYS, until, below, size - len(keys))
+        until = TweetId(max(low, below - width))
+        rows = await connection.fetch(statement, until, below, size - len(keys), *tracks)
         keys += [TweetId(row["id"]) for row in rows]
-        below, width = TweetId(until), width * 4
+        below, width = until, width * 4
     return keys
 
 
