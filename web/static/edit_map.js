@@ -94,6 +94,14 @@ export function showMap(svg, value) {
     return box ? [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2] : centre;
   }
 
+  /** As close as the box is small. */
+  function fit() {
+    const box = current();
+    if (!box) return;
+    const closer = Math.min(360 / (box[2] - box[0]), 180 / (box[3] - box[1])) / 3;
+    look(2 ** Math.floor(Math.log2(Math.max(closer, 1))), middle());
+  }
+
   function where(event) {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     return [rounded(between(-180, at.x, 180)), rounded(between(-90, -at.y, 90))];
@@ -161,5 +169,6 @@ export function showMap(svg, value) {
   });
   new ResizeObserver(() => look(zoom, centre)).observe(svg);
   refresh();
+  fit();
   return { refresh };
 }

@@ -22,7 +22,8 @@ document.body.addEventListener("change", (event) => {
 });
 // A click on Pause with nothing chosen would do nothing, without a word.
 document.body.addEventListener("submit", (event) => {
-  if (event.target.id !== "bulk" || picks().some((each) => each.checked)) return;
+  // Not by form.id: that would be its fields of this name.
+  if (!event.target.matches("#bulk") || picks().some((each) => each.checked)) return;
   event.preventDefault();
   import("./page.js").then(({ say }) => say("Choose some tracks first."));
 });
