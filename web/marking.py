@@ -6,6 +6,7 @@ where it stands in the text as it was written, so every canonical character reme
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -52,6 +53,7 @@ _PARTS: dict[Part, str] = {
 }  # fmt: skip
 
 _Span = tuple[int, int]
+_canonical = lru_cache(maxsize=20_000)(canonical)  # of clusters, which come again and again
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -63,12 +65,17 @@ class Segment(msgspec.Struct, frozen=True):
 
 def segments(text: str, terms: Iterable[str]) -> list[Segment]:
     """The text in pieces: joined, they are the text. `terms`: as in matches.term."""
-    views = (_View(_ADDRESS.sub(lambda address: " " * len(address[0]), text)), _View(text))
+    bare = _ADDRESS.sub(lambda address: " " * len(address[0]), text)
+    outside = _View(bare)
+    whole = outside if bare == text else None
     found: list[_Span] = []
     for term in dict.fromkeys(terms):
         # Outside of addresses if it stands there, since that is what people read.
-        each = next((spans for view in views if (spans := _spans(view, term))), [])
-        found += each
+        spans = _spans(outside, term)
+        if not spans and whole is not outside:
+            whole = whole or _View(text)
+            spans = _spans(whole, term)
+        found += spans
     return list(_cut(text, _merged(found)))
 
 
@@ -91,7 +98,7 @@ class _View:
         self.spaced = DENSE.sub(lambda run: " " * len(run[0]), self.text)
 
     def _trace(self, text: str) -> None:
-        clusters = [(each.start(), canonical(each[0])) for each in _CLUSTER.finditer(text)]
+        clusters = [(each.start(), _canonical(each[0])) for each in _CLUSTER.finditer(text)]
         self._starts = [at for at, same in clusters for _ in same]
         self._starts.append(len(text))
         if len(self._starts) - 1 != len(self.text):
