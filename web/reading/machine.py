@@ -31,9 +31,9 @@ CROSS JOIN LATERAL (
     SELECT at, cpu_percent, cpu_percent_max, load, memory_used, memory_total, process_memory,
         journal_lag_bytes, journal_lag_seconds, commit_p50, commit_p99, database_up, database_size,
         database_connections
-    FROM machine_minutes WHERE host = hosts.host ORDER BY at DESC LIMIT 1
+    FROM machine_minutes WHERE host = hosts.host ORDER BY host DESC, at DESC LIMIT 1
 ) AS newest
-WHERE at > now() - interval '30 days' ORDER BY at DESC, hosts.host LIMIT 50
+WHERE hosts.host IS NOT NULL AND at > now() - interval '30 days' ORDER BY at DESC, hosts.host LIMIT 50
 """
 _LINES = """
 SELECT date_bin($3, at, 'epoch') AS time,
@@ -49,7 +49,7 @@ SELECT time, volume.key AS volume, (volume.value ->> 'free')::bigint AS free
 FROM unnest($2::timestamptz[]) AS time
 CROSS JOIN LATERAL (
     SELECT volumes FROM machine_minutes
-    WHERE host = $1 AND at >= time AND at < time + $3 ORDER BY at DESC LIMIT 1
+    WHERE host = $1 AND at >= time AND at < time + $3 ORDER BY host DESC, at DESC LIMIT 1
 ) AS last
 CROSS JOIN LATERAL jsonb_each(volumes) AS volume
 """
