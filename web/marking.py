@@ -5,6 +5,7 @@ where it stands in the text as it was written, so every canonical character reme
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ _CLUSTER = re.compile(
     f"[\uac00-\ud7a3]?[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+|.(?:(?!\\w)[{WORD_CHARACTERS}])*",
     re.DOTALL,
 )
+_JOINED = re.compile(f"(?!\\w)[{WORD_CHARACTERS}]|[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
 _ADDRESS = re.compile(r"https?://\S+")
 _CHUNK = re.compile(r"\S+")
 _CORE = re.compile(f"[{WORD_CHARACTERS}#@$](?:.*[{WORD_CHARACTERS}])?", re.DOTALL)
@@ -87,13 +89,22 @@ def reason(term: str, field: Field, part: Part) -> str:
     return f"matched ‘{term}’ in {_FIELDS.get(field, field)}{of}"
 
 
+def _is_alike(text: str, same: str) -> bool:
+    """Whether each character of the canonical form comes from the one at its own place."""
+    return (
+        len(text) == len(same)
+        and unicodedata.is_normalized("NFC", text)
+        and not _JOINED.search(text)
+    )
+
+
 class _View:
     """A text in canonical form, and where each of its characters comes from."""
 
     def __init__(self, text: str) -> None:
         self.text = canonical(text)
         self._starts: list[int] | None = None  # None: each from its own place
-        if not text.isascii():
+        if not text.isascii() and not _is_alike(text, self.text):
             self._trace(text)
         self.spaced = DENSE.sub(lambda run: " " * len(run[0]), self.text)
 
