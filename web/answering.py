@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -51,7 +52,11 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         async with asyncio.timeout(PATIENCE) as request[_LIMIT]:
             response = await _in_words(request, handler)
-            await response.prepare(request)
+            try:
+                await response.prepare(request)
+            except ValueError as error:  # a header with what no header can have
+                response = _explain(request, _problem(request, error))
+                await response.prepare(request)
             await response.write_eof()
             return response
     except TimeoutError:
@@ -73,16 +78,24 @@ async def _in_words(request: web.Request, handler: Handler) -> web.StreamRespons
     except ConnectionError:  # nobody is there any more
         raise
     except Exception as error:  # noqa: BLE001 - one request may not end the others
-        return _explain(request, _problem(request, error))
+        problem = _problem(request, error)
+        if _BEGUN in request:
+            _break_off(request)
+        return _explain(request, problem)
+
+
+def _break_off(request: web.Request) -> NoReturn:
+    """An answer that has begun cannot be taken back: what is missing must be seen to be missing."""
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError
 
 
 def _dismiss(request: web.Request) -> web.StreamResponse:
     """Let go of a connection that takes too long, with a word when none has been said yet."""
     transport = request.transport
     if _BEGUN in request or transport is None:
-        if transport is not None:
-            transport.abort()
-        raise ConnectionResetError
+        _break_off(request)
     asyncio.get_running_loop().call_later(GOODBYE, transport.abort)
     if request.content.is_eof():
         response = _explain(request, Problem("unavailable", _LONG, retry_after=10))

@@ -1,6 +1,8 @@
 """Pages out of templates, that know who looks at them."""
 
 from datetime import UTC, datetime
+from string import punctuation
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -30,7 +32,7 @@ def is_part(request: web.Request) -> bool:
 
 def see_other(request: web.Request, path: str) -> web.Response:
     """Go on there; htmx is told in its own way."""
-    location = site(request).pages.url(path)
+    location = quote(site(request).pages.url(path), safe=punctuation)
     if is_part(request):
         return web.Response(headers={"HX-Redirect": location})
     return web.Response(status=303, headers={"Location": location})

@@ -362,6 +362,16 @@ async def test_a_login_leads_only_to_us(pages: "Pages") -> None:
             assert again.headers["Location"] == location, "also for who is logged in already"
 
 
+async def test_no_form_can_add_a_header(pages: "Pages") -> None:
+    """Where a form says to which list it leads back."""
+    ana = await pages.enter("ana", "admin")
+    given = {"do": "pause", "back": "q=a\r\nSet-Cookie: x=y"}
+    async with ana.client.post(
+        "/tracks/bulk", data=given, headers={CSRF_HEADER: ana.csrf}, allow_redirects=False
+    ) as answer:
+        assert (answer.status, "x" in answer.cookies) == (303, False)
+
+
 async def test_who_wanted_a_page_comes_to_it_after_the_login(pages: "Pages") -> None:
     stranger = await pages.stranger()
     async with stranger.client.get("/users/1?a=b%26c", allow_redirects=False) as answer:

@@ -72,9 +72,20 @@ class Site:
     async def broken(self, _: web.Request) -> web.StreamResponse:
         raise RuntimeError("a detail for the log alone")
 
+    async def split(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(headers={"Location": "/\r\nSet-Cookie: a=b"})
+
     @property
     def routes(self) -> tuple[Route, ...]:
-        more = (self.endless, self.lasting, self.socket, self.large, self.stuck, self.broken)
+        more = (
+            self.endless,
+            self.lasting,
+            self.socket,
+            self.large,
+            self.stuck,
+            self.broken,
+            self.split,
+        )
         return tuple(Route("GET", f"/{each.__name__}", each, "public") for each in more)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -241,6 +252,13 @@ async def test_when_all_are_busy_nobody_new_comes_in(site: Site) -> None:
         await site.get("/login")
     for _, writer in busy:
         writer.close()
+
+
+async def test_no_header_can_be_smuggled_in(site: Site) -> None:
+    async with aiohttp.ClientSession(site.address) as client, client.get("/split") as answer:
+        assert answer.status == 500
+        assert "Set-Cookie" not in answer.headers
+        assert "our fault" in await answer.text()
 
 
 async def test_our_own_faults_are_not_explained_to_strangers(
