@@ -111,7 +111,8 @@ async def log_out(request: web.Request) -> web.StreamResponse:
 
 
 def _show_link(request: web.Request, user_id: UserId, name: str, key: str) -> web.Response:
-    link = caller(request).origin + site(request).pages.url("/welcome", key=key)
+    origin = caller(request).origin if caller(request).host else ""
+    link = origin + site(request).pages.url("/welcome", key=key)
     return render(
         request, "users_link.html", link=link, name=name, user_id=user_id, hours=invites.HOURS
     )
