@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -103,7 +104,7 @@ async def test_a_tweet_stands_there_with_what_matched_and_why(pages: "Pages") ->
     assert "#<mark>Blizzard</mark>!" in page
     assert shown(page) == ["#Blizzard!", "A day of Snow"]
     assert re.search(r"<dt>in all</dt><dd>2</dd>", page)
-    assert re.search(r"<dt>last minute</dt><dd>[12]</dd>", page)
+    assert re.search(r"<dt>last hour</dt><dd>2</dd>", page)
 
 
 async def test_a_track_without_tweets_says_so(pages: "Pages") -> None:
@@ -333,7 +334,7 @@ async def test_what_was_not_collected_is_told(pages: "Pages") -> None:
         "one: nothing came any more",
     ]
     assert chart["gaps"][0]["to"] - chart["gaps"][0]["from"] == pytest.approx(600)
-    assert chart["gaps"][1]["to"] == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
+    assert chart["gaps"][1]["to"] == pytest.approx(datetime.now(UTC).timestamp(), abs=600)
     await pages.database.execute("UPDATE tracks SET networks = '{x_v2}'")
     _, chart = await mary.json("GET", f"/tracks/{one}/chart?step=minute")
     assert chart["gaps"] == []
@@ -412,3 +413,19 @@ async def test_looks_and_downloads_are_noted_but_not_each_of_them(pages: "Pages"
     assert again is not None
     assert again >= first
     assert await pages.database.fetch("SELECT FROM track_history WHERE action = 'changed'") == []
+
+
+async def test_a_file_that_breaks_off_does_not_look_whole(
+    pages: "Pages", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the database goes away in the middle, whoever takes the file is told by his program."""
+    monkeypatch.setattr("web.reading.tweets.BATCH", 20)
+    one = await track(pages, "snow")
+    await store(pages, *({"text": "snow " + "x" * 20_000, "id_str": str(n)} for n in range(600)))
+    mary = await pages.enter("mary")
+    async with mary.client.get(f"/tracks/{one}/tweets.ndjson") as answer:
+        assert answer.status == 200
+        await answer.content.readany()
+        await pages.database.execute("ALTER TABLE matches RENAME TO elsewhere")
+        with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientOSError)):
+            await answer.content.read()
