@@ -40,7 +40,7 @@ FLAGS = (
 )
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 OPENED = re.compile(r"Open the pages:\s+(http://\S+)")
-PATIENCE = 30_000  # milliseconds: of a busy machine, not of a person
+PATIENCE = 60_000  # milliseconds: of a busy machine, not of a person
 ROOMY = {"min_free_bytes": 0, "min_free_percent": 0}
 expect.set_options(timeout=PATIENCE)
 
@@ -77,7 +77,7 @@ class House:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *words, stdout=log, stderr=log, cwd=self.folder
             )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (found := OPENED.search(self.said)) is None:
                 assert self._process.returncode is None, self.said
                 await asyncio.sleep(0.05)
@@ -87,7 +87,7 @@ class House:
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self._process.wait()
 
     def ask(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:

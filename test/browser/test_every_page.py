@@ -13,7 +13,7 @@ from web.app import ROUTES
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.browser.conftest import House, OpenWindow, Watched
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
 PHONE = {"width": 380, "height": 800}
 DESK: ViewportSize = {"width": 1200, "height": 900}

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.browser.conftest import MakeHouse, OpenWindow
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 PASSWORD = "four words are enough"
 
 
