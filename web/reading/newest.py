@@ -7,7 +7,7 @@ from stream.db import Executor
 from stream.stored import StoredTweet
 from stream.tweet import SourceId, TrackId, TweetId
 from stream.tweets import SOURCE_BITS, received_at, to_datetime, tweet_key
-from web.reading.wanted import SLICE, Found, Sieve, Wanted
+from web.reading.wanted import Found, Sieve, Wanted
 
 _MANY = 50  # tracks; from there on walking through the tweets is cheaper than through each track
 _DAY = 86_400_000_000 << SOURCE_BITS  # in keys
@@ -60,7 +60,7 @@ async def newest(
     low, below = _key_at(wanted.begin, 0), _key_at(wanted.end, _LARGEST_KEY)
     below = TweetId(min(below, position)) if position is not None else below
     many = scope if scope is not None and len(scope) > _MANY else None
-    size = sieve.slice(wanted, found.limit) if many is None else SLICE
+    size, most = sieve.slices(wanted, found.limit, all_fit=many is None)
     while True:
         keys = await _keys(connection, scope, low, below, size)
         fitting = keys if many is None else await _credited(connection, keys, many)
@@ -76,6 +76,7 @@ async def newest(
         found.looked += len(keys)
         if found.is_late:
             return below
+        size = min(size * 2, most)
 
 
 def _key_at(at: datetime | None, default: int) -> TweetId:

@@ -113,7 +113,7 @@ async def _oldest(
     if position is None and wanted.begin is not None:
         position = await stored.since(connection, wanted.begin)
     position = position or stored.Cursor({})
-    size = min(SLICE_OF_DOCS, sieve.slice(wanted, found.limit))
+    size = min(SLICE_OF_DOCS, sieve.slices(wanted, found.limit)[0])
     while True:
         room = found.limit - len(found.tweets)
         read = await stored.after(connection, position, size, scope)

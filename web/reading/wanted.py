@@ -20,7 +20,7 @@ from web.reading import cursors
 
 PATIENCE = 0.15  # seconds after which a page answers with what it has
 MOST_LOOKED = 20_000  # tweets that one page looks at
-SLICE, SLICE_OF_DOCS = 4000, 400  # rows at a time, when not every one is wanted
+FIRST_SLICE, SLICE, SLICE_OF_DOCS = 500, 4000, 400  # rows at a time, if not every one is wanted
 _BREATH = 25  # messages decoded before others have their turn
 
 _SEEN = "SELECT track_id FROM tracks_seen_by($1)"
@@ -113,12 +113,12 @@ class Sieve:
                 raise Problem("invalid", str(error), field="query") from error
             self.matcher = Matcher([(TrackId(0), query)])
 
-    def slice(self, wanted: Wanted, limit: int) -> int:
-        """How many rows to look at, at a time."""
+    def slices(self, wanted: Wanted, limit: int, *, all_fit: bool = True) -> tuple[int, int]:
+        """How many rows to look at, at first and at most at a time."""
         if self.matcher is not None:
-            return SLICE_OF_DOCS
-        is_open = not self.words and wanted.lang is None and wanted.kind is None
-        return limit + 1 if is_open else SLICE
+            return SLICE_OF_DOCS, SLICE_OF_DOCS
+        is_open = all_fit and not self.words and wanted.lang is None and wanted.kind is None
+        return limit + 1 if is_open else FIRST_SLICE, max(limit + 1, SLICE)
 
     async def through(
         self, tweets: Iterable[StoredTweet], found: Found

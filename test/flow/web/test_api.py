@@ -186,8 +186,7 @@ async def test_a_page_that_finds_little_says_how_far_it_looked(
     filled: "Pages", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.reading.wanted.PATIENCE", 0.0)
-    for module in ("wanted", "newest"):
-        monkeypatch.setattr(f"web.reading.{module}.SLICE", 10)
+    monkeypatch.setattr("web.reading.wanted.FIRST_SLICE", 10)
     ana = await filled.program("ana")
     status, page = await ana.json("GET", "/api/v1/tweets?words=fog")
     assert (status, page["tweets"], page["more"]) == (200, [], True)
