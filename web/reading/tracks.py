@@ -67,10 +67,11 @@ WHERE ($2 = '' OR position(lower($2) IN lower(tracks.value)) > 0)
 """
 _PAGE = """
 WITH chosen AS (
-    SELECT tracks.*, seen.may_change,
-        row_number() OVER (ORDER BY {order}) AS place
-    {wanted}
-    ORDER BY place LIMIT $8 OFFSET $9
+    SELECT page.*, row_number() OVER () AS place FROM (
+        SELECT tracks.*, seen.may_change
+        {wanted}
+        ORDER BY {order} LIMIT $8 OFFSET $9
+    ) AS page
 )
 SELECT tracks.id, tracks.owner, tracks.kind, tracks.value, tracks.networks, tracks.enabled,
     tracks.state, tracks.reason, tracks.state_at, tracks.starts_at, tracks.ends_at,
