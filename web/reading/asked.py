@@ -1,6 +1,7 @@
 """What the networks are asked for, and how much of their limits that takes."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 from stream.config import Settings
@@ -11,11 +12,15 @@ from stream.query import Query, TrackKind
 from stream.tracks import Track
 from stream.tweet import NetworkName
 
+LONG = 1.0  # seconds; what takes longer is not done at every look
+REST = 10  # times as long as it took
+
 
 class Asked:
     """Counts what a daemon would ask for; again only when tracks or networks have changed.
 
-    Thousands of tracks are parsed in a thread, by one caller at a time.
+    Thousands of tracks are planned in a thread, by one caller at a time; where that takes long, it
+    is not done again before ten times as long has passed.
     """
 
     def __init__(self) -> None:
@@ -23,6 +28,7 @@ class Asked:
         self._wanted: tuple[object, ...] | None = None
         self._parsed: Mapping[tuple[TrackKind, str], Query | str] = {}
         self._usage: Mapping[NetworkName, list[Usage]] = {}
+        self._rests_until = 0.0  # monotonic
 
     async def usage(
         self, rows: Sequence[Track], settings: Settings, networks: frozenset[NetworkName]
@@ -31,9 +37,12 @@ class Asked:
         current = [track for track in rows if due(track) is None]
         wanted = (networks, *((t.id, t.kind, t.value, t.networks) for t in current))
         async with self._one:
-            if wanted != self._wanted:
+            began = time.monotonic()
+            if wanted != self._wanted and began >= self._rests_until:
                 self._usage = await asyncio.to_thread(self._count, current, settings, networks)
                 self._wanted = wanted
+                took = time.monotonic() - began
+                self._rests_until = began + (REST * took if took > LONG else 0)
             return self._usage
 
     def _count(
