@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from aiohttp import web
@@ -137,7 +137,8 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     numbers = {row_number(str(each)) for each in chosen}
     enabled = given.get("do") == "resume"
     await desk.enable(site(request).database, person(request), numbers, enabled=enabled)
-    return see_other(request, f"/?{given.get('back', '')}")
+    # Taken apart, since it came from outside and goes into a header.
+    return see_other(request, f"/?{urlencode(parse_qsl(str(given.get('back', ''))))}")
 
 
 async def pause(request: web.Request) -> web.StreamResponse:

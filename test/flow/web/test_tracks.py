@@ -208,7 +208,10 @@ async def test_bulk_pause_and_resume(pages: "Pages") -> None:
     status, _ = await ana.post("/tracks/bulk", [*form, ("do", "pause"), ("back", "q=n")])
     assert status == 303
     assert await paused() == numbers[:2]
-    await ana.post("/tracks/bulk", [*form, ("do", "resume")])
+    status, _ = await ana.post(
+        "/tracks/bulk", [*form, ("do", "resume"), ("back", "q=\r\nX-Bad: 1")]
+    )
+    assert status == 303
     assert await paused() == []
     rows = await pages.database.fetch(
         "SELECT actor, action FROM track_history WHERE action <> 'added' ORDER BY id"
