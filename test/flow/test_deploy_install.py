@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -241,3 +242,19 @@ def _nothing_of_ours_is_left() -> Iterator[None]:
     before = Path("/opt/twitterstream").exists()
     yield
     assert Path("/opt/twitterstream").exists() == before
+
+
+# -- a wheel --------------------------------------------------------------------------------------
+
+
+def test_a_wheel_holds_what_the_pages_read() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["web"]
+    files = [
+        path.relative_to(ROOT / "web")
+        for path in (ROOT / "web").rglob("*")
+        if path.is_file() and not {"node_modules", "screenshots", "__pycache__"} & {*path.parts}
+    ]
+    left = [path for path in files if path.suffix != ".py"]
+    assert len(left) > 30
+    assert [path for path in left if not any(path.match(each) for each in patterns)] == []
