@@ -357,7 +357,7 @@ async def connected_without_state(pages: "Pages", source_id: SourceId) -> AsyncI
 
 
 async def test_what_the_networks_are_asked_for_follows_the_tracks(
-    pages: "Pages", ana: "Visitor", tmp_path: Path
+    pages: "Pages", ana: "Visitor", tmp_path: Path, eventually: "Eventually"
 ) -> None:
     assert "No source is switched on" in (await ana.get("/sources/usage"))[1]
     await add(pages, Vault(tmp_path))
@@ -365,9 +365,16 @@ async def test_what_the_networks_are_asked_for_follows_the_tracks(
     async with pages.database.acquire() as connection:
         for word in ("snow", "rain", "hail, sleet"):
             await tracks.add(connection, NewTrack(word))
-    _, text = await ana.get("/sources/usage")
-    assert "4 of 1,000 rules" in text
-    assert "4 of 400 phrases" in text
+
+    async def counted() -> bool:
+        _, text = await ana.get("/sources/usage")
+        return "4 of 1,000 rules" in text and "4 of 400 phrases" in text
+
+    await eventually(counted)
     async with pages.database.acquire() as connection:
         await tracks.enable(connection, 1, enabled=False)
-    assert "3 of 1,000 rules" in (await ana.get("/sources/usage"))[1]
+
+    async def one_less() -> bool:
+        return "3 of 1,000 rules" in (await ana.get("/sources/usage"))[1]
+
+    await eventually(one_less)
