@@ -1,6 +1,6 @@
 """`make bench`: everything that is measured, as one table, printed and written to results.md.
 
-`python -m pgbench archive` measures archiving only; so do `monitor` and `pages`.
+`python -m pgbench archive` measures archiving only; so do `live`, `monitor` and `pages`.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pgbench import (
     archive,
     ceiling,
     corpus,
+    live,
     matcher,
     monitoring,
     pages,
@@ -71,6 +72,7 @@ class Bench:
             await archive.measure(self.server, self.folder, self.posts, ROUNDS),
             await self._strategies(),
             await pages.measure(self.folder / "pages"),
+            await live.measure(self.server, self.folder, self.posts),
             Section(
                 "Matching",
                 "On posts and tracks of its own; see matcher.py.",
@@ -218,7 +220,7 @@ async def main(only: Sequence[str]) -> None:
 
 
 async def _alone(name: str) -> Section:
-    """One section: `archive`, `monitor` or `pages`."""
+    """One section: `archive`, `live`, `monitor` or `pages`."""
     with tempfile.TemporaryDirectory(prefix="bench-") as here:
         folder = Path(here)
         folder.chmod(0o755)
@@ -229,7 +231,9 @@ async def _alone(name: str) -> Section:
                 return await archive.measure(server, folder, corpus.make(TWEETS), ROUNDS)
             if name == "monitor":
                 return await Bench(server, folder).monitoring()
-    raise SystemExit(f"{name!r} is no section; archive, monitor and pages can be measured alone")
+            if name == "live":
+                return await live.measure(server, folder, corpus.make(TWEETS))
+    raise SystemExit(f"{name!r} cannot be measured alone; archive, live, monitor and pages can")
 
 
 if __name__ == "__main__":
