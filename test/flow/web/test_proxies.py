@@ -97,8 +97,10 @@ class Browser:
 
 
 @contextlib.asynccontextmanager
-async def browser(address: str, **headers: str) -> AsyncIterator[Browser]:
-    connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+async def browser(
+    address: str, source: str = "127.0.0.2", **headers: str
+) -> AsyncIterator[Browser]:
+    connector = aiohttp.TCPConnector(local_addr=(source, 0))
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as client:
         yield Browser(client, address, **{"Origin": ORIGIN} | headers)
@@ -140,7 +142,12 @@ async def test_the_address_is_the_one_that_the_last_trusted_server_saw(
                 async with browser(front, **said) as ana:
                     assert (await ana.log_in("", "ana", PASSWORD))[0] == 303
                 assert f"__Host-{SESSION}" in ana.cookies
-        assert await addresses(pages) == ["127.0.0.2"] * 3
+            assert await addresses(pages) == ["127.0.0.2"] * 3
+            # Behind what is no address nothing is believed, either.
+            said = {"X-Forwarded-For": "9.9.9.9, unknown"}
+            async with browser(front, "127.0.0.1", **said) as ana:
+                assert (await ana.log_in("", "ana", PASSWORD))[0] == 303
+            assert (await addresses(pages))[0] == "127.0.0.1"
 
 
 async def test_who_is_not_trusted_is_not_believed(make_pages: "MakePages") -> None:
