@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from stream.db import Database
+from web.pages.sources import CAUSES
 from web.problem import Problem
 from web.reading import counts, health, machine
 from web.reading.health import EventKind, Filter
@@ -92,7 +93,7 @@ async def _gaps(here: Site, times: Sequence[int]) -> tuple[dict[str, object], ..
         {
             "from": int(gap.began_at.timestamp()),
             "to": int(gap.ended_at.timestamp()),
-            "text": f"{gap.source}: {gap.cause}",
+            "text": f"{gap.source}: {CAUSES[gap.cause]}",
         }
         for gap in found
         if gap.expected and gap.ended_at - gap.began_at >= shortest

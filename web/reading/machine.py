@@ -33,7 +33,8 @@ CROSS JOIN LATERAL (
         database_connections
     FROM machine_minutes WHERE host = hosts.host ORDER BY host DESC, at DESC LIMIT 1
 ) AS newest
-WHERE hosts.host IS NOT NULL AND at > now() - interval '30 days' ORDER BY at DESC, hosts.host LIMIT 50
+WHERE hosts.host IS NOT NULL AND at > now() - interval '30 days'
+ORDER BY at DESC, hosts.host LIMIT 50
 """
 _LINES = """
 SELECT date_bin($3, at, 'epoch') AS time,

@@ -1,7 +1,11 @@
-// The page about health: keeps open what was opened, and says when the database is away.
+// The page about health: keeps open what was opened, says what has changed, and when the database is away.
+
+import { say } from "./page.js";
 
 const away = document.getElementById("away");
 const open = new Set();
+const sentence = () => document.querySelector("#now h1")?.textContent;
+let said = sentence();
 
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   open.clear();
@@ -9,6 +13,9 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.body.addEventListener("htmx:afterSwap", () => {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (sentence() === said) return;
+  said = sentence();
+  say(said);
 });
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const { successful, xhr } = event.detail;

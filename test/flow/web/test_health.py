@@ -191,7 +191,7 @@ async def test_tweets_a_second_are_drawn_with_the_gaps(pages: "Pages", ana: "Vis
     assert [value for value in rate["values"] if value] == [2.0]
     [gap] = chart["gaps"]
     assert (gap["from"], gap["to"]) == (int(began), int(began + 600))
-    assert gap["text"] == "main: silence"
+    assert gap["text"] == "main: it was connected, but nothing came"
 
 
 async def test_a_chart_that_there_is_not_is_not_found(pages: "Pages", ana: "Visitor") -> None:
