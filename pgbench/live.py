@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     stored_p50: float  # received to committed
     stored_p99: float
-    cpu: float  # of the daemon and the pages, for each second of the run
+    cpu: float  # of the daemon and the pages, for a second of tweets
     seen: int = 0  # messages with tweets that reached a viewer
     missed: int = 0
     delays: Sequence[float] = (0.0,)
@@ -172,10 +172,9 @@ async def _run(
         await processes.listening(pages)
         async with _watching(pages, cookies, tracks if is_watched else ()) as viewers:
             used = sum(map(processes.cpu_seconds, pids))
-            began = time.monotonic()
             await _collect(url)
             used = sum(map(processes.cpu_seconds, pids)) - used
-            return await _outcome(url, viewers, used / (time.monotonic() - began))
+            return await _outcome(url, viewers, used / SECONDS)
 
 
 async def _prepare(url: str, folder: Path, port: int, pages: int, tracks: Sequence[str]) -> None:
