@@ -12,6 +12,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from web.answering import HEADERS
+from web.site import SITE
 
 logger = logging.getLogger(__name__)
 # What browsers and scanners do wrong is no news, and must not fill the log.
@@ -22,9 +23,11 @@ RETRY = 10.0  # seconds between two attempts to have the port
 GOODBYE = 1.0  # seconds for answers on their way, at the end
 LONGEST_LINE = 16 * 1024  # bytes of an address or a header
 MOST_HEADERS = 64
-MOST = 4096  # connections at once
+MOST = 1024  # connections at once, beside those of viewers (web.viewers)
 FILES = 65_536  # that this process would like to open; collecting needs some of them, too
-IDLE = 60.0  # seconds until the whole of a request's head must be there, the first and the next
+# Seconds until all of a request's head must be there, of the first and of the next one. Servers in
+# front keep connections for 60 (nginx) or 120 (Caddy), and must be the ones who end them.
+IDLE = 150.0
 LINGER = 2.0  # seconds for which the rest of a body that nobody wants is thrown away
 SWEEP = 1.0  # seconds between two looks at who takes what he asked for
 STALLED = 60.0  # seconds for which a reader may take nothing of what waits for him
@@ -65,10 +68,11 @@ class Server:
             await asyncio.sleep(self.retry)
 
     async def _serve(self) -> None:
-        runner = web.AppRunner(self.build(), handle_signals=False, shutdown_timeout=GOODBYE)
+        app = self.build()
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=GOODBYE)
         await runner.setup()
         assert runner.server is not None
-        door = _Door(runner.server)
+        door = _Door(runner.server, MOST + app[SITE].settings.web.viewers)
         try:
             listening = await asyncio.get_running_loop().create_server(
                 door.enter, self.host, self.port
@@ -112,9 +116,9 @@ class _Connection(RequestHandler):
 class _Door:
     """Lets in so many at once, and sees off who takes up room for nothing."""
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, most: int) -> None:
         self._server = server
-        self._room = _room()
+        self._room = _room(most)
         self._stalls: dict[asyncio.Transport, tuple[int, float]] = {}  # bytes that wait, since
 
     def enter(self) -> asyncio.Protocol:
@@ -161,14 +165,14 @@ def _is_open(connection: RequestHandler) -> bool:
     return connection.transport is not None and not connection.transport.is_closing()
 
 
-def _room() -> int:
+def _room(most: int) -> int:
     """So many that files for everything else are left."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    return MOST if soft == resource.RLIM_INFINITY else min(MOST, soft // 2)
+    return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
 
 
 class _Refusal(asyncio.Protocol):

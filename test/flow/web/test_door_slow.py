@@ -104,9 +104,9 @@ async def site(
     monkeypatch.setattr(answering, "GOODBYE", SHORT)
     monkeypatch.setattr(server, "LINGER", SHORT)
     monkeypatch.setattr(server, "SWEEP", SHORT / 10)
-    monkeypatch.setattr(server, "MOST", ROOM)
+    monkeypatch.setattr(server, "MOST", ROOM - 1)
     made, opened = Site(), asyncio.get_running_loop().create_future()
-    settings = msgspec.convert({"web": {"listen": "127.0.0.1:0"}}, Settings)
+    settings = msgspec.convert({"web": {"listen": "127.0.0.1:0", "viewers": 1}}, Settings)
     async with db.connect(database) as own, asyncio.TaskGroup() as group:
         serving = Server(
             lambda: build(own, settings, Vault(tmp_path), (*ROUTES, *made.routes)),
