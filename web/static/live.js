@@ -48,8 +48,9 @@ function connect() {
   socket = new WebSocket(place);
   socket.onopen = () => {
     opened = true;
-    if (paused) show("Paused");
-    else watch();
+    if (!paused) return watch();
+    pauseButton.disabled = false;
+    show("Paused");
   };
   socket.onmessage = (event) => hear(JSON.parse(event.data));
   socket.onclose = () => {
