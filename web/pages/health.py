@@ -1,5 +1,6 @@
 """Whether all is well, and what to do when it is not. For admins."""
 
+import asyncio
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -80,8 +81,8 @@ def _kept(here: Site) -> _Books:
 async def overview(request: web.Request) -> web.StreamResponse:
     """The whole page; for htmx only what changes by itself."""
     here = site(request)
-    said = await _kept(here).things.get()
-    volumes = await _kept(here).volumes.get()
+    kept = _kept(here)
+    said, volumes = await asyncio.gather(kept.things.get(), kept.volumes.get())
     async with here.database.acquire() as connection:
         measured = await machine.machines(connection)
         open_alerts = await alerts.unclosed(connection)
