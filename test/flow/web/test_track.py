@@ -158,10 +158,13 @@ async def test_every_address_on_the_page_leads_somewhere(pages: "Pages") -> None
 
 async def test_a_match_of_a_track_of_somebody_else_is_not_told(pages: "Pages") -> None:
     mine, hers = await track(pages, "snow"), await track(pages, "secret", "noor")
-    await store(pages, {"text": "snow secret"})
+    await track(pages, "rain")
+    await store(pages, {"text": "snow secret rain"})
     page = await text(pages, f"/tracks/{mine}")
     assert "matched ‘snow’" in page
     assert "matched ‘secret’" not in page
+    assert "matched ‘rain’" not in page  # his, too, but another page's
+    assert "<mark>rain" not in page
     status, file = await (await pages.enter("mary")).get(f"/tracks/{mine}/tweets.ndjson")
     assert (status, f'"track":"{mine}"' in file, f'"track":"{hers}"' in file) == (200, True, False)
 
