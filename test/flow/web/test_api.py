@@ -93,6 +93,10 @@ async def test_pages_hold_every_tweet_once_in_both_orders(filled: "Pages") -> No
     assert await numbers(ana, "/api/v1/tweets?") == mine
     assert await numbers(ana, "/api/v1/tweets?order=oldest") == mine[::-1]
     assert await numbers(ana, "/api/v1/tweets?track=2&track=1", limit=1000) == mine
+    eva = await filled.program("eva", "admin")
+    everything = [*mine, *range(80, 85)]
+    assert await numbers(eva, "/api/v1/tweets?") == everything
+    assert await numbers(eva, "/api/v1/tweets?order=oldest", limit=9) == everything[::-1]
     assert (
         await numbers(ana, "/api/v1/tweets?track=2&order=oldest", limit=1) == [*range(70, 75)][::-1]
     )
