@@ -122,13 +122,9 @@ class _Door:
         self._stalls: dict[asyncio.Transport, tuple[int, float]] = {}  # bytes that wait, since
 
     def enter(self) -> asyncio.Protocol:
-        """For somebody new; when it is full, the one goes who has asked for nothing longest."""
-        there = [each for each in self._connections() if _is_open(each)]
-        if len(there) >= self._room:
-            idle = next((each for each in there if each.is_idle), None)
-            if idle is None or idle.transport is None:
-                return _Refusal()
-            idle.transport.abort()
+        """For somebody new, if there is room."""
+        if len(self._server.connections) >= self._room and not self._make_room():
+            return _Refusal()
         return _Connection(
             self._server,
             loop=asyncio.get_running_loop(),
@@ -140,6 +136,17 @@ class _Door:
             max_field_size=LONGEST_LINE,
             max_headers=MOST_HEADERS,
         )
+
+    def _make_room(self) -> bool:
+        """The one goes who has asked for nothing longest; False when all are busy."""
+        there = [each for each in self._connections() if _is_open(each)]
+        if len(there) < self._room:
+            return True
+        for each in there:
+            if each.is_idle and each.transport is not None:
+                each.transport.abort()
+                return True
+        return False
 
     async def watch(self) -> None:
         """End those who take nothing of what was written for them."""
