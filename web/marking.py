@@ -54,6 +54,7 @@ _PARTS: dict[Part, str] = {
     "own": "", "reposted": ", of the reposted tweet", "quoted": ", of the quoted tweet",
 }  # fmt: skip
 
+LONGEST_TERM = 100  # characters that a reason quotes
 _Span = tuple[int, int]
 _canonical = lru_cache(maxsize=20_000)(canonical)  # of clusters, which come again and again
 
@@ -84,6 +85,7 @@ def segments(text: str, terms: Iterable[str]) -> list[Segment]:
 def reason(term: str, field: Field, part: Part) -> str:
     """Why a tweet belongs to a track, in words."""
     of = _PARTS[part]
+    term = term if len(term) <= LONGEST_TERM else f"{term[:LONGEST_TERM]}…"
     if field in _BESIDE_TEXT:
         return f"matched ‘{term}’ {_BESIDE_TEXT[field]}{of}"
     return f"matched ‘{term}’ in {_FIELDS.get(field, field)}{of}"

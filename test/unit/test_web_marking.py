@@ -104,3 +104,7 @@ def test_the_reason_names_the_term_and_the_place() -> None:
     assert reason("from:nasa", "author", "quoted") == (
         "matched ‘from:nasa’ by its author, of the quoted tweet"
     )
+
+
+def test_a_reason_stays_short() -> None:
+    assert len(reason("x" * 4000, "network", "reposted")) < 200
