@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import AsyncIterable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -9,7 +10,10 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
+from stream.errors import TwitterstreamError
 from web.shown import ShownTweet
+
+logger = logging.getLogger(__name__)
 
 Format = Literal["csv", "ndjson"]
 TYPES: dict[Format, str] = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
@@ -40,6 +44,24 @@ async def send(
     if request.version >= (1, 1):
         response.enable_chunked_encoding()
     await response.prepare(request)
+    try:
+        await _write(response, batches, form, limit)
+    except TwitterstreamError as error:
+        # It has begun to come as a success: that it is none shows only by its sudden end.
+        logger.warning("a download ends in the middle", extra={"why": str(error)})
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError from error
+    await response.write_eof()
+    return response
+
+
+async def _write(
+    response: web.StreamResponse,
+    batches: AsyncIterable[Sequence[ShownTweet]],
+    form: Format,
+    limit: int | None,
+) -> None:
     await response.write(head(form))
     left = limit
     async for batch in batches:
@@ -49,8 +71,6 @@ async def send(
             left -= len(wanted)
             if left <= 0:
                 break
-    await response.write_eof()
-    return response
 
 
 def head(form: Format) -> bytes:

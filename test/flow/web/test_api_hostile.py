@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import psutil
 import pytest
 
+from stream.errors import DatabaseAway
 from web.api import document
 from web.api.described import METHODS
+from web.shown import ShownTweet
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.flow.web.conftest import MakePages, Pages, Visitor
@@ -196,6 +199,7 @@ async def test_nothing_that_stands_in_a_body_does_harm(
 async def test_what_is_mistyped_is_named_with_what_was_meant(pages: "Pages") -> None:
     ana, _ = await two(pages)
     for path, field, hint in (
+        ("/api/v1/tracks?words=%00", "words", "character"),
         ("/api/v1/tweets?lmit=3", "lmit", "`limit`"),
         ("/api/v1/tracks?knd=user", "knd", "`kind`"),
         ("/api/v1/me?x=1", "x", "none here"),
@@ -268,6 +272,7 @@ async def test_no_token_of_an_address_is_ever_logged(
     assert token not in caplog.text + text
 
 
+@pytest.mark.timeout(300)  # on a machine that has much else to do
 async def test_a_long_download_takes_no_more_memory_than_a_short_one(pages: "Pages") -> None:
     """100,000 tweets of a kilobyte each; what is kept of them would show."""
     ana, _ = await two(pages)
@@ -282,3 +287,19 @@ async def test_a_long_download_takes_no_more_memory_than_a_short_one(pages: "Pag
                 rss.append(process.memory_info().rss)
     assert lines == 100_000
     assert max(rss) - rss[0] < 50_000_000
+
+
+async def test_a_download_that_cannot_be_finished_does_not_look_finished(
+    pages: "Pages", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ana, _ = await two(pages)
+
+    async def failing(*_: object) -> AsyncIterator[list[ShownTweet]]:
+        yield []
+        raise DatabaseAway("gone")
+
+    monkeypatch.setattr("web.reading.tweets.every", failing)
+    with pytest.raises(aiohttp.ClientError):
+        await ana.get("/api/v1/tweets?track=1", headers={"Accept": "text/csv"})
+    assert "a download ends in the middle" in caplog.text
+    assert (await ana.json("GET", "/api/v1/me"))[0] == 200
