@@ -122,10 +122,22 @@ async def test_who_is_disabled_is_out_at_once_with_all_he_has(pages: "Pages") ->
     assert (await ana.get(link))[0] == 404
     assert (await ana.post(f"/users/{number}/link"))[0] == 409
     assert "disabled" in (await ana.get(f"/users/{number}"))[1]
-    # Enabled again he logs in anew; the token works on.
+    # Enabled again he logs in anew; the token works on, the link does not.
     assert (await ana.post(f"/users/{number}/enable"))[0] == 303
+    assert (await ana.get(link))[0] == 404
     assert (await bo.get("/account"))[0] == 303
     assert await token_is_taken()
+
+
+async def test_who_is_disabled_by_hand_is_out_as_well(pages: "Pages") -> None:
+    """By psql, which knows nothing of sessions and links."""
+    ana, bo = await pages.enter("ana", "admin"), await pages.enter("bo")
+    _, text = await ana.post(f"/users/{await pages.user('bo')}/link")
+    link = link_in(text)
+    assert (await ana.get(link))[0] == 200
+    await pages.database.execute("UPDATE users SET enabled = false WHERE name = 'bo'")
+    assert (await ana.get(link))[0] == 404
+    assert (await bo.get("/account"))[0] == 303
 
 
 async def test_a_role_holds_from_the_next_click_on(pages: "Pages") -> None:
