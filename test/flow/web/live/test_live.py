@@ -106,13 +106,16 @@ async def test_a_session_that_is_revoked_ends_the_view(hall: Hall) -> None:
 
 async def test_pause_and_resume_from_where_it_was(hall: Hall) -> None:
     ana = await hall.watcher(await hall.pages.enter("ana"))
+    ben = await hall.watcher(await hall.pages.enter("ben"))
     await ana.watch(query="snow")
+    await ben.watch(query="snow")
     await hall.press.store("snow 1")
     await ana.texts(1)
     await ana.pause()
     await hall.press.store("snow 2", "rain")
     late = await hall.press.source("late")
     await hall.press.store("snow of yesterday", source=late, ago=86_400)
+    assert "snow 2" in await ben.texts(3)  # so all this is past
     await ana.watch(query="snow", cursor=ana.cursor)
     assert sorted(await ana.texts(2)) == ["snow 2", "snow of yesterday"]
     await hall.press.store("snow 3")
