@@ -64,8 +64,8 @@ class _Flood:
 
     def __init__(self) -> None:
         self.posts = corpus.make(FLOOD, TRACKS)
-        # The last tracks are rare; those of two words are no single word.
-        self.word = next(value for value in reversed(self.posts.tracks) if " " not in value)
+        # The later a track, the rarer it is; those of two words are no single word.
+        self.word = next(value for value in self.posts.tracks[TRACKS // 2 :] if " " not in value)
 
     @contextlib.asynccontextmanager
     async def at(self, house: House) -> AsyncIterator[None]:
