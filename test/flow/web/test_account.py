@@ -160,7 +160,7 @@ async def test_what_is_over_is_swept_out_and_nobody_has_too_much(pages: "Pages")
     await pages.database.execute(
         "INSERT INTO sessions (hash, user_id, expires_at)"
         " SELECT sha256(n::text::bytea), $1, now() - interval '1 s' FROM generate_series(1, 9) n",
-        user_id,
+        await pages.user("bo"),
     )
     await pages.database.execute(
         "INSERT INTO invites (hash, expires_at)"
