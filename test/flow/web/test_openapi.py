@@ -179,6 +179,12 @@ async def test_no_call_that_can_be_made_finds_a_fault(
             *("--exclude-path", "/api/v1/stream"),  # it never ends
             *("--checks", "all", "--seed", "1", "--max-examples", "6", "--no-shrink"),
             *("--generation-database", "none", "--no-color"),
+            *(
+                "--request-timeout",
+                "120",
+                "--suppress-health-check",
+                "all",
+            ),  # how quick is no matter
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=tmp_path,
