@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 from aiohttp import web
@@ -194,5 +195,4 @@ class _Refusal(asyncio.Protocol):
     """There are enough connections."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast("asyncio.Transport", transport).abort()  # uvloop's have no base class of asyncio's
