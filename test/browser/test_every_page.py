@@ -26,6 +26,7 @@ ADDRESSES = sorted(
         for route in ROUTES
         if route.method == "GET" and route.handler.__module__.startswith("web.pages")
     }
+    | {"/api"}
 )
 COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SERIOUS = ("serious", "critical")
