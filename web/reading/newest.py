@@ -9,7 +9,7 @@ from stream.tweet import SourceId, TrackId, TweetId
 from stream.tweets import SOURCE_BITS, received_at, to_datetime, tweet_key
 from web.reading.wanted import Found, Sieve, Wanted
 
-_MANY = 50  # tracks; from there on walking through the tweets is cheaper than through each track
+MANY = 50  # tracks; from there on walking through the tweets is cheaper than through each track
 _DAY = 86_400_000_000 << SOURCE_BITS  # in keys
 _LARGEST_KEY = 2**63 - 1
 
@@ -59,11 +59,11 @@ async def newest(
     """Where to go on, None at the end."""
     low, below = _key_at(wanted.begin, 0), _key_at(wanted.end, _LARGEST_KEY)
     below = TweetId(min(below, position)) if position is not None else below
-    many = scope if scope is not None and len(scope) > _MANY else None
+    many = scope if scope is not None and len(scope) > MANY else None
     size, most = sieve.slices(wanted, found.limit, all_fit=many is None)
     while True:
         keys = await _keys(connection, scope, low, below, size)
-        fitting = keys if many is None else await _credited(connection, keys, many)
+        fitting = keys if many is None else await credited(connection, keys, many)
         async for tweet in sieve.through(await _rows(connection, wanted, sieve, fitting), found):
             found.tweets.append(tweet)
             if found.is_full:
@@ -94,7 +94,7 @@ async def _keys(
 
     Day by day at first: all partitions at once take long to plan, and a merge of them opens each.
     """
-    is_walk = scope is None or len(scope) > _MANY
+    is_walk = scope is None or len(scope) > MANY
     statement, tracks = (_ALL_KEYS, ()) if is_walk else (_KEYS_OF_TRACKS, (scope,))
     [ends] = await connection.fetch(_ENDS)
     if scope == [] or ends["first"] is None:
@@ -110,13 +110,13 @@ async def _keys(
     return keys
 
 
-async def _credited(
+async def credited(
     connection: Executor, keys: Sequence[TweetId], tracks: Sequence[TrackId]
 ) -> list[TweetId]:
-    """Those that belong to any of these tracks."""
+    """Those that belong to any of these tracks, the newest first."""
     if not keys:
         return []
-    times = received_at(keys[-1]), received_at(keys[0])
+    times = received_at(min(keys)), received_at(max(keys))
     rows = await connection.fetch(_CREDITED, keys, *times, tracks)
     return [TweetId(row["id"]) for row in rows]
 

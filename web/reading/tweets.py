@@ -113,13 +113,18 @@ async def _oldest(
     if position is None and wanted.begin is not None:
         position = await stored.since(connection, wanted.begin)
     position = position or stored.Cursor({})
-    size = min(SLICE_OF_DOCS, sieve.slices(wanted, found.limit)[0])
+    many = scope if scope is not None and len(scope) > newest.MANY else None
+    size = min(SLICE_OF_DOCS, sieve.slices(wanted, found.limit, all_fit=many is None)[0])
     while True:
         room = found.limit - len(found.tweets)
-        read = await stored.after(connection, position, size, scope)
-        passed = [
-            (place, tweet) async for place, tweet in _numbered(read.tweets, wanted, sieve, found)
-        ]
+        read = await stored.after(connection, position, size, None if many else scope)
+        fitting = read.tweets
+        if many:
+            keys = set(await newest.credited(connection, [tweet.id for tweet in fitting], many))
+            fitting = [tweet for tweet in fitting if tweet.id in keys]
+        places = {tweet.id: place for place, tweet in enumerate(read.tweets)}
+        asked = [tweet for tweet in fitting if _fits(tweet, wanted)]
+        passed = [(places[each.id], each) async for each in sieve.through(asked, found)]
         if len(passed) > room:
             # Read again just so far that the page is full: only then the cursor stands behind it.
             size = passed[room - 1][0] + 1
@@ -133,22 +138,14 @@ async def _oldest(
             return position, read.more
 
 
-async def _numbered(
-    tweets: Sequence[StoredTweet], wanted: Wanted, sieve: Sieve, found: Found
-) -> AsyncIterator[tuple[int, StoredTweet]]:
-    """Those that are wanted, with their places among the others."""
-    places = {tweet.id: place for place, tweet in enumerate(tweets)}
+def _fits(tweet: StoredTweet, wanted: Wanted) -> bool:
     lang = None if wanted.lang is None else wanted.lang.lower()
-    fitting = [
-        tweet
-        for tweet in tweets
-        if (wanted.begin is None or tweet.received_at >= wanted.begin)
+    return (
+        (wanted.begin is None or tweet.received_at >= wanted.begin)
         and (wanted.end is None or tweet.received_at < wanted.end)
         and (lang is None or (tweet.lang or "").lower() == lang)
         and (wanted.kind is None or tweet.kind == wanted.kind)
-    ]
-    async for tweet in sieve.through(fitting, found):
-        yield places[tweet.id], tweet
+    )
 
 
 async def _show(

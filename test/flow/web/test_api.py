@@ -113,6 +113,18 @@ FILTERS: dict[str, Callable[[int], bool]] = {
 }
 
 
+async def test_somebody_with_many_tracks_gets_the_same(
+    filled: "Pages", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.reading.newest.MANY", 1)
+    ana = await filled.program("ana")
+    mine = [*range(1, 61), *range(70, 75)]
+    assert await numbers(ana, "/api/v1/tweets?") == mine
+    assert await numbers(ana, "/api/v1/tweets?order=oldest") == mine[::-1]
+    german = [n for n in mine if n % 3 == 0]
+    assert await numbers(ana, "/api/v1/tweets?lang=de&order=oldest") == german[::-1]
+
+
 async def test_filters(filled: "Pages") -> None:
     ana = await filled.program("ana")
     for question, wanted in FILTERS.items():
