@@ -19,7 +19,7 @@ from web.api.calling import call
 from web.live.live import LIVE, seated
 from web.live.pursuit import Event, Pursuit, Wanted
 from web.live.seats import Seat
-from web.live.socket import Gone, keep_small, opened, said, send, until_over
+from web.live.socket import Gone, keep_small, opened, said, send, send_last, until_over
 from web.live.view import understood
 from web.problem import Problem
 from web.reading import watched
@@ -127,7 +127,7 @@ async def _socket(request: web.Request, seat: Seat, events: Events) -> web.Strea
         try:
             await until_over(seat, pump(), listen())
         except Problem as problem:
-            await send(ws, encode({"error": _error(problem)}))
+            await send_last(ws, encode({"error": _error(problem)}))
         except Gone:
             pass
     return ws

@@ -17,7 +17,7 @@ SEND_BUFFER = 64 * 1024  # bytes of the system's: what is in it, a slow reader c
 WRITE_BUFFER = 64 * 1024  # bytes of ours
 
 
-class Gone(Exception):
+class Gone(ConnectionError):
     """The other end is away, or takes nothing."""
 
 
@@ -62,6 +62,12 @@ async def send(ws: web.WebSocketResponse, message: bytes) -> None:
             await ws.send_frame(message, WSMsgType.TEXT)
     except (TimeoutError, ConnectionError, RuntimeError) as error:
         raise Gone from error
+
+
+async def send_last(ws: web.WebSocketResponse, message: bytes) -> None:
+    """Say why it ends, to whoever is still there."""
+    with contextlib.suppress(Gone):
+        await send(ws, message)
 
 
 async def said(ws: web.WebSocketResponse) -> str | None:

@@ -13,7 +13,7 @@ from web.live.channel import Viewer
 from web.live.live import Live
 from web.live.lookback import Past
 from web.live.seats import Seat
-from web.live.socket import Gone, said, send, until_over
+from web.live.socket import Gone, said, send, send_last, until_over
 from web.live.view import View, understood, view_of
 from web.live.wire import (
     Check,
@@ -56,7 +56,7 @@ class Talk:
         try:
             await until_over(self._seat, self._listen(), self._speak())
         except Problem as problem:
-            await self._say(Ended(problem.code, problem.message))
+            await send_last(self._ws, encode(Ended(problem.code, problem.message)))
         except Gone:
             pass
         finally:
