@@ -102,3 +102,14 @@ async def test_a_frozen_viewer_is_ended_and_his_seat_is_free(
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await frozen.told()  # the end comes before
         frozen.writer.close()
+
+
+async def test_viewers_who_vanish_as_the_server_ends_are_no_news(
+    make_hall: MakeHall, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_hall() as hall:
+        ana = await hall.pages.enter("ana")
+        viewers = [await Frozen.watching(hall.pages, ana, "snow") for _ in range(20)]
+        for viewer in viewers:
+            viewer.writer.transport.abort()
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
