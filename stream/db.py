@@ -62,8 +62,6 @@ def _meaning(error: BaseException) -> type[DatabaseAway] | type[RowRefused] | ty
         if error.server_source_function == _NO_PARTITION:
             return DatabaseAway
         return RowRefused if state.startswith(_REFUSED_CLASSES) else Broken
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return RowRefused  # the driver itself cannot put this value into that type
     return DatabaseAway
 
 
