@@ -509,6 +509,22 @@ CREATE TABLE runs (
     CONSTRAINT runs_order CHECK (first_id <= last_id)
 ) WITH (fillfactor = 50);
 
+-- Tweets with keys from `first` to `last` are stored by this transaction. While a daemon takes over
+-- from another one, both may store at once: one after the other, here.
+CREATE FUNCTION note_run(source integer, first bigint, last bigint) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('twitterstream runs'), source);
+    UPDATE runs SET last_id = last
+    WHERE source_id = source AND run = (SELECT max(run) FROM runs WHERE source_id = source)
+      AND NOT EXISTS (SELECT FROM runs WHERE source_id = source AND last_id >= first);
+    IF NOT FOUND THEN
+        INSERT INTO runs (source_id, run, first_id, last_id)
+        SELECT source, coalesce(max(run), 0) + 1, first, last FROM runs WHERE source_id = source;
+    END IF;
+END
+$$;
+
 -- How far those have come that read what is stored (see runs) and keep books of it here.
 CREATE TABLE followers (
     name   text PRIMARY KEY,

@@ -52,15 +52,7 @@ SELECT $1, * FROM unnest($2::timestamptz[], $3::text[], $4::bigint[]) ORDER BY 2
 ON CONFLICT (source_id, hour, outcome)
     DO UPDATE SET frames = source_hours.frames + excluded.frames
 """
-_EXTEND_RUN = """
-UPDATE runs SET last_id = $3
-WHERE source_id = $1 AND run = (SELECT max(run) FROM runs WHERE source_id = $1)
-  AND NOT EXISTS (SELECT FROM runs WHERE source_id = $1 AND last_id >= $2)
-"""
-_BEGIN_RUN = """
-INSERT INTO runs (source_id, run, first_id, last_id)
-SELECT $1, coalesce(max(run), 0) + 1, $2, $3 FROM runs WHERE source_id = $1
-"""
+_NOTE_RUN = "SELECT note_run($1, $2, $3)"
 _REJECT = """
 INSERT INTO rejects (id, source_id, received_at, reason, detail, body)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -217,9 +209,7 @@ async def note_run(
     connection: Executor, source_id: SourceId, first: TweetId, last: TweetId
 ) -> None:
     """Tweets with these keys, and others between them, are stored now: see `runs` in the schema."""
-    done = await connection.execute(_EXTEND_RUN, source_id, first, last)
-    if done == "UPDATE 0":
-        await connection.execute(_BEGIN_RUN, source_id, first, last)
+    await connection.execute(_NOTE_RUN, source_id, first, last)
 
 
 async def reject(

@@ -165,6 +165,20 @@ CREATE TABLE runs (
 INSERT INTO runs (source_id, run, first_id, last_id)
 SELECT id, 1, 0, tweet_key(now(), id) FROM sources;
 
+CREATE FUNCTION note_run(source integer, first bigint, last bigint) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('twitterstream runs'), source);
+    UPDATE runs SET last_id = last
+    WHERE source_id = source AND run = (SELECT max(run) FROM runs WHERE source_id = source)
+      AND NOT EXISTS (SELECT FROM runs WHERE source_id = source AND last_id >= first);
+    IF NOT FOUND THEN
+        INSERT INTO runs (source_id, run, first_id, last_id)
+        SELECT source, coalesce(max(run), 0) + 1, first, last FROM runs WHERE source_id = source;
+    END IF;
+END
+$$;
+
 CREATE TABLE track_tops (
     track_id bigint NOT NULL,
     hour     timestamptz NOT NULL,
@@ -186,3 +200,47 @@ CREATE TABLE followers (
     cursor text NOT NULL,
     at     timestamptz NOT NULL DEFAULT now()
 );
+
+-- The same numbers in a tenth of the time.
+CREATE OR REPLACE VIEW stats_forecast AS
+    SELECT newest.host, volume.key AS volume,
+        volume.value ->> 'path' AS path,
+        newest.at,                                      -- the last look
+        (volume.value ->> 'total')::bigint AS total,
+        (volume.value ->> 'free')::bigint AS free,
+        round(slope.bytes_per_day)::bigint AS bytes_per_day,
+        CASE WHEN slope.bytes_per_day > 0
+            THEN round(((volume.value ->> 'free')::bigint / slope.bytes_per_day)::numeric, 1)
+        END AS days_until_full
+    FROM (
+        -- Each machine's last look, by the index: one step for each machine.
+        WITH RECURSIVE hosts (host) AS (
+            (SELECT host FROM machine_minutes ORDER BY host LIMIT 1)
+            UNION ALL
+            SELECT (SELECT next.host FROM machine_minutes AS next
+                    WHERE next.host > hosts.host ORDER BY next.host LIMIT 1)
+            FROM hosts WHERE hosts.host IS NOT NULL
+        )
+        SELECT hosts.host, last.at, last.volumes
+        FROM hosts
+        CROSS JOIN LATERAL (
+            SELECT at, volumes FROM machine_minutes AS m
+            WHERE m.host = hosts.host ORDER BY m.host DESC, at DESC LIMIT 1
+        ) AS last
+        WHERE last.at > now() - interval '1 day'
+    ) AS newest
+    CROSS JOIN jsonb_each(newest.volumes) AS volume
+    LEFT JOIN LATERAL (
+        -- One look an hour is enough for a slope over days.
+        SELECT CASE WHEN max(at) - min(at) >= interval '6 hours' THEN
+                86400 * regr_slope((looked.volumes -> volume.key ->> 'used')::double precision,
+                                   extract(epoch FROM at)::double precision)
+            END AS bytes_per_day
+        FROM generate_series(now() - interval '7 days', now(), interval '1 hour') AS hour
+        CROSS JOIN LATERAL (
+            SELECT at, volumes FROM machine_minutes AS m
+            WHERE m.host = newest.host AND at >= hour AND at < hour + interval '1 hour'
+            ORDER BY m.host, at LIMIT 1
+        ) AS looked
+        WHERE looked.volumes ? volume.key
+    ) AS slope ON true;

@@ -105,7 +105,7 @@ async def holder(data: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, 
         yield process, (await process.stdout.readline()).decode().strip()
     finally:
         process.stdin.close()
-        await process.wait()
+        await process.communicate()
 
 
 async def test_a_second_start_finds_everything_as_it_was(data: Path) -> None:

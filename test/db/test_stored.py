@@ -1,10 +1,12 @@
 """What is stored is read in order, from anywhere, by everybody, and nothing is missed."""
 
+import asyncio
 import json
 import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,9 @@ from stream.networks.x_v1.decode import decode
 from stream.stored import Cursor, Place, Stretch
 from stream.tweet import Frame, Match, SourceId, TrackId, Tweet, TweetId
 from stream.tweets import tweet_key
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.conftest import Eventually
 
 START = datetime(2026, 3, 14, 12, tzinfo=UTC)
 NOON = round(START.timestamp() * 1e6)
@@ -121,6 +126,30 @@ async def test_a_run_that_comes_late_is_read_by_those_who_are_further(shelf: She
     assert (await shelf.read(end))[0] == []
     everything, _ = await shelf.read(Cursor({}))
     assert len(set(everything)) == shelf.number
+
+
+async def test_two_that_store_at_once_do_it_one_after_the_other(
+    shelf: Shelf, eventually: "Eventually"
+) -> None:
+    """As when a daemon takes over from one whose last transaction is still on its way."""
+    source = await shelf.source("main")
+    waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with asyncio.TaskGroup() as group:
+        async with shelf.database.transaction() as first:
+            await ledger.note_run(first, source, TweetId(1), TweetId(100))
+
+            async def late() -> None:
+                async with shelf.database.transaction() as second:
+                    await ledger.note_run(second, source, TweetId(50), TweetId(60))
+
+            group.create_task(late())
+
+            async def is_waiting() -> bool:
+                return bool(await shelf.database.fetch(waits))
+
+            await eventually(is_waiting)
+    rows = await shelf.database.fetch("SELECT run, first_id, last_id FROM runs ORDER BY run")
+    assert [tuple(row) for row in rows] == [(1, 1, 100), (2, 50, 60)]
 
 
 async def test_a_late_run_costs_no_walk_through_what_came_since(shelf: Shelf) -> None:

@@ -251,7 +251,7 @@ async def _daemon(words: list[str]) -> AsyncIterator[asyncio.subprocess.Process]
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await process.communicate()  # until its child, too, has let go of the pipe
 
 
 async def test_archiving_dies_with_its_daemon(person: Person, eventually: Any) -> None:

@@ -157,7 +157,7 @@ async def test_ten_thousand_mutated_messages_are_each_stored_or_rejected(
             outcomes = await tables.outcomes()
             return outcomes.total() - outcomes["repaired"] - outcomes["withheld"] == len(lines)
 
-        await eventually(all_there, 60)
+        await eventually(all_there, 180)
         assert server.hub.attempt_count == 1
         await program.stop()
     found = await audit(tables, program.journal)

@@ -237,20 +237,14 @@ async def test_an_edit_by_sql_takes_effect_and_is_answered_in_the_row(
             *PROGRAM, "collect", cwd=terminal.folder, stderr=asyncio.subprocess.DEVNULL
         )
         try:
-            await eventually(lambda: terminal.sql("SELECT 1 FROM daemons"), within=20)
+            await eventually(lambda: terminal.sql("SELECT 1 FROM daemons"))
             terminal.sql("INSERT INTO tracks (value) VALUES ('snow day') RETURNING id")
-            await eventually(
-                lambda: terminal.sql("SELECT 1 FROM tracks WHERE state = 'active'"), within=30
-            )
-            await eventually(lambda: terminal.sql("SELECT 1 FROM matches LIMIT 1"), within=20)
+            await eventually(lambda: terminal.sql("SELECT 1 FROM tracks WHERE state = 'active'"))
+            await eventually(lambda: terminal.sql("SELECT 1 FROM matches LIMIT 1"))
             terminal.sql("UPDATE tracks SET value = 'a (' , kind = 'query' RETURNING id")
-            await eventually(
-                lambda: terminal.sql("SELECT 1 FROM tracks WHERE state = 'refused'"), within=30
-            )
+            await eventually(lambda: terminal.sql("SELECT 1 FROM tracks WHERE state = 'refused'"))
             terminal.sql("UPDATE tracks SET enabled = false RETURNING id")
-            await eventually(
-                lambda: terminal.sql("SELECT 1 FROM tracks WHERE state = 'paused'"), within=30
-            )
+            await eventually(lambda: terminal.sql("SELECT 1 FROM tracks WHERE state = 'paused'"))
             [source] = (await asyncio.to_thread(terminal.json, "status"))["sources"]
             assert source["outcomes"]["stored"] > 0
         finally:
@@ -286,7 +280,7 @@ async def test_a_newcomer_types_one_command_and_watches_tweets(
             process = await asyncio.create_subprocess_exec(
                 *PROGRAM, "run", cwd=tmp_path, stdout=out, stderr=out, env=environment
             )
-        await eventually(lambda log=log: " tweets since the start" in log.read_text(), within=30)
+        await eventually(lambda log=log: " tweets since the start" in log.read_text())
         assert ("simulated one" in log.read_text()) == (life == 1)
         assert 'psql -c "SELECT' in log.read_text()
         before = stored
