@@ -134,20 +134,19 @@ async def test_two_that_store_at_once_do_it_one_after_the_other(
     """As when a daemon takes over from one whose last transaction is still on its way."""
     source = await shelf.source("main")
     waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    async with asyncio.TaskGroup() as group:
-        async with shelf.database.transaction() as first:
-            await ledger.note_run(first, source, TweetId(1), TweetId(100))
+    async with asyncio.TaskGroup() as group, shelf.database.transaction() as first:
+        await ledger.note_run(first, source, TweetId(1), TweetId(100))
 
-            async def late() -> None:
-                async with shelf.database.transaction() as second:
-                    await ledger.note_run(second, source, TweetId(50), TweetId(60))
+        async def late() -> None:
+            async with shelf.database.transaction() as second:
+                await ledger.note_run(second, source, TweetId(50), TweetId(60))
 
-            group.create_task(late())
+        group.create_task(late())
 
-            async def is_waiting() -> bool:
-                return bool(await shelf.database.fetch(waits))
+        async def is_waiting() -> bool:
+            return bool(await shelf.database.fetch(waits))
 
-            await eventually(is_waiting)
+        await eventually(is_waiting)
     rows = await shelf.database.fetch("SELECT run, first_id, last_id FROM runs ORDER BY run")
     assert [tuple(row) for row in rows] == [(1, 1, 100), (2, 50, 60)]
 
