@@ -213,7 +213,10 @@ async def preview(database: Database, query: Query, mine: Collection[TrackId] = 
         examples |= {hit.stored.id: Example(hit.stored, match) for hit, match in hits}
     newest = sorted(examples.values(), key=lambda each: each.tweet.id, reverse=True)
     covered = await _covered(database, newest[:COMPARED], mine) if mine else {}
-    return Preview(spans["hour"], spans["day"], newest[:EXAMPLES], covered)
+    hour, day = spans["hour"], spans["day"]
+    if day.tweets < hour.tweets:  # two estimates; the day has the hour in it
+        day = msgspec.structs.replace(day, tweets=hour.tweets)
+    return Preview(hour, day, newest[:EXAMPLES], covered)
 
 
 async def _hits(matcher: Matcher, tweets: Iterable[_Sampled]) -> list[tuple[_Sampled, Match]]:
