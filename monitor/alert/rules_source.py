@@ -55,9 +55,8 @@ def _remedy(rule: str, name: str) -> str:
     match rule:
         case "source_refused":
             return (
-                "Make a new credential at the network, and add the source again with it:"
-                f" `twitterstream.py source remove {name}`, then `source add {name}`; what it"
-                " brought stays."
+                "Make a new credential at the network, and give it to the source: on the page"
+                f" Sources, Change, or by `twitterstream.py source secrets {name}`."
             )
         case "source_clock":
             return "Set the clock (`timedatectl set-ntp true`); it connects by itself then."

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from stream.errors import InvalidQuery
 from stream.query.keywords import keywords
@@ -71,9 +72,10 @@ _PARSERS: dict[TrackKind, Callable[[str], list[Alternative]]] = {
 }
 
 
-def parse(kind: TrackKind, value: str) -> Query:
+def parse(kind: TrackKind, value: str, *, may_only_narrow: bool = False) -> Query:
     """Understand a track's value; equal alternatives are kept once, in the order they were written.
 
+    `may_only_narrow`: for a filter of what is there already, `lang:ja` alone will do.
     Raises `InvalidQuery`, and nothing else, with one sentence that names what is wrong and the
     remedy.
     """
@@ -88,7 +90,9 @@ def parse(kind: TrackKind, value: str) -> Query:
             f"(U+{ord(unwanted[0]):04X}): remove it."
         )
     alternatives: dict[Node, Alternative] = {}
-    for each in _PARSERS[kind](value):
+    narrowing = may_only_narrow and kind == "query"
+    read = partial(rules, may_only_narrow=True) if narrowing else _PARSERS[kind]
+    for each in read(value):
         alternatives.setdefault(each.node, each)
     if len(alternatives) > MAX_ALTERNATIVES:
         raise InvalidQuery(

@@ -20,11 +20,12 @@ _BORDERS = re.compile(r'"[^"]*"|\[[^\]"]*\]|[()"]')
 _NOTHING = "-is:nullcast selects nothing by itself: add a word or an account beside it."
 
 
-def rules(value: str) -> list[Alternative]:
+def rules(value: str, *, may_only_narrow: bool = False) -> list[Alternative]:
     """The alternatives of one rule: the branches of its outermost OR, so that a match names one.
 
     Valid is what X accepts: in every branch something must stand that selects tweets by itself
     (a word, an account, a place); `is:`, `has:`, `lang:` and what is excluded only narrow it.
+    To look through what is stored, that is enough (`may_only_narrow`).
     """
     text = value.translate(_STRAIGHT_QUOTES)
     if not text.strip():
@@ -37,7 +38,7 @@ def rules(value: str) -> list[Alternative]:
     if root is None:
         raise InvalidQuery(_NOTHING)
     branches = root.children if isinstance(root, Or) else (root,)
-    for branch in branches:
+    for branch in branches if not may_only_narrow else ():
         _check_anchored(branch)
     return [alternative(branch) for branch in branches]
 

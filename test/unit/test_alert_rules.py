@@ -323,7 +323,7 @@ def test_a_source_that_brought_a_byte_lately_is_not_silent() -> None:
 @pytest.mark.parametrize(
     ("code", "state", "rule", "remedy"),
     [
-        ("credentials", "failed", "source_refused", "source add main"),
+        ("credentials", "failed", "source_refused", "source secrets main"),
         ("clock", "waiting", "source_clock", "Set the clock"),
         ("plan", "failed", "source_plan", "Book a plan"),
         ("quota", "paused", "source_quota", "raise the limit"),

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from stream.errors import InvalidQuery
 from stream.matcher import Matcher
 from stream.query import TrackKind, parse
 from stream.tweet import Box, Content, Match, NativeId, Place, TrackId, Tweet, TweetKind
@@ -287,3 +288,15 @@ def test_a_hostile_text_costs_little_and_stops_nothing(text: str) -> None:
 
 def test_without_tracks_nothing_matches() -> None:
     assert Matcher([]).match(tweet("a")) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "german", "other"),
+    [("lang:de", True, False), ("-lang:de", False, True), ("snow OR lang:de", True, False)],
+)
+def test_a_filter_of_what_is_there_may_only_narrow(rule: str, german: bool, other: bool) -> None:
+    with pytest.raises(InvalidQuery, match="only narrows"):
+        parse("query", rule)
+    matcher = Matcher([(TrackId(1), parse("query", rule, may_only_narrow=True))])
+    assert bool(matcher.match(changed(tweet(), lang="de"))) is german
+    assert bool(matcher.match(changed(tweet(), lang="en"))) is other

@@ -37,7 +37,7 @@ def view_of(person: Person, track: TrackId | None, query: str) -> View:
 def understood(query: str, kind: TrackKind = "query") -> Query:
     """Problem with the sentence of the parser."""
     try:
-        return parse(kind, query)
+        return parse(kind, query, may_only_narrow=True)
     except InvalidQuery as error:
         raise Problem("invalid", str(error), field="query") from error
 

@@ -108,7 +108,7 @@ class Sieve:
         self.matcher: Matcher | None = None
         if wanted.query is not None:
             try:
-                query = parse(wanted.query.kind, wanted.query.value)
+                query = parse(wanted.query.kind, wanted.query.value, may_only_narrow=True)
             except InvalidQuery as error:
                 raise Problem("invalid", str(error), field="query") from error
             self.matcher = Matcher([(TrackId(0), query)])
