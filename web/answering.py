@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -32,6 +32,8 @@ HEADERS = {
 }
 _AWAY = "The database is away. What is collected meanwhile waits in the journal; try again soon."
 _OUR_FAULT = "This is our fault, and nothing that you did; the log says more."
+_FORM = "application/x-www-form-urlencoded"
+_HIDDEN = ("password", "secret", "token", "key")  # in names of fields
 _FOR_PROGRAMS = ("/api/", "/stream/", "/tweets")
 EMPTY: Mapping[str, str] = {}
 PATIENCE = 30.0  # seconds for one request: until it is read, answered, and the answer taken
@@ -81,7 +83,18 @@ async def _in_words(request: web.Request, handler: Handler) -> web.StreamRespons
         problem = _problem(request, error)
         if _BEGUN in request:
             _break_off(request)
-        return _explain(request, problem)
+        again = await _form(request) if problem.code == "unavailable" else ()
+        return _explain(request, problem, again=again)
+
+
+async def _form(request: web.Request) -> Sequence[tuple[str, str]]:
+    """What somebody sent in vain, to be sent again by a button; nothing that is to stay hidden."""
+    if request.method != "POST" or is_part(request) or request.content_type != _FORM:
+        return ()
+    fields = [(name, value) for name, value in (await request.post()).items()]
+    texts = [(name, value) for name, value in fields if isinstance(value, str)]
+    hidden = any(word in name for name, _ in fields for word in _HIDDEN)
+    return () if hidden or len(texts) < len(fields) else texts
 
 
 def _break_off(request: web.Request) -> NoReturn:
@@ -152,6 +165,7 @@ def _explain(
     problem: Problem,
     said: Mapping[str, str] = EMPTY,
     status: int | None = None,
+    again: Sequence[tuple[str, str]] = (),
 ) -> web.Response:
     here = site(request)
     path = request.path.removeprefix(here.base)
@@ -173,7 +187,7 @@ def _explain(
         if problem.code == "unavailable" and request.method == "GET" and not is_part(request):
             headers["Refresh"] = str(problem.retry_after or 5)  # the page comes back by itself
         template = "problem_part.html" if is_part(request) else "problem.html"
-        response = render(request, template, status=problem.status, problem=problem)
+        response = render(request, template, status=problem.status, problem=problem, again=again)
     response.headers.update(headers)
     if status is not None:
         response.set_status(status)
