@@ -1,4 +1,4 @@
-"""What a query would have brought: looked up in an even sample of what is stored.
+"""What a query would have brought: counted in what is stored, or estimated from an even sample.
 
 However much is stored, so many tweets are read and decoded and no more; they are kept for a while,
 so that somebody who types does not cause that for every letter.
@@ -26,11 +26,12 @@ from stream.tweets import to_datetime, tweet_key
 
 Span = Literal["hour", "day"]
 
-LOOKED_AT = 1500  # tweets of a span; when there are no more, all of them
+COUNTED = 5000  # tweets of a span that are all looked at; of more only a sample
+LOOKED_AT = 1500  # tweets of a sample
 BREATH = 25  # decoded or matched tweets before others have their turn
 AT_ONCE = 125  # rows of one statement
 TOGETHER = 5  # tweets in a row; each point in time gives so many
-FRESH, FRESH_EXACT = 60.0, 5.0  # seconds for which a sample is kept
+FRESH, FRESH_EXACT = 60.0, 15.0  # seconds for which samples are kept
 EXAMPLES = 6
 ENOUGH = 5  # hits from which on it can be said what they have in common
 COMPARED = 200  # hits
@@ -75,11 +76,18 @@ class _Sampled(NamedTuple):
 
 
 class _Sample(msgspec.Struct, frozen=True):
-    """Tweets evenly out of a span, and how many there were in each stratum of it."""
+    """Tweets evenly out of a span, or all, and how many there were in each stratum of it."""
 
     counts: dict[int, int]
     tweets: Sequence[_Sampled]
     exact: bool
+
+
+class _Kept(NamedTuple):
+    """What both spans hold at one moment, so that they do not contradict each other."""
+
+    hour: _Sample
+    day: _Sample
     until: float  # monotonic; too old from then on
 
 
@@ -116,53 +124,70 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 class _Samples:
-    """The samples of one database; who comes while one is taken waits for it."""
+    """The samples of one database; who comes while they are taken waits for them."""
 
     def __init__(self, database: Database) -> None:
         self._read = database.fetch
-        self._kept: dict[Span, _Sample] = {}
+        self._kept: _Kept | None = None
         self._taking = asyncio.Lock()
 
-    async def of(self, span: Span) -> _Sample:
+    async def now(self) -> _Kept:
         async with self._taking:
-            kept = self._kept.get(span)
-            if kept is None or kept.until < time.monotonic():
-                kept = self._kept[span] = await self._take(span)
-            return kept
+            if self._kept is None or self._kept.until < time.monotonic():
+                self._kept = await self._take(datetime.now(UTC))
+            return self._kept
 
-    async def _take(self, span: Span) -> _Sample:
-        end = datetime.now(UTC)
-        begin = (end - _LENGTHS[span]).replace(second=0, microsecond=0)
+    async def _take(self, end: datetime) -> _Kept:
+        """Each tweet is read once where one span can tell of the other, too."""
+        hourly, daily = [await self._counts(span, end) for span in _LENGTHS]
+        if sum(hourly.values()) == sum(daily.values()):  # nothing is older
+            hour = day = await self._sample("hour", end, hourly)
+        elif sum(daily.values()) <= COUNTED:
+            day = await self._sample("day", end, daily)
+            since = _key(_begin("hour", end))
+            hour = _Sample(hourly, [each for each in day.tweets if each.stored.id >= since], True)
+        else:
+            hour = await self._sample("hour", end, hourly)
+            day = await self._sample("day", end, daily)
+        fresh = FRESH_EXACT if hour.exact or day.exact else FRESH
+        return _Kept(hour, day, time.monotonic() + fresh)
+
+    async def _counts(self, span: Span, end: datetime) -> dict[int, int]:
         length = _LENGTHS[span] / _STRATA[span]
-        rows = await self._read(_COUNTS, begin, length.total_seconds(), end)
-        counts: dict[int, int] = {row["stratum"]: row["tweets"] for row in rows}
-        exact = sum(counts.values()) <= LOOKED_AT
-        wishes = list(_wishes(counts, begin, length, everything=exact))
+        rows = await self._read(_COUNTS, _begin(span, end), length.total_seconds(), end)
+        return {row["stratum"]: row["tweets"] for row in rows}
+
+    async def _sample(self, span: Span, end: datetime, counts: dict[int, int]) -> _Sample:
+        exact = sum(counts.values()) <= COUNTED
         tweets: list[_Sampled] = []
-        for some in _batches(wishes):
+        for some in _batches(list(_wishes(span, end, counts, everything=exact))):
             columns = ([wish[place] for wish in some] for place in range(len(_Wish._fields)))
             tweets += await _decoded(await self._read(_TWEETS, *columns))
-        until = time.monotonic() + (FRESH_EXACT if exact else FRESH)
-        return _Sample(counts, tweets, exact, until)
+        return _Sample(counts, tweets, exact)
 
 
 _of_database: WeakKeyDictionary[Database, _Samples] = WeakKeyDictionary()
 
 
+def _begin(span: Span, end: datetime) -> datetime:
+    """With a whole minute, as the counts do."""
+    return (end - _LENGTHS[span]).replace(second=0, microsecond=0)
+
+
 def _wishes(
-    counts: dict[int, int], begin: datetime, length: timedelta, *, everything: bool
+    span: Span, end: datetime, counts: dict[int, int], *, everything: bool
 ) -> Iterator[_Wish]:
     """Which tweets to read: of a full stratum some at even distances, of another one all."""
+    begin, length = _begin(span, end), _LENGTHS[span] / _STRATA[span]
     share = max(LOOKED_AT // max(len(counts), 1), TOGETHER)
     for stratum, count in counts.items():
         low = begin + stratum * length
-        if everything or count <= share:
-            yield _Wish(stratum, _key(low), _key(low + length), LOOKED_AT if everything else share)
-            continue
-        points = -(-share // TOGETHER)
+        all_of_it = everything or count <= share
+        points = -(-count // AT_ONCE) if all_of_it else -(-share // TOGETHER)
+        most = COUNTED if everything else share if all_of_it else TOGETHER
         for point in range(points):
             here, there = (low + length * place / points for place in (point, point + 1))
-            yield _Wish(stratum, _key(here), _key(there), TOGETHER)
+            yield _Wish(stratum, _key(here), _key(there), most)
 
 
 def _key(moment: datetime) -> TweetId:
@@ -202,44 +227,41 @@ async def _decoded(rows: Sequence[Row]) -> list[_Sampled]:
 
 async def preview(database: Database, query: Query, mine: Collection[TrackId] = ()) -> Preview:
     """What the query would have brought. `mine`: the tracks that may have it already."""
-    samples = _of_database.setdefault(database, _Samples(database))
-    matcher = Matcher([(_NUMBER, query)])
-    spans: dict[Span, SpanPreview] = {}
-    examples: dict[TweetId, Example] = {}
-    for span in _LENGTHS:
-        sample = await samples.of(span)
-        hits = await _hits(matcher, sample.tweets)
-        spans[span] = _counted(span, sample, [sampled.stratum for sampled, _ in hits])
-        examples |= {hit.stored.id: Example(hit.stored, match) for hit, match in hits}
-    newest = sorted(examples.values(), key=lambda each: each.tweet.id, reverse=True)
-    covered = await _covered(database, newest[:COMPARED], mine) if mine else {}
-    hour, day = spans["hour"], spans["day"]
-    if day.tweets < hour.tweets:  # two estimates; the day has the hour in it
+    kept = await _of_database.setdefault(database, _Samples(database)).now()
+    found = await _found(Matcher([(_NUMBER, query)]), [*kept.hour.tweets, *kept.day.tweets])
+    hour, day = _counted("hour", kept.hour, found), _counted("day", kept.day, found)
+    if day.tweets < hour.tweets:  # of two samples; the day has the hour in it
         day = msgspec.structs.replace(day, tweets=hour.tweets)
+    newest = [found[key] for key in sorted(found, reverse=True)]
+    covered = await _covered(database, newest[:COMPARED], mine) if mine else {}
     return Preview(hour, day, newest[:EXAMPLES], covered)
 
 
-async def _hits(matcher: Matcher, tweets: Iterable[_Sampled]) -> list[tuple[_Sampled, Match]]:
-    hits = []
+async def _found(matcher: Matcher, tweets: Iterable[_Sampled]) -> dict[TweetId, Example]:
+    """Those that fit; each is asked once, though it be in both samples."""
+    asked: dict[TweetId, Example | None] = {}
     for place, sampled in enumerate(tweets):
         if place % BREATH == 0:
             await asyncio.sleep(0)
-        if matches := matcher.match(sampled.tweet):
-            hits.append((sampled, matches[0]))
-    return hits
+        if sampled.stored.id not in asked:
+            matches = matcher.match(sampled.tweet)
+            example = Example(sampled.stored, matches[0]) if matches else None
+            asked[sampled.stored.id] = example
+    return {key: example for key, example in asked.items() if example is not None}
 
 
-def _counted(span: Span, sample: _Sample, hits: Iterable[int]) -> SpanPreview:
+def _counted(span: Span, sample: _Sample, found: Collection[TweetId]) -> SpanPreview:
     """From the hits in each stratum to how many there would have been in all of it."""
-    total = sum(sample.counts.values())
-    met = Counter(hits)
-    if sample.exact:
-        return SpanPreview(span, met.total(), total, len(sample.tweets), exact=True)
-    looked_at = Counter(sampled.stratum for sampled in sample.tweets)
+    total, looked_at = sum(sample.counts.values()), len(sample.tweets)
+    met = Counter(each.stratum for each in sample.tweets if each.stored.id in found)
+    if sample.exact:  # what is stored just now may not be in the counts yet
+        return SpanPreview(span, met.total(), max(total, looked_at), looked_at, exact=True)
+    of_stratum = Counter(each.stratum for each in sample.tweets)
     estimate = sum(
-        sample.counts[stratum] * hits / looked_at[stratum] for stratum, hits in met.items()
+        sample.counts[stratum] * hits / of_stratum[stratum] for stratum, hits in met.items()
     )
-    return SpanPreview(span, round(estimate), total, len(sample.tweets), exact=False)
+    tweets = max(round(estimate), met.total())
+    return SpanPreview(span, tweets, max(total, tweets), looked_at, exact=False)
 
 
 async def _covered(

@@ -69,6 +69,41 @@ async def test_many_tweets_are_estimated_from_an_even_sample(pages: "Pages") -> 
     assert found.hour.tweets == pytest.approx(300, rel=0.2)
 
 
+async def test_a_busy_hour_and_its_day_agree(pages: "Pages") -> None:
+    """So many are all counted, wherever they lie, and what is rare is found, too."""
+    await fill(pages, 4700, 50, 940)
+    rare = await preview(pages.database, parse("keyword", "snow"))
+    assert [rare.hour.tweets, rare.hour.stored, rare.hour.exact] == [5, 4700, True]
+    assert [rare.day.tweets, rare.day.stored, rare.day.exact] == [5, 4700, True]
+    assert len(rare.examples) == 5
+
+
+async def test_a_day_that_is_counted_tells_of_its_hour(pages: "Pages") -> None:
+    await fill(pages, 4800, 600, 4)
+    found = await preview(pages.database, parse("keyword", "snow"))
+    assert (found.day.tweets, found.day.exact, found.hour.exact) == (1200, True, True)
+    assert 110 <= found.hour.tweets <= 122  # the hour begins with a whole minute
+    assert found.hour.looked_at == pytest.approx(found.hour.stored, abs=8)
+
+
+async def test_what_is_all_of_the_last_hour_is_one_sample(pages: "Pages") -> None:
+    await fill(pages, 6000, 50, 7)
+    found = await preview(pages.database, parse("keyword", "snow"))
+    hour, day = found.hour, found.day
+    assert not hour.exact
+    assert hour.tweets == pytest.approx(857, rel=0.3)
+    assert (hour.tweets, hour.stored, hour.looked_at) == (day.tweets, day.stored, day.looked_at)
+
+
+async def test_a_sample_never_says_that_there_is_nothing(pages: "Pages") -> None:
+    ana = await pages.enter("ana")
+    await fill(pages, 6000, 50, 7)
+    _, text = await ana.post("/tracks/preview", {"kind": "keyword", "value": "hail"})
+    assert "in the last hour few or none of 6,000 stored" in texts(text)
+    _, text = await ana.post("/tracks/preview", {"kind": "keyword", "value": "snow"})
+    assert "in the last hour about " in texts(text)
+
+
 async def test_a_sample_is_taken_once_for_all_who_type(pages: "Pages") -> None:
     await fill(pages, 9000, 600, 3)
     first = await preview(pages.database, parse("keyword", "snow"))
