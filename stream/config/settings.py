@@ -20,6 +20,8 @@ Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]  # 0: for ever
 # host:port, or nothing
 _PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 Address = Annotated[str, msgspec.Meta(pattern=rf"^($|.+:{_PORT}$)")]
+# Segments, but not . and .., which browsers take for something else
+_BASE_PATH = r"^((/(?!\.{1,2}(/|\Z))[\w.~-]+)+)?\Z"
 Addresses = list[Annotated[str, msgspec.Meta(pattern=r"^\w[\w+.-]*://")]]
 
 
@@ -138,7 +140,7 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     """Where the pages and the API are served, and to how many."""
 
     listen: Address = "127.0.0.1:8080"
-    base_path: Annotated[str, msgspec.Meta(pattern=r"^($|(/[\w.~-]+)+$)")] = ""
+    base_path: Annotated[str, msgspec.Meta(pattern=_BASE_PATH)] = ""
     trusted_proxies: list[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F.:]+(/\d{1,3})?$")]] = []
     session_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
     calls_per_minute: Count = 600

@@ -52,6 +52,12 @@ def test_every_setting_of_the_sample_is_explained() -> None:
             assert re.match(r" *# ", lines[0]), paragraph
 
 
+@pytest.mark.parametrize("path", ["", "/a", "/a/b.c", "/..a/.b/...", "/~me/-_"])
+def test_a_base_path_may_have_dots_in_its_words(file: Path, path: str) -> None:
+    file.write_text(f"web: {{base_path: '{path}'}}")
+    assert load(file, {}).web.base_path == path
+
+
 def test_the_environment_wins_over_the_file(file: Path) -> None:
     file.write_text("data_dir: /a\nsave_every: 5\njournal:\n  keep: 3\n")
     environ = {
@@ -152,6 +158,11 @@ def test_a_duration_may_have_a_unit(file: Path, text: str, seconds: float) -> No
         ("alerts: {digest_at: '25:00'}", "a time of day such as 07:00"),
         ("alerts:\n  disk_pause_all_percent: 50", "line 1: alerts: disk_warn_percent, disk"),
         ("alerts:\n  channels: 7", "line 2: alerts.channels takes a list of addresses such as"),
+        ("web: {base_path: /a/../b}", "a path such as /tweets, or nothing, not '/a/../b'"),
+        ("web: {base_path: /.}", "not '/.'"),
+        ("web: {base_path: /a/..}", "not '/a/..'"),
+        ("web: {base_path: /a/}", "not '/a/'"),
+        ('web: {base_path: "/a\\n"}', "a path such as /tweets"),
         ("archive: {url: 'ftp://host/x'}", "a folder such as /srv/archive, or an address such as"),
     ],
 )  # fmt: skip
