@@ -51,10 +51,18 @@ def test_numbers_that_would_be_rounded_are_texts_and_times_are_those_of_utc() ->
 
 
 def test_what_would_be_a_formula_is_a_text() -> None:
-    for text in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"):
+    plain = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1")
+    wide = ("\uff1d1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)")
+    hidden = (" =1", "   @x", "\u00a0=1", "\u3000-1", " \uff1d1", "\ufeff=1", " \u200b+1", " \n=1")
+    for text in (*plain, *wide, *hidden):
         found = row(lines([tweet(text, text, text)], "csv"))
         assert found["text"] == found["author"] == f"'{text}"
         assert found["terms"].startswith("'")
+
+
+def test_what_is_no_formula_stays_as_it_is() -> None:
+    for text in ("snow", " snow", "a=1", "1-1", "#snow", " \u3000", "\uff03x", ""):
+        assert row(lines([tweet(text)], "csv"))["text"] == text
 
 
 # Half characters are replaced, since UTF-8 has none, and NUL, since spreadsheets have none.

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import re
 from collections.abc import AsyncIterable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -22,8 +23,10 @@ COLUMNS = (
     "created_at", "received_at", "tracks", "terms",
 )  # fmt: skip
 BOM = "\ufeff"  # so that Excel takes it for UTF-8
-# A spreadsheet would calculate with what begins so; an apostrophe before it makes it text.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet would calculate with what begins so; an apostrophe before it makes it text. Some
+# take the full-width signs for the narrow ones, and look behind spaces and what nobody sees.
+_SIGNS = "=+@\uff1d\uff0b\uff0d\uff20-"
+_FORMULA = re.compile(rf"[\t\r\n]|[\s\u200b-\u200f\u2060\ufeff]*[{_SIGNS}]")
 _EXACT = 15  # digits
 _encoder = msgspec.json.Encoder()
 
@@ -118,4 +121,4 @@ def _time(time: datetime | None) -> str:
 def _text(text: str) -> str:
     # NUL is what neither csv nor spreadsheets take.
     clean = text.replace("\0", "\ufffd")
-    return f"'{clean}" if clean.startswith(_FORMULA) else clean
+    return f"'{clean}" if _FORMULA.match(clean) else clean
