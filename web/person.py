@@ -13,6 +13,9 @@ SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 _RANK: dict[Access, int] = {"public": 0, "viewer": 1, "user": 2, "admin": 3}
 
 
+_NEEDED: dict[Scope, Access] = {"read": "viewer", "write": "user", "admin": "admin"}
+
+
 class Person(msgspec.Struct, frozen=True):
     """A user, and how he came in: by a session of the browser, or by a token of a program."""
 
@@ -23,9 +26,18 @@ class Person(msgspec.Struct, frozen=True):
     session: bytes | None = None  # its hash; None: by a token
     csrf: str = ""  # what forms of this session must carry
 
+    def reaches(self, access: Access) -> bool:
+        """Whether the role reaches this far, whatever the token is for."""
+        return _RANK[self.role] >= _RANK[access]
+
     def may(self, access: Access, scope: Scope = "read") -> bool:
         """Whether the role reaches this far, and the token, where there is one."""
-        return _RANK[self.role] >= _RANK[access] and scope in self.scopes
+        return self.reaches(access) and scope in self.scopes
+
+    @property
+    def usable(self) -> list[Scope]:
+        """The scopes that are good for something in this role."""
+        return [scope for scope in SCOPES if self.may(_NEEDED[scope], scope)]
 
     @property
     def is_admin(self) -> bool:

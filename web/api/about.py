@@ -31,7 +31,7 @@ async def me(request: web.Request) -> web.StreamResponse:
     takes_nothing(request)
     who = person(request)
     by = "token" if who.session is None else "session"
-    said = {"name": who.name, "role": who.role, "scopes": sorted(who.scopes), "by": by}
+    said = {"name": who.name, "role": who.role, "scopes": sorted(who.usable), "by": by}
     return answer(request, said)
 
 

@@ -1,5 +1,7 @@
 """What a call asks for: its parameters and its body, checked, or a Problem that names the field."""
 
+import contextlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -65,11 +67,20 @@ async def body(request: web.Request, shape: type[Shape]) -> Shape:
     if request.content_type != "application/json":
         raise Problem("bad_request", "Send JSON, with Content-Type: application/json.")
     try:
-        return msgspec.convert(_whole(msgspec.json.decode(await request.read())), shape)
+        return msgspec.convert(_whole(_decoded(await request.read())), shape)
     except msgspec.ValidationError as error:
         raise _wrong(error, _fields(shape)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("bad_request", f"The body is no JSON: {error}.") from error
+
+
+def _decoded(text: bytes) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.ValidationError:  # a number too large to be one: it does not say which
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)  # as infinite, which the shape refuses by its name
+        raise
 
 
 def _whole(found: object) -> object:
@@ -137,6 +148,8 @@ def _utc(time: datetime) -> datetime:
 def _wrong(error: msgspec.ValidationError, known: Iterable[str]) -> Problem:
     said = str(error)
     field = found["field"] if (found := _WHERE.search(said)) else None
+    if field is not None and "[...]" in field:  # of what was not even read
+        field = None
     words = _WHERE.sub("", said)
     if unknown := _UNKNOWN.match(words):
         if field:  # inside of something: what is known there is not known here

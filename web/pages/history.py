@@ -1,19 +1,18 @@
 """Who did what to which track, and the way back."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from web.pages.tracks import row_number, track_number
-from web.person import Person
 from web.rendering import render, see_other
 from web.routing import Route
 from web.site import person, site
 from web.tracking import desk
 from web.tracking.records import Action, Entry
-from web.tracking.rights import seen_of, was_his
+from web.tracking.rights import removals_of, seen_of
 
 PAGE = 50  # entries
 LONGEST = 300  # characters of a value that are shown
@@ -73,19 +72,22 @@ async def _show(request: web.Request, number: int | None) -> web.StreamResponse:
     below = row_number(request.query.get("below", "")) or None
     async with site(request).database.acquire() as connection:
         entries = await desk.history(connection, who, number, PAGE + 1, below)
-        may = await seen_of(connection, who, list({entry.track_id for entry in entries}))
-    shown = [in_words(who, entry, may) for entry in entries[:PAGE]]
+        numbers = {entry.track_id for entry in entries}
+        may = await seen_of(connection, who, numbers)
+        removals = await removals_of(connection, who, numbers)
+    last = {removal.id for removal in removals.values()}
+    shown = [in_words(entry, may, last) for entry in entries[:PAGE]]
     more = entries[PAGE - 1].id if len(entries) > PAGE else None
     return render(request, "history.html", number=number, entries=shown, more=more, below=below)
 
 
-def in_words(who: Person, entry: Entry, may: Mapping[Any, bool]) -> Shown:
-    """An entry for eyes. `may`: the tracks that are there and seen, and whether he changes them."""
+def in_words(entry: Entry, may: Mapping[Any, bool], last: Collection[int]) -> Shown:
+    """An entry for eyes. `may`: the tracks that are there and seen, and whether he changes them;
+    `last`: the removals that he may take back."""
     is_there = entry.track_id in may
+    may_undo = may.get(entry.track_id, False)
     if entry.action == "removed":
-        may_undo = not is_there and was_his(who, entry)
-    else:
-        may_undo = may.get(entry.track_id, False)
+        may_undo = entry.id in last
     said = entry.after if entry.action != "removed" else entry.before
     words = ACTIONS[entry.action]
     if entry.action in ("shared", "unshared"):

@@ -23,10 +23,10 @@ from web.tracking.rights import (
     GREATEST,
     NO_TRACK,
     NOT_YOURS,
+    removals_of,
     require,
     seen,
     seen_of,
-    was_his,
 )
 from web.tracking.undoing import undo
 
@@ -79,7 +79,12 @@ async def add(database: Database, person: Person, new: NewTrack) -> TrackId:
 
 async def add_many(database: Database, person: Person, new: Sequence[NewTrack]) -> list[TrackId]:
     """All of them, or none."""
-    owned = [msgspec.structs.replace(each, owner=each.owner or person.name) for each in new]
+    owned = [
+        msgspec.structs.replace(
+            each, owner=each.owner or person.name, networks=_once(each.networks)
+        )
+        for each in new
+    ]
     for each in owned:
         _check(each)
     async with database.transaction() as connection:
@@ -106,10 +111,17 @@ async def change(
             _check_version(version, last)
         before = tracks.said(track)
         after = msgspec.structs.replace(before, **_given(changes))
+        if changes.networks is not UNSET:
+            after = msgspec.structs.replace(after, networks=_once(after.networks))
         _check(after, before)
         if after.owner != before.owner:
             await _check_owner(connection, person, before.owner, after.owner or "")
         await tracks.change(connection, track.id, before, after)
+
+
+def _once(networks: Sequence[NetworkName] | None) -> Sequence[NetworkName] | None:
+    """Each of them once."""
+    return None if networks is None else list(dict.fromkeys(networks))
 
 
 def _given(changes: Changes) -> dict[str, object]:
@@ -146,7 +158,7 @@ def _check(new: NewTrack | Said, before: Said | None = None) -> None:
 async def _check_owner(
     connection: Executor, person: Person, before: str | None, owner: str
 ) -> None:
-    if not person.may("user"):
+    if not person.reaches("user"):
         raise Problem("forbidden", "Viewers look at tracks that are shared with them, no more.")
     if owner == before == person.name:
         return
@@ -188,7 +200,7 @@ async def share(database: Database, person: Person, track_id: int, names: Iterab
         track = await require(connection, person, track_id, change=True, lock=True)
         unknown = wanted - await shares.known(connection, wanted)
         if unknown:
-            named = ", ".join(sorted(unknown)[:3])[:200]
+            named = ", ".join(sorted(unknown)[:3])[:200].replace("\0", "\ufffd")
             raise Problem("invalid", f"There is no user of this name: {named}.", field="names")
         wanted.discard(track.owner or "")
         present = set(await shares.shared_with(connection, track.id))
@@ -212,9 +224,8 @@ async def history(
     try:
         track = await require(connection, person, track_id)
     except Problem:
-        known = 0 < track_id <= GREATEST
-        gone = await records.last_edit(connection, TrackId(track_id)) if known else None
-        if gone is None or gone.action != "removed" or not was_his(person, gone):
+        known = [TrackId(track_id)] if 0 < track_id <= GREATEST else []
+        if not await removals_of(connection, person, known):
             raise
-        return await records.of_track(connection, gone.track_id, limit, below)
+        return await records.of_track(connection, TrackId(track_id), limit, below)
     return await records.of_track(connection, track.id, limit, below)

@@ -1,6 +1,6 @@
 """The track_history table: who did what to which track. Triggers write it, whatever the way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -29,7 +29,10 @@ WHERE ($4::bigint IS NULL OR id < $4) AND track_id IN (
         UNION ALL
         SELECT track_id FROM track_history AS gone
         WHERE action = 'removed' AND before ->> 'owner' = $2
-          AND NOT EXISTS (SELECT FROM tracks WHERE tracks.id = gone.track_id))
+          AND NOT EXISTS (SELECT FROM tracks WHERE tracks.id = gone.track_id)
+          AND NOT EXISTS (SELECT FROM track_history AS later  -- it may have been another's since
+                          WHERE later.track_id = gone.track_id AND later.id > gone.id
+                            AND later.action = 'removed'))
 ORDER BY id DESC LIMIT $3
 """  # noqa: S608 - constants
 _ONE = f"SELECT {_COLUMNS} FROM track_history AS h WHERE id = $1"  # noqa: S608 - a constant
@@ -37,6 +40,16 @@ _LAST_EDIT = f"""
 SELECT {_COLUMNS} FROM track_history AS h
 WHERE track_id = $1 AND action NOT IN ('shared', 'unshared') ORDER BY id DESC LIMIT 1
 """  # noqa: S608 - constants
+# Of tracks that are gone: an earlier removal tells whose a track once was, and no more.
+_REMOVALS = f"""
+SELECT {_COLUMNS} FROM unnest($1::bigint[]) AS wanted
+CROSS JOIN LATERAL (SELECT * FROM track_history WHERE track_id = wanted AND action = 'removed'
+                    ORDER BY id DESC LIMIT 1) AS h
+WHERE NOT EXISTS (SELECT FROM tracks WHERE tracks.id = wanted)
+"""  # noqa: S608 - constants
+_REMOVED_LATER = """
+SELECT FROM track_history WHERE track_id = $1 AND id > $2 AND action = 'removed' LIMIT 1
+"""
 # A removal ends the shares without a word, so that they can be read here.
 _SHARED_WHEN_REMOVED = """
 SELECT DISTINCT ON (name) name, action FROM (
@@ -110,6 +123,16 @@ async def last_edit(connection: Executor, track_id: TrackId) -> Entry | None:
     """The last thing that was done to the row itself; its number is the row's version."""
     rows = await connection.fetch(_LAST_EDIT, track_id)
     return _entry(rows[0]) if rows else None
+
+
+async def removals(connection: Executor, track_ids: Collection[int]) -> list[Entry]:
+    """The last removal of each of these tracks that is gone."""
+    return [_entry(row) for row in await connection.fetch(_REMOVALS, list(set(track_ids)))]
+
+
+async def removed_later(connection: Executor, removal: Entry) -> bool:
+    """Whether the track came back after this removal, and was removed again."""
+    return bool(await connection.fetch(_REMOVED_LATER, removal.track_id, removal.id))
 
 
 async def shared_when_removed(connection: Executor, removal: Entry) -> Sequence[str]:

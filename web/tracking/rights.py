@@ -8,6 +8,7 @@ from stream.tracks import Track
 from stream.tweet import TrackId
 from web.person import Person
 from web.problem import Problem
+from web.tracking import records
 from web.tracking.records import Entry
 
 GREATEST = 2**63 - 1  # number of a row
@@ -52,7 +53,17 @@ async def require(
     return found[0]
 
 
-def was_his(person: Person, removal: Entry) -> bool:
-    """Whether a track that is gone was one that he may bring back."""
+async def removals_of(
+    connection: Executor, person: Person, track_ids: Collection[int]
+) -> dict[TrackId, Entry]:
+    """The removals that he may take back: of those of these tracks that were his in the end."""
+    return {
+        removal.track_id: removal
+        for removal in await records.removals(connection, track_ids)
+        if _was_his(person, removal)
+    }
+
+
+def _was_his(person: Person, removal: Entry) -> bool:
     owner = (removal.before or {}).get("owner")
-    return person.is_admin or (person.may("user") and owner == person.name)
+    return person.is_admin or (person.reaches("user") and owner == person.name)

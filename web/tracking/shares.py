@@ -28,7 +28,8 @@ async def shared_with(connection: Executor, track_id: TrackId) -> list[str]:
 
 async def known(connection: Executor, names: Iterable[str]) -> set[str]:
     """Those of the names that are users."""
-    return {row["name"] for row in await connection.fetch(_KNOWN, list(names))}
+    possible = [name for name in names if "\0" not in name]  # Postgres has no text with NUL
+    return {row["name"] for row in await connection.fetch(_KNOWN, possible)}
 
 
 async def share(connection: Executor, track_id: TrackId, names: Iterable[str]) -> None:

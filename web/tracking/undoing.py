@@ -3,7 +3,8 @@
 import msgspec
 
 from stream import tracks
-from stream.db import Database, Executor
+from stream.db import Database, Executor, meaning
+from stream.errors import RowRefused
 from stream.tracks import Said
 from stream.tweet import TrackId
 from web.person import Person
@@ -12,6 +13,7 @@ from web.tracking import records, rights, shares
 from web.tracking.records import Entry
 
 _GONE = "There is no such entry, or it is of a track that you do not see."
+_THERE = "This track is there again already."
 _LATER = "It was changed again since: undo the later change first."
 
 
@@ -31,13 +33,31 @@ async def undo(database: Database, person: Person, history_id: int) -> TrackId:
 
 
 async def _put_back(connection: Executor, person: Person, entry: Entry) -> None:
-    if not rights.was_his(person, entry):
-        raise Problem("not_found", _GONE)
-    if await tracks.some(connection, [entry.track_id], lock=True):
-        raise Problem("conflict", "This track is there again already.")
-    await tracks.put_back(connection, entry.track_id, msgspec.convert(entry.before, Said))
+    """By whom the track belonged to in the end, and as it was in the end: what an earlier removal
+    tells of may have been given to somebody else since."""
+    his = await rights.removals_of(connection, person, [entry.track_id])
+    if entry.track_id not in his:  # it is there, or was not his
+        await rights.require(connection, person, entry.track_id)
+        raise Problem("conflict", _THERE)
+    if his[entry.track_id].id != entry.id:
+        raise Problem("conflict", _LATER)
+    await _insert(connection, entry)
     names = await records.shared_when_removed(connection, entry)
     await shares.share(connection, entry.track_id, names)
+
+
+async def _insert(connection: Executor, removal: Entry) -> None:
+    """From here on nobody else can change the track: what was done until now is all there is."""
+    try:
+        with meaning():
+            said = msgspec.convert(removal.before, Said)
+            await tracks.put_back(connection, removal.track_id, said)
+    except RowRefused as error:
+        if "tracks_pkey" in str(error):  # somebody was quicker
+            raise Problem("conflict", _THERE) from error
+        raise
+    if await records.removed_later(connection, removal):
+        raise Problem("conflict", _LATER)
 
 
 async def _take_back(connection: Executor, person: Person, entry: Entry) -> None:

@@ -12,6 +12,7 @@ import pytest
 from stream.errors import DatabaseAway
 from web.api import document
 from web.api.described import METHODS
+from web.person import Role
 from web.shown import ShownTweet
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -215,6 +216,59 @@ async def test_what_is_mistyped_is_named_with_what_was_meant(pages: "Pages") -> 
     status, answer = await ana.json("POST", "/api/v1/tracks", {"valeu": "snow"})
     assert (status, answer["error"]["field"]) == (422, "valeu")
     assert "`value`" in answer["error"]["message"]
+
+
+async def test_what_is_wrong_in_a_body_is_named(pages: "Pages") -> None:
+    ana, _ = await two(pages)
+    track, shares = "/api/v1/tracks/1", "/api/v1/tracks/1/shares"
+    for method, path, body, field, words in (
+        ("PATCH", track, b'{"priority": 1e999}', "priority", "int"),
+        ("PATCH", track, b'{"priority": %d}' % 10**30, "priority", "32767"),
+        ("PATCH", track, b'{"priority": %s}' % (b"9" * 5000), None, "out of range"),
+        ("POST", "/api/v1/tracks/pause", b'{"tracks": [1, 1e999]}', "tracks[1]", "int"),
+        ("PUT", shares, b'{"names": ["a\\u0000"]}', "names", "no user of this name: a\ufffd."),
+    ):
+        headers = {"Content-Type": "application/json"}
+        async with ana.client.request(method, path, data=body, headers=headers) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["field"]) == (422, field), error
+            assert words in error["message"]
+
+
+async def test_a_network_is_kept_once_however_often_it_is_said(pages: "Pages") -> None:
+    ana = await pages.program("ana")
+    doubled = {"value": "snow", "networks": ["x_v2", "x_v1", "x_v2"]}
+    _, made = await ana.json("POST", "/api/v1/tracks", doubled)
+    assert made["networks"] == ["x_v2", "x_v1"]
+    _, made = await ana.json("PATCH", "/api/v1/tracks/1", {"networks": ["x_v1", "x_v1"]})
+    assert made["networks"] == ["x_v1"]
+    _, made = await ana.json("PATCH", "/api/v1/tracks/1", {"networks": None})
+    assert made["networks"] is None
+
+
+async def test_a_token_that_only_writes_makes_tracks_and_takes_removals_back(
+    pages: "Pages",
+) -> None:
+    writer = await pages.program("ana", scopes=("write",))
+    assert (await writer.json("POST", "/api/v1/tracks", {"value": "snow"}))[0] == 201
+    assert (await writer.json("POST", "/stream/start?track=rain"))[0] == 200
+    assert (await writer.json("GET", "/api/v1/tracks/1"))[0] == 403
+    assert (await writer.json("DELETE", "/api/v1/tracks/1"))[0] == 204
+    [row] = await pages.database.fetch("SELECT max(id) AS id FROM track_history")
+    assert (await writer.json("POST", f"/api/v1/history/{row['id']}/undo"))[0] == 200
+
+
+async def test_scopes_that_the_role_cannot_use_are_not_said(pages: "Pages") -> None:
+    expected: dict[Role, list[str]] = {
+        "viewer": ["read"],
+        "user": ["read", "write"],
+        "admin": ["admin", "read", "write"],
+    }
+    for role, scopes in expected.items():
+        for visitor in (await pages.enter(role, role), await pages.program(role, role)):
+            assert (await visitor.json("GET", "/api/v1/me"))[1]["scopes"] == scopes
+    writer = await pages.program("ana", scopes=("read", "admin"))
+    assert (await writer.json("GET", "/api/v1/me"))[1]["scopes"] == ["read"]
 
 
 async def test_simple_calls_follow_and_stop_by_one_address(pages: "Pages") -> None:

@@ -1,5 +1,6 @@
 """What was done to tracks, and taking it back."""
 
+import asyncio
 import html
 import re
 from typing import TYPE_CHECKING
@@ -100,6 +101,54 @@ async def test_only_who_may_change_a_track_takes_back(pages: "Pages") -> None:
     for nonsense in (0, 10**18, 10**30):
         assert await undo(root, nonsense) == 404
     assert await said(pages) == [("ice", 0, True, ["bob"])]
+
+
+async def test_only_whose_a_track_was_in_the_end_brings_it_back(pages: "Pages") -> None:
+    """What ana removed once was given to bob since, who removed it, too."""
+    ana, bob = await pages.enter("ana"), await pages.enter("bob")
+    root, boss = await pages.enter("root", "admin"), await person(pages, "root")
+    her, him = await person(pages, "ana"), await person(pages, "bob")
+    number = await desk.add(pages.database, her, NewTrack("snow"))
+    await desk.remove(pages.database, her, number)
+    stale = await newest(pages, "removed")
+    assert await undo(ana, stale) == 303
+    await desk.change(pages.database, boss, number, Changes(owner="bob", value="secret"))
+    assert [await undo(each, stale) for each in (ana, bob, root)] == [404, 409, 409]
+    await desk.remove(pages.database, him, number)
+    last = await newest(pages, "removed")
+    assert [await undo(each, stale) for each in (ana, bob, root)] == [404, 409, 409]
+    assert await undo(ana, last) == 404
+    for path in ("/history", f"/tracks/{number}/history"):
+        assert "secret" not in (await ana.get(path))[1]
+    for visitor in (bob, root):
+        for path in ("/history", f"/tracks/{number}/history"):
+            _, text = await visitor.get(path)
+            assert re.findall(r"/history/(\d+)/undo", text) == [str(last)]
+    assert await undo(bob, last) == 303
+    rows = await pages.database.fetch("SELECT owner, value FROM tracks")
+    assert [tuple(row) for row in rows] == [("bob", "secret")]
+
+
+async def test_a_track_that_was_given_away_is_not_taken_back(pages: "Pages") -> None:
+    ana, bob = await pages.enter("ana"), await pages.enter("bob")
+    root, boss = await pages.enter("root", "admin"), await person(pages, "root")
+    number = await desk.add(pages.database, await person(pages, "ana"), NewTrack("snow"))
+    added = await newest(pages, "added")
+    await desk.change(pages.database, boss, number, Changes(owner="bob"))
+    given = await newest(pages, "changed")
+    assert [await undo(ana, each) for each in (added, given)] == [404, 404]
+    assert await undo(bob, given) == 403
+    assert await undo(root, given) == 303
+
+
+async def test_two_who_bring_a_track_back_at_once_have_it_once(pages: "Pages") -> None:
+    ana, who = await pages.enter("ana"), await person(pages, "ana")
+    for _ in range(5):
+        number = await desk.add(pages.database, who, NewTrack("snow"))
+        await desk.remove(pages.database, who, number)
+        last = await newest(pages, "removed")
+        found = await asyncio.gather(*(undo(ana, last) for _ in range(4)))
+        assert sorted(found) == [303, 409, 409, 409]
 
 
 async def test_the_page_shows_who_did_what(pages: "Pages") -> None:
