@@ -83,6 +83,42 @@ async def test_a_box_on_the_map_is_a_place(house: House, window: OpenWindow) -> 
     assert -90 <= south < north <= 90
 
 
+async def test_a_schedule_is_kept_when_it_is_refused(house: House, window: OpenWindow) -> None:
+    """Both times stand there still, in the reader's zone; only the wrong one is written anew."""
+    watched = await window(house)
+    page = watched.page
+    await watched.open("/tracks/new")
+    await page.get_by_label("Value", exact=True).fill("late snow")
+    await page.get_by_text("More: when").click()
+    await page.get_by_label("Begins").fill("2099-12-01T10:00")
+    await page.get_by_label("Ends").fill("2099-11-30T10:00")
+    await page.get_by_role("button", name="Follow it").click()
+    await expect(page.get_by_text("The end must lie after the begin")).to_be_visible()
+    await expect(page.get_by_label("Begins")).to_have_value("2099-12-01T10:00")
+    await expect(page.get_by_label("Ends")).to_have_value("2099-11-30T10:00")
+    [refused] = watched.faults  # and no time that does not conform
+    assert "422" in refused
+    watched.faults.clear()
+    await page.get_by_label("Ends").fill("2099-12-31T10:00")
+    await page.get_by_role("button", name="Follow it").click()
+    await page.wait_for_url("**/saved")
+    [(days,)] = house.ask("SELECT ends_at - starts_at FROM tracks WHERE value = 'late snow'")
+    assert days.days == 30
+
+
+async def test_coordinates_do_not_become_words(house: House, window: OpenWindow) -> None:
+    watched = await window(house)
+    page = watched.page
+    await watched.open("/tracks/new?kind=place")
+    value = page.get_by_label("Value", exact=True)
+    await value.fill("13.1,52.3,13.8,52.7; Berlin")
+    await page.locator("input[name=kind][value=keyword]").check()
+    await expect(value).to_have_value("Berlin")
+    await value.fill("")
+    await page.locator("input[name=kind][value=place]").check()
+    await expect(value).to_have_value("13.1,52.3,13.8,52.7; Berlin")
+
+
 async def test_a_track_is_made_without_a_mouse(house: House, window: OpenWindow) -> None:
     watched = await window(house)
     page = watched.page

@@ -1,5 +1,6 @@
 """Make a track or change one, with checks and a preview while it is written."""
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -7,11 +8,12 @@ from aiohttp import web
 
 from stream.db import Executor
 from stream.tracks import Track
-from stream.tweet import NETWORK_NAMES, TrackId
+from stream.tweet import TrackId
 from web.accounts import users
 from web.marking import reason, segments
 from web.pages.edit_form import KINDS, Form, of_track, read
 from web.pages.edit_map import CITIES, LAND
+from web.pages.source_form import NAMES
 from web.pages.tracks import row_number, track_number
 from web.person import Person
 from web.problem import Problem
@@ -38,12 +40,29 @@ async def new(request: web.Request) -> web.StreamResponse:
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    form = await _sent(request)
+    """Write it, unless the same is followed already: that is asked for a second time."""
+    form, who = await _sent(request), person(request)
     try:
-        track_id = await desk.add(site(request).database, person(request), form.new_track())
+        new = form.new_track()
+        desk.checked(form.kind, form.value)
+        twin = await _followed(request, form)
+        if twin is not None and reading.plain(form.again) != reading.plain(form.value):
+            form = msgspec.structs.replace(form, again=form.value)
+            return await _form(request, form, None, twin=twin)
+        track_id = await desk.add(site(request).database, who, new)
     except Problem as problem:
         return await _form(request, form, None, problem)
     return see_other(request, f"/tracks/{track_id}/saved")
+
+
+async def _followed(request: web.Request, form: Form) -> Track | None:
+    """A track of the same owner that asks for the same."""
+    who = person(request)
+    async with site(request).database.acquire() as connection:
+        owner = form.owner or who.name
+        same = await reading.twins(connection, who, form.kind, form.value, TrackId(0), owner)
+        tracks = [await desk.require(connection, who, number) for number, _ in same[:1]]
+    return next((track for track in tracks if track.owner == owner), None)
 
 
 async def edit(request: web.Request) -> web.StreamResponse:
@@ -83,6 +102,7 @@ async def _form(
     track: Track | None,
     problem: Problem | None = None,
     theirs: records.Entry | None = None,
+    twin: Track | None = None,
 ) -> web.StreamResponse:
     if problem is not None and problem.field is None and theirs is None:
         raise problem
@@ -94,15 +114,16 @@ async def _form(
     return render(
         request,
         "edit.html",
-        status=problem.status if problem else 200,
+        status=problem.status if problem else HTTPStatus.CONFLICT if twin else HTTPStatus.OK,
         form=form,
         track=track,
         problem=problem,
         theirs=theirs,
+        twin=twin,
         current=of_track(track, 0) if track else None,
         wrong=marked(form.value, problem.message) if problem and problem.field == "value" else None,
         kinds=KINDS,
-        networks=NETWORK_NAMES,
+        networks=NAMES,
         owners=owners,
         land=LAND,
         cities=CITIES,
@@ -113,7 +134,7 @@ async def check(request: web.Request) -> web.StreamResponse:
     """Whether the value can be understood, and who can follow it; while somebody types."""
     form, who = await _sent(request), person(request)
     values: dict[str, Any] = {"form": form, "problem": None, "wrong": None, "twins": []}
-    values |= {"able": [], "empty": not form.value}
+    values |= {"able": [], "empty": not form.value, "names": NAMES}
     if form.value:
         try:
             query = desk.checked(form.kind, form.value)
@@ -124,7 +145,7 @@ async def check(request: web.Request) -> web.StreamResponse:
                 used = await reading.networks_used(connection)
                 besides = await _besides(request)
                 values["twins"] = await reading.twins(
-                    connection, who, form.kind, form.value, besides
+                    connection, who, form.kind, form.value, besides, form.owner or who.name
                 )
             values["able"] = [
                 each

@@ -15,7 +15,7 @@ from web.tracking.desk import Changes
 KINDS: dict[TrackKind, tuple[str, str]] = {
     "keyword": ("Words", "A space means and, a comma means or: snow day, blizzard"),
     "user": ("Account", "Its posts, replies to it and reposts of it: @nasa, @esa"),
-    "place": ("Place", "A box drawn on the map, or the name of a place; ; between several"),
+    "place": ("Place", "A box drawn on the map, or a place's name; a semicolon between several"),
     "query": ("Query", "Words, accounts and places together: (snow OR ice) from:nasa -is:retweet"),
 }
 LONGEST = 20_000  # characters that are taken up at all; the parser says what is too long
@@ -33,6 +33,7 @@ class Form(msgspec.Struct, frozen=True):
     keep_days: str = ""
     owner: str = ""
     version: str = ""  # the last edit that the person has seen
+    again: str = ""  # the value of which it was said that it is followed already
 
     @property
     def has_more(self) -> bool:
@@ -64,13 +65,15 @@ class Form(msgspec.Struct, frozen=True):
 
 
 def read(given: Mapping[str, Any], networks: Sequence[object]) -> Form:
-    """What a browser sent. `networks`: all that were ticked."""
+    """What a browser sent, so that the fields can show it again. `networks`: all ticked ones."""
     texts = {
         name: str(given.get(name, "")).replace("\r\n", "\n").strip()[:LONGEST]
         for name in Form.__struct_fields__
         if name not in ("kind", "networks")
     }
     texts["priority"] = texts["priority"] or "0"
+    for name in ("starts_at", "ends_at"):
+        texts[name] = _shown_again(texts[name])
     kind = str(given.get("kind") or "keyword")
     if kind not in get_args(TrackKind):
         raise Problem("invalid", "There is no such kind of track.", field="kind")
@@ -96,6 +99,14 @@ def of_track(track: Track, version: int) -> Form:
 
 def _written(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M}"
+
+
+def _shown_again(written: str) -> str:
+    """A time in the only form that its field takes: a script sends it with its zone."""
+    try:
+        return _written(_moment(written, ""))
+    except Problem:
+        return written
 
 
 def _networks(chosen: Sequence[NetworkName]) -> Sequence[NetworkName] | None:

@@ -111,7 +111,7 @@ SELECT tracks.id, tracks.value FROM tracks JOIN tracks_seen_by($1) AS seen ON tr
 WHERE tracks.kind = $2 AND tracks.id <> $4
   AND lower(regexp_replace(btrim(tracks.value), '\s+', ' ', 'g'))
     = lower(regexp_replace(btrim($3), '\s+', ' ', 'g'))
-ORDER BY tracks.id LIMIT 3
+ORDER BY tracks.owner IS DISTINCT FROM $5, tracks.id LIMIT 3
 """
 _VALUES = """
 SELECT tracks.value FROM tracks JOIN tracks_seen_by($1) AS seen ON track_id = tracks.id
@@ -252,10 +252,16 @@ async def arriving(connection: Executor) -> Arriving:
 
 
 async def twins(
-    connection: Executor, person: Person, kind: TrackKind, value: str, besides: TrackId
+    connection: Executor,
+    person: Person,
+    kind: TrackKind,
+    value: str,
+    besides: TrackId,
+    owner: str,
 ) -> list[tuple[TrackId, str]]:
-    """Tracks that the person sees and that ask for the same, number and value of each."""
-    rows = await connection.fetch(_TWINS, person.id, kind, value, besides)
+    """Tracks that the person sees and that ask for the same, number and value of each; those of
+    this owner first."""
+    rows = await connection.fetch(_TWINS, person.id, kind, value, besides, owner)
     return [(TrackId(row["id"]), row["value"]) for row in rows]
 
 

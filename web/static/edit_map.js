@@ -4,6 +4,9 @@ const SIDES = ["west", "south", "east", "north"];
 const CLOSEST = 64;
 const BOX = /^\s*[-+]?[\d.]+\s*(,\s*[-+]?[\d.]+\s*){3}$/;
 
+/** Whether a piece of the text is a box, and no name of a place. */
+export const isBox = (piece) => BOX.test(piece);
+
 const between = (low, at, high) => Math.min(Math.max(at, low), high);
 
 /** Keep the map `svg` and the boxes in the text field `value` in step. */
@@ -17,7 +20,7 @@ export function showMap(svg, value) {
   let adding = false;
 
   const pieces = () => value.value.split(";").filter((piece) => piece.trim());
-  const parsed = (piece) => (BOX.test(piece) ? piece.split(",").map(Number) : null);
+  const parsed = (piece) => (isBox(piece) ? piece.split(",").map(Number) : null);
 
   /** The last box of the text; names of places have none. */
   function current() {

@@ -14,6 +14,7 @@ WRONG = {  # what is pasted, and a part of the sentence that answers
     "": "empty",
     "-snow": "cannot exclude",
     "?!": "no letter",
+    "snow\x00": "control character",
 }
 HOSTILE = (
     "<script>alert(1)</script> snow",
@@ -125,12 +126,12 @@ async def test_the_networks_say_what_they_can(pages: "Pages") -> None:
     await pages.database.execute("INSERT INTO sources (name, network) VALUES ('a', 'x_v2')")
     check = {"kind": "place", "value": "-10,36,30,60"}
     _, text = await ana.post("/tracks/check", check, headers=PART)
-    assert "x_v2 cannot do it. -10,36,30,60: The area is" in texts(text)
-    assert "x_v1 can do it. No enabled source is of this network." in texts(text)
+    assert "X, API v2 cannot do it. -10,36,30,60: The area is" in texts(text)
+    assert "X, API v1.1 can do it. No enabled source is of this network." in texts(text)
     check = {"kind": "keyword", "value": "snow", "networks": "x_v2"}
     _, text = await ana.post("/tracks/check", check, headers=PART)
-    assert "x_v2 can do it. " in texts(text)
-    assert "x_v1" not in text
+    assert "X, API v2 can do it. " in texts(text)
+    assert "API v1.1" not in text
     assert "No enabled source" not in text
 
 
@@ -164,6 +165,88 @@ async def test_every_wrong_field_is_named(pages: "Pages") -> None:
         assert f'id="wrong-{field}"' in text
     assert (await ana.post("/tracks/new", {"kind": "'", "value": "snow"}))[0] == 422
     assert await pages.database.fetch("SELECT FROM tracks") == []
+
+
+def filled(text: str) -> list[tuple[str, str]]:
+    """What a browser without scripts sends of a page: times that a field does not take are lost."""
+    form = text.split('<form id="edit"')[1].partition("</form>")[0]
+    found = []
+    for written in re.findall(r"<input ([^>]*)>", form):
+        given = dict(re.findall(r'([\w-]+)="([^"]*)"', written))
+        kind, value = given.get("type"), html.unescape(given.get("value", ""))
+        if kind in ("radio", "checkbox") and not written.endswith(" checked"):
+            continue
+        if kind == "datetime-local" and not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", value):
+            value = ""
+        if "name" in given:
+            found.append((given["name"], value))
+    text_of = re.search(r"<textarea[^>]*>(.*?)</textarea>", form, re.DOTALL)
+    assert text_of is not None
+    owner = re.findall(r'<option value="(\w*)" selected>', form)
+    return [*found, ("value", html.unescape(text_of[1])), *(("owner", each) for each in owner)]
+
+
+async def test_what_was_written_is_kept_when_it_is_refused(pages: "Pages") -> None:
+    """Of every field, on New and on Change, and as the script sends times, too."""
+    root, _ = await pages.enter("root", "admin"), await pages.user("ana")
+    written = {
+        "kind": "query",
+        "value": "(snow OR ice)",
+        "networks": "x_v1",
+        "starts_at": "2030-12-01T10:00",
+        "ends_at": "2030-11-30T10:00",
+        "priority": "-3",
+        "keep_days": "30",
+        "owner": "ana",
+    }
+    number = await make(root, "snow", owner="ana")
+    again: list[tuple[str, str]] = []
+    for path in ("/tracks/new", f"/tracks/{number}/change"):
+        for zone in ("", ":00.000Z"):
+            times = {name: written[name] + zone for name in ("starts_at", "ends_at")}
+            given = written | times | {"choose_networks": "1"}
+            status, text = await root.post(path, given)
+            assert status == 422
+            assert "The end must lie after the begin." in text
+            again = filled(text)
+            assert written.items() <= dict(again).items()
+            assert [value for name, value in again if name == "networks"] == ["x_v1"]
+    mended = dict(again) | {"ends_at": "2030-12-02T10:00:00.000Z"}
+    assert (await root.post(f"/tracks/{number}/change", mended))[0] == 303
+    saved = await row(pages, number)
+    assert f"{saved['starts_at']:%m-%d %H:%M}" == "12-01 10:00"
+    assert f"{saved['ends_at']:%m-%d %H:%M}" == "12-02 10:00"
+
+
+async def test_the_same_is_followed_twice_only_on_purpose(pages: "Pages") -> None:
+    ana, bob = await pages.enter("ana"), await pages.enter("bob")
+    number = await make(ana, "Snow day")
+    status, text = await ana.post("/tracks/new", {"kind": "keyword", "value": "snow  day"})
+    assert status == 409
+    assert "You follow the same already: Snow day" in texts(text)
+    assert f'href="/tracks/{number}"' in text
+    _, text = await ana.post("/tracks/new", dict(filled(text)) | {"value": "snow", "again": "x"})
+    await make(bob, "snow day")
+    await make(ana, "snow day", kind="query")
+    _, text = await ana.post("/tracks/new", {"kind": "keyword", "value": "snow day"})
+    await make(ana, **dict(filled(text)))
+    rows = await pages.database.fetch("SELECT value, owner FROM tracks ORDER BY id")
+    assert [tuple(each) for each in rows] == [
+        ("Snow day", "ana"),
+        ("snow", "ana"),
+        ("snow day", "bob"),
+        ("snow day", "ana"),
+        ("snow day", "ana"),
+    ]
+
+
+async def test_nobody_is_offered_himself_twice(pages: "Pages") -> None:
+    root, _ = await pages.enter("root", "admin"), await pages.user("ana")
+    _, text = await root.get("/tracks/new")
+    assert re.findall(r"<option[^>]*>(.*?)</option>", text) == ["you", "ana"]
+    number = await make(root, "snow")
+    _, text = await root.get(f"/tracks/{number}/change")
+    assert re.findall(r"<option[^>]*>(.*?)</option>", text) == ["ana", "root"]
 
 
 async def test_who_was_slower_sees_both_and_decides(pages: "Pages") -> None:
