@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
@@ -18,6 +19,9 @@ from web.app import ROUTES, build
 from web.routing import Route
 from web.server import Server
 
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.conftest import Eventually
+
 SHORT = 0.3  # seconds, for the limit that a test is about; the others stay as they are
 ROOM = 8  # connections
 PIECE = b"x" * 65_536
@@ -30,6 +34,11 @@ class Site:
         self.address = ""
         self.begun = asyncio.Event()
         self.ended = asyncio.Event()
+        self.transport: asyncio.Transport | None = None  # of who asked for what is large
+
+    @property
+    def is_closed(self) -> bool:
+        return self.transport is not None and self.transport.is_closing()
 
     async def endless(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -58,7 +67,8 @@ class Site:
             await response.send_str("x")
         return response
 
-    async def large(self, _: web.Request) -> web.StreamResponse:
+    async def large(self, request: web.Request) -> web.StreamResponse:
+        self.transport = request.transport
         self.begun.set()
         return web.Response(body=PIECE * 1000)
 
@@ -170,12 +180,13 @@ async def test_a_handler_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_reader_who_takes_nothing_of_a_page(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, eventually: "Eventually"
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(answering, "PATIENCE", SHORT)
         reader, writer = await ask(site, "/large")
     assert (await site.get("/login"))[0] == 200, "others are served"
+    await eventually(lambda: site.is_closed)
     await take_all(reader, writer, less_than=1000 * len(PIECE))
 
 
