@@ -1,11 +1,12 @@
 """Who did what to which track, and the way back."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from web.pages.source_form import NAMES as NETWORKS
 from web.pages.tracks import row_number, track_number
 from web.rendering import render, see_other
 from web.routing import Route
@@ -26,6 +27,7 @@ ACTIONS: dict[Action, str] = {
     "shared": "shared it",
     "unshared": "took a share back",
 }
+BACK: dict[Action, str] = {"added": "brought it back", "changed": "changed it back"}
 NAMES = {
     "owner": "owner",
     "kind": "kind",
@@ -76,20 +78,44 @@ async def _show(request: web.Request, number: int | None) -> web.StreamResponse:
         may = await seen_of(connection, who, numbers)
         removals = await removals_of(connection, who, numbers)
     last = {removal.id for removal in removals.values()}
-    shown = [in_words(entry, may, last) for entry in entries[:PAGE]]
+    shown = [
+        in_words(entry, may, last, before(entry, entries[place:]))
+        for place, entry in enumerate(entries[:PAGE], 1)
+    ]
     more = entries[PAGE - 1].id if len(entries) > PAGE else None
     return render(request, "history.html", number=number, entries=shown, more=more, below=below)
 
 
-def in_words(entry: Entry, may: Mapping[Any, bool], last: Collection[int]) -> Shown:
+def before(entry: Entry, older: Sequence[Entry]) -> Entry | None:
+    """What was done last to the row before that, among what is shown."""
+    shares = ("shared", "unshared")
+    same = (each for each in older if each.track_id == entry.track_id and each.action not in shares)
+    return next(same, None)
+
+
+def is_back(entry: Entry, earlier: Entry | None) -> bool:
+    """Whether the track became again what it was before what was done before."""
+    if earlier is None or entry.after is None:
+        return False
+    if entry.action == "added":
+        return earlier.action == "removed"
+    return entry.action == "changed" and (entry.before, entry.after) == (
+        earlier.after,
+        earlier.before,
+    )
+
+
+def in_words(
+    entry: Entry, may: Mapping[Any, bool], last: Collection[int], earlier: Entry | None = None
+) -> Shown:
     """An entry for eyes. `may`: the tracks that are there and seen, and whether he changes them;
-    `last`: the removals that he may take back."""
+    `last`: the removals that he may take back; `earlier`: what was done before."""
     is_there = entry.track_id in may
     may_undo = may.get(entry.track_id, False)
     if entry.action == "removed":
         may_undo = entry.id in last
     said = entry.after if entry.action != "removed" else entry.before
-    words = ACTIONS[entry.action]
+    words = BACK[entry.action] if is_back(entry, earlier) else ACTIONS[entry.action]
     if entry.action in ("shared", "unshared"):
         named = (entry.after or entry.before or {}).get("user", "")
         words = f"{words} {'with' if entry.action == 'shared' else 'from'} {named}"
@@ -106,7 +132,7 @@ def in_words(entry: Entry, may: Mapping[Any, bool], last: Collection[int]) -> Sh
 def _written(said: Mapping[str, Any] | None, name: str) -> str:
     value = (said or {}).get(name)
     if isinstance(value, list):
-        value = ", ".join(map(str, value))
+        value = ", ".join(NETWORKS.get(each, str(each)) for each in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = "none" if value is None else str(value)

@@ -63,7 +63,7 @@ async def paste(request: web.Request) -> web.StreamResponse:
     pasted = await looked_at(chosen, text, known)
     if given.get("do") == "add" and pasted.right:
         await desk.add_many(database, who, [NewTrack(value, chosen) for value in pasted.right])
-        return see_other(request, "/")
+        return see_other(request, f"/?added={len(pasted.right)}")
     return _show(request, chosen, text, pasted)
 
 

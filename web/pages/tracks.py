@@ -68,7 +68,9 @@ async def tracks(request: web.Request) -> web.StreamResponse:
         "first": view.listing.offset + 1,
         "filtered": is_filtered(view.listing),
         "back": urlencode({k: v for k, v in view.query().items() if v not in (None, "")}),
+        "changing": any(line.may_change for line in lines),
         "removed": removed,
+        "added": row_number(request.query.get("added", "")),
         "days": reading.FORGOTTEN_AFTER,
     }
     if part:

@@ -353,7 +353,9 @@ async def test_pasted_lines_are_looked_at_one_by_one(pages: "Pages") -> None:
     assert "7 SNOW left out: the same as line 1" in said
     assert "8 Ice left out: followed already" in said
     assert "<b>x" not in text
-    assert (await ana.post("/tracks/paste", given | {"do": "add"}))[0] == 303
+    form = given | {"do": "add", "csrf": ana.csrf}
+    async with ana.client.post("/tracks/paste", data=form) as answer:
+        assert "3 tracks were added." in texts(await answer.text())
     rows = await pages.database.fetch("SELECT value, owner FROM tracks ORDER BY id")
     assert [tuple(each) for each in rows] == [
         (value, "ana") for value in ("ice", "snow", "#hail", "<b>x</b>")

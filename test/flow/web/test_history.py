@@ -179,6 +179,27 @@ async def test_the_page_shows_who_did_what(pages: "Pages") -> None:
     assert (await bob.get(f"/tracks/{number}/history"))[0] == 404
 
 
+async def test_what_was_taken_back_reads_so(pages: "Pages") -> None:
+    ana, who = await pages.enter("ana"), await person(pages, "ana")
+    number = await desk.add(pages.database, who, NewTrack("snow"))
+    await desk.change(pages.database, who, number, Changes(value="ice", networks=["x_v1"]))
+    await undo(ana, await newest(pages, "changed"))
+    await desk.change(pages.database, who, number, Changes(value="ice"))
+    await desk.remove(pages.database, who, number)
+    await undo(ana, await newest(pages, "removed"))
+    _, text = await ana.get("/history")
+    words = re.findall(r"<strong><bdi>ana</bdi></strong> (.*)\n", text)
+    assert words == [
+        "brought it back",
+        "removed it",
+        "changed it",
+        "changed it back",
+        "changed it",
+        "began to follow it",
+    ]
+    assert "<bdi>X, API v1.1</bdi>" in text
+
+
 async def test_a_long_history_comes_in_pages(pages: "Pages") -> None:
     ana, who = await pages.enter("ana"), await person(pages, "ana")
     number = await desk.add(pages.database, who, NewTrack("snow"))

@@ -220,6 +220,17 @@ async def test_bulk_pause_and_resume(pages: "Pages") -> None:
     assert len(rows) == 4
 
 
+async def test_who_can_change_nothing_is_offered_nothing(pages: "Pages") -> None:
+    ana, bob = await pages.enter("ana"), await pages.enter("bob")
+    shared = await add(pages, "snow", owner="bob")
+    await share(pages, shared, "ana")
+    for visitor, offered in ((ana, False), (bob, True)):
+        _, text = await visitor.get("/")
+        assert listed(text) == ["snow"]
+        for words in ("all on this page", "do-pause", "do-resume", "Choose", 'class="pick"'):
+            assert (words in text) == offered, words
+
+
 async def test_bulk_is_all_or_nothing(pages: "Pages") -> None:
     ana = await pages.enter("ana")
     mine, other = await add(pages, "a", owner="ana"), await add(pages, "b", owner="bob")
