@@ -1,6 +1,6 @@
 """Who is asking, and what such a person may do."""
 
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType
 
 import msgspec
 
@@ -11,9 +11,14 @@ Access = Literal["public", "viewer", "user", "admin"]
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 _RANK: dict[Access, int] = {"public": 0, "viewer": 1, "user": 2, "admin": 3}
-
-
 _NEEDED: dict[Scope, Access] = {"read": "viewer", "write": "user", "admin": "admin"}
+
+
+class Rights(NamedTuple):
+    """How far somebody reaches who came in by a session or a token."""
+
+    role: Role
+    scopes: frozenset[Scope]
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -38,6 +43,10 @@ class Person(msgspec.Struct, frozen=True):
     def usable(self) -> list[Scope]:
         """The scopes that are good for something in this role."""
         return [scope for scope in SCOPES if self.may(_NEEDED[scope], scope)]
+
+    @property
+    def rights(self) -> Rights:
+        return Rights(self.role, self.scopes)
 
     @property
     def is_admin(self) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 
 from stream.db import Executor
 from web.accounts.secrets import csrf_of, hashed, new_key
-from web.person import SCOPES, Person, UserId
+from web.person import SCOPES, Person, Rights, UserId
 
 _ADD = """
 INSERT INTO sessions (hash, user_id, address, agent, expires_at)
@@ -22,7 +22,7 @@ _SEEN = """
 UPDATE sessions SET seen_at = now(), expires_at = now() + make_interval(days => $2) WHERE hash = $1
 """
 _ALIVE = """
-SELECT hash FROM sessions JOIN users ON users.id = sessions.user_id
+SELECT hash, users.role FROM sessions JOIN users ON users.id = sessions.user_id
 WHERE hash = ANY ($1) AND expires_at > now() AND users.enabled
 """
 _OF_USER = """
@@ -76,9 +76,10 @@ async def person(connection: Executor, key: str, days: int) -> Person | None:
     )
 
 
-async def alive(connection: Executor, hashes: Collection[bytes]) -> set[bytes]:
-    """Those of these sessions that are not over."""
-    return {row["hash"] for row in await connection.fetch(_ALIVE, list(hashes))}
+async def alive(connection: Executor, hashes: Collection[bytes]) -> dict[bytes, Rights]:
+    """Those of these sessions that are not over, and what they may now."""
+    rows = await connection.fetch(_ALIVE, list(hashes))
+    return {row["hash"]: Rights(row["role"], frozenset(SCOPES)) for row in rows}
 
 
 async def of_user(connection: Executor, user_id: UserId) -> list[Session]:

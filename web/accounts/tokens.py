@@ -7,7 +7,7 @@ import msgspec
 
 from stream.db import Executor
 from web.accounts.secrets import hashed, new_key
-from web.person import Person, Scope, UserId
+from web.person import Person, Rights, Scope, UserId
 from web.problem import Problem
 
 PREFIX = "ts_"  # so that a token is known for one wherever it turns up
@@ -26,7 +26,7 @@ WHERE hash = $1 AND users.enabled AND (expires_at IS NULL OR expires_at > now())
 """
 _USED = "UPDATE tokens SET used_at = now() WHERE id = $1"
 _ALIVE = """
-SELECT hash FROM tokens JOIN users ON users.id = tokens.user_id
+SELECT hash, users.role, tokens.scopes FROM tokens JOIN users ON users.id = tokens.user_id
 WHERE hash = ANY ($1) AND users.enabled AND (expires_at IS NULL OR expires_at > now())
 """
 _OF_USER = """
@@ -74,9 +74,10 @@ async def person(connection: Executor, token: str) -> Person | None:
     return Person(UserId(row["id"]), row["name"], row["role"], frozenset(row["scopes"]))
 
 
-async def alive(connection: Executor, hashes: Collection[bytes]) -> set[bytes]:
-    """Those of these tokens, by their hashes, that are still valid."""
-    return {row["hash"] for row in await connection.fetch(_ALIVE, list(hashes))}
+async def alive(connection: Executor, hashes: Collection[bytes]) -> dict[bytes, Rights]:
+    """Those of these tokens, by their hashes, that are still valid, and what they may now."""
+    rows = await connection.fetch(_ALIVE, list(hashes))
+    return {row["hash"]: Rights(row["role"], frozenset(row["scopes"])) for row in rows}
 
 
 async def of_user(connection: Executor, user_id: UserId) -> list[Token]:

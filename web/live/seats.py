@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
@@ -21,6 +21,7 @@ SHARE = 4  # of all seats, one user has at most one in so many
 _FULL = "So many watch already that there is no room now: try again in a minute."
 _YOURS = "You watch in so many places already ({most}) that there is no room for another one."
 _LOGGED_OUT = "You are logged out, or this token is not valid any more."
+_CHANGED = "What you may see was changed: connect again."
 _NOT_SEEN = "There is no such track any more, or it is not shared with you any more."
 
 
@@ -95,13 +96,22 @@ class Seats:
         seats = list(self._seats)
         by_session = {each.key for each in seats if each.person.session is not None}
         by_token = {each.key for each in seats if each.person.session is None}
-        alive = await sessions.alive(connection, by_session) if by_session else set()
-        alive |= await tokens.alive(connection, by_token) if by_token else set()
-        self._end_where(lambda seat: seat.key not in alive, Problem("login_needed", _LOGGED_OUT))
+        alive = await sessions.alive(connection, by_session) if by_session else {}
+        alive |= await tokens.alive(connection, by_token) if by_token else {}
+        # Only those of before the question: of whoever came since, the answer says nothing.
+        _end_where(seats, lambda seat: seat.key not in alive, Problem("login_needed", _LOGGED_OUT))
+        # A view is as wide as its person's rights were when it began. Not of the final codes: who
+        # comes again has the view that is his now.
+        _end_where(
+            seats,
+            lambda seat: alive.get(seat.key) != seat.person.rights,
+            Problem("unavailable", _CHANGED, retry_after=1),
+        )
         pairs = {(each.person.id, track) for each in seats for track in each.tracks}
         seen = await watched.still_seen(connection, pairs)
         gone = pairs - seen
-        self._end_where(
+        _end_where(
+            seats,
             lambda seat: any((seat.person.id, track) in gone for track in seat.tracks),
             Problem("not_found", _NOT_SEEN, field="track"),
         )
@@ -109,6 +119,7 @@ class Seats:
             if channel.view.within is not None:
                 channel.scope = await watched.tracks_of(connection, channel.view.within)
 
-    def _end_where(self, is_wrong: Callable[[Seat], bool], problem: Problem) -> None:
-        for seat in [each for each in self._seats if is_wrong(each)]:
-            seat.end(problem)
+
+def _end_where(seats: Iterable[Seat], is_wrong: Callable[[Seat], bool], problem: Problem) -> None:
+    for seat in filter(is_wrong, seats):
+        seat.end(problem)

@@ -129,7 +129,7 @@ const HEARS = {
     }
   },
   ended(message) {
-    if (message.code === "unavailable") return; // the server ends: it is tried again
+    if (message.code === "unavailable") return; // the server ends, or a role changed: tried again
     end(message.message);
   },
 };

@@ -126,8 +126,8 @@ class Watcher:
 
     async def ends(self) -> dict[str, Any]:
         """The last word, after which the socket closes."""
-        last = await self.until(lambda said: said["kind"] == "ended")
         async with asyncio.timeout(PATIENCE):
+            last = await self.until(lambda said: said["kind"] == "ended")
             message = await self.ws.receive()
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
         return last

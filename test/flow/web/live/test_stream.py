@@ -174,6 +174,28 @@ async def test_a_token_that_is_revoked_ends_it_with_the_code(hall: Hall) -> None
         assert last.data["code"] == "login_needed"
 
 
+@pytest.mark.parametrize("parameters", [{}, {"query": "rain"}])
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE users SET role = 'viewer'", "UPDATE tokens SET scopes = '{write}'"],
+)
+async def test_what_a_token_may_is_asked_again_and_again(
+    hall: Hall, parameters: dict[str, str], change: str
+) -> None:
+    program = await hall.pages.program("eva", "admin", ("read", "write"))
+    async with (
+        asyncio.timeout(PATIENCE),
+        program.client.ws_connect(STREAM, params=parameters) as ws,
+        program.client.get(STREAM, params=parameters, headers=EVENTS) as answer,
+    ):
+        await hall.pages.database.execute(change)
+        message = await ws.receive_json()
+        assert message["error"]["code"] == "unavailable"
+        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+        [last] = [event async for event in events(answer) if event.kind == "error"]
+        assert last.data["code"] == "unavailable"
+
+
 async def test_who_hears_nothing_is_told_how_far_it_has_come(
     hall: Hall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
