@@ -54,6 +54,8 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         async with asyncio.timeout(PATIENCE) as request[_LIMIT]:
             response = await _in_words(request, handler)
+            if isinstance(response, web.FileResponse):  # sends itself, and would do so twice
+                return response
             try:
                 await response.prepare(request)
             except ValueError as error:  # a header with what no header can have
