@@ -32,6 +32,7 @@ from web.pages import (
     tracks,
     users,
 )
+from web.reading import downloads
 from web.routing import Route
 from web.site import SITE, Site
 
@@ -65,6 +66,7 @@ def build(
     here = Site(database, settings, vault)
     app[SITE] = here
     calling.install(app, settings.web.calls_per_minute)
+    downloads.install(app)
     for route in routes:
         app.router.add_route(route.method, here.base + route.path, guarded(route))
     app.router.add_get(here.base + "/static/vendor/{name}", _vendor)

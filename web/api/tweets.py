@@ -12,7 +12,7 @@ from web.api.asking import Moment, RowNumber, parameters, row_number
 from web.api.calling import answer, call, raw, takes_nothing
 from web.person import Person
 from web.problem import Problem
-from web.reading import export, looks, tweets
+from web.reading import downloads, looks, tweets
 from web.reading.cursors import PATTERN as CURSOR
 from web.reading.cursors import Order
 from web.reading.export import TYPES, Format
@@ -43,8 +43,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
     wish = parameters(request, Wish)
     wanted = _wanted(person(request), wish)
     form = _form(request)
-    database = site(request).database
-    async with database.acquire() as connection:
+    async with site(request).database.acquire() as connection:
         if form is not None and wish.cursor is not None:
             words = "NDJSON and CSV begin at one end: say from when on by `begin`, not by `cursor`."
             raise Problem("invalid", words, field="cursor")
@@ -55,8 +54,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
             await looks.note(connection, TrackId(track_id))
     if form is None:
         return answer(request, page)
-    batches = tweets.every(database, wanted, wish.order)
-    return await export.send(request, batches, form, limit=wish.limit)
+    return await downloads.send(request, wanted, form, order=wish.order, limit=wish.limit)
 
 
 def _wanted(who: Person, wish: Wish) -> Wanted:

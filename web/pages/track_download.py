@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from web.pages.track_asked import filters, number
-from web.reading import looks, tweets
-from web.reading.export import Format, send
+from web.reading import downloads, looks
+from web.reading.export import Format
 from web.routing import Route
 from web.site import person, site
 from web.tracking import desk
@@ -30,10 +30,9 @@ async def _download(request: web.Request, form: Format) -> web.StreamResponse:
     async with here.database.acquire() as connection:
         track = await desk.require(connection, who, number(request))
         await looks.note(connection, track.id)
-    batches = tweets.every(here.database, asked.wanted(who, track.id))
     part = "-part" if asked.query() else ""
     name = f"track-{track.id}{_slug(track.value)}{part}-{datetime.now(UTC):%Y-%m-%d}"
-    return await send(request, batches, form, name)
+    return await downloads.send(request, asked.wanted(who, track.id), form, name=name)
 
 
 def _slug(value: str) -> str:

@@ -5,7 +5,8 @@ back with a cursor, after however long, misses nothing. No page reads without bo
 little says how far it looked, and goes on from there when it is asked for more.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -32,7 +33,8 @@ from web.shown import ShownMatch, ShownTweet, shown
 
 __all__ = ["Asked", "TweetPage", "Wanted", "every", "one", "page"]
 
-BATCH = 1000  # tweets at a time, of a download
+BATCH = 1000  # tweets read at a time, of a download
+SLICE = 100  # of these handed on, or put together, before others have their turn
 
 
 class TweetPage(msgspec.Struct, frozen=True):
@@ -60,16 +62,20 @@ async def page(
 
 
 async def every(
-    database: Database, wanted: Wanted, order: Order = "newest"
-) -> AsyncIterator[Sequence[ShownTweet]]:
-    """All of them, some at a time; nothing is held open while the reader takes its time."""
+    database: Database, wanted: Wanted, turn: asyncio.Semaphore, order: Order = "newest"
+) -> AsyncGenerator[Sequence[ShownTweet], None]:
+    """All of them, some at a time; nothing is held open while the reader takes its time.
+
+    `turn`: only so many read at once. The next ones are read when the last ones were taken.
+    """
     position: Position | None = None
     more = True
     while more:
-        async with database.acquire() as connection:
+        async with turn, database.acquire() as connection:
             tweets, position, more, _ = await _page(connection, wanted, order, position, BATCH)
-        if tweets:
-            yield tweets
+        for begin in range(0, len(tweets), SLICE):
+            yield tweets[begin : begin + SLICE]
+            await asyncio.sleep(0)
 
 
 async def one(
@@ -159,7 +165,9 @@ async def _show(
     tracks = {match.track_id for matches in found.values() for match in matches}
     seen = await seen_of(connection, person, tracks)
     said: list[ShownTweet] = []
-    for tweet in tweets:
+    for number, tweet in enumerate(tweets, 1):
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
         matches = [m for m in found.get(tweet.id, ()) if m.track_id in seen]
         showing = shown(tweet, matches)
         if (match := why.get(tweet.id)) is not None:
