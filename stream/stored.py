@@ -23,14 +23,14 @@ _COLUMNS = """tweets.id, tweets.received_at, tweets.created_at, tweets.network, 
     tweets.kind, tweets.lang, tweets.author_id, tweets.author, tweets.url, tweets.text,
     tweets.doc"""
 # Flagged as deleted, or withheld everywhere: kept, but not for anybody's eyes.
-_SHOWN = "tweets.deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(tweets.withheld, '{}')))"
+SHOWN = "tweets.deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(tweets.withheld, '{}')))"
 # By source: behind which key a reader wants it, and up to which. No join: so rows come in the order
 # of the index, and only as many as are wanted.
 _WANTED = """id > ($1::bigint[])[tweet_source(id)] AND id <= ($2::bigint[])[tweet_source(id)]
     AND id > $3 AND id <= $4"""
 _BETWEEN = "received_at BETWEEN tweet_received_at($3) AND tweet_received_at($4)"
 _AFTER = f"""
-SELECT {_COLUMNS} FROM tweets WHERE {_WANTED} AND {_BETWEEN} AND {_SHOWN} ORDER BY id LIMIT $5
+SELECT {_COLUMNS} FROM tweets WHERE {_WANTED} AND {_BETWEEN} AND {SHOWN} ORDER BY id LIMIT $5
 """  # noqa: S608 - constants
 # Of each track as many as are wanted, by its own index; then the first of them all.
 _AFTER_OF_TRACKS = f"""
@@ -46,7 +46,7 @@ WITH found AS (
 )
 SELECT found.tweet_id AS key, {_COLUMNS}
 FROM found LEFT JOIN tweets
-    ON tweets.id = found.tweet_id AND tweets.received_at = found.received_at AND {_SHOWN}
+    ON tweets.id = found.tweet_id AND tweets.received_at = found.received_at AND {SHOWN}
 ORDER BY key
 """  # noqa: S608 - constants
 _COUNT = f"""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from stream.db import Executor
-from stream.stored import StoredTweet
+from stream.stored import SHOWN, StoredTweet
 from stream.tweet import SourceId, TrackId, TweetId
 from stream.tweets import SOURCE_BITS, received_at, to_datetime, tweet_key
 from web.reading.wanted import Found, Sieve, Wanted
@@ -19,11 +19,11 @@ _ROWS = """
 SELECT {columns} FROM tweets
 WHERE id = ANY ($1) AND received_at BETWEEN $2 AND $3
   AND ($4::text IS NULL OR lower(lang) = $4) AND ($5::text IS NULL OR kind = $5)
-  AND deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(withheld, '{{}}')))
+  AND {shown}
 ORDER BY id DESC
 """
-_TEXTS = _ROWS.format(columns=f"{_PLAIN}, {_NO_DOC}")
-_DOCS = _ROWS.format(columns=f"{_PLAIN}, doc")
+_TEXTS = _ROWS.format(columns=f"{_PLAIN}, {_NO_DOC}", shown=SHOWN)
+_DOCS = _ROWS.format(columns=f"{_PLAIN}, doc", shown=SHOWN)
 _ALL_KEYS = """
 SELECT id FROM tweets
 WHERE id >= $1 AND id < $2 AND received_at BETWEEN tweet_received_at($1) AND tweet_received_at($2)

@@ -54,7 +54,7 @@ CROSS JOIN LATERAL (
     SELECT {", ".join(StoredTweet.__struct_fields__)} FROM tweets
     WHERE id >= low AND id < high
       AND received_at >= tweet_received_at(low) AND received_at < tweet_received_at(high)
-      AND deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(withheld, '{{}}')))
+      AND {stored.SHOWN}
     ORDER BY id LIMIT most
 ) AS tweets
 """  # noqa: S608 - constants
