@@ -1,12 +1,12 @@
-# make run    install what is pinned, then collect tweets
-# make test   everything that CI runs
-# make bench  the benchmarks; they write pgbench/results.md
-# make screenshots   the pictures of the README, of the real pages
-# make fmt    format the code and mend what can be mended
-# make install [PREFIX=/opt/twitterstream]   install, or upgrade, as a service; see deploy/README.md
+# make run    install the pinned packages, then collect tweets
+# make test   all checks of CI
+# make bench  run the benchmarks; writes pgbench/results.md
+# make screenshots   take the README's pictures of the real pages
+# make fmt    format the code and apply safe fixes
+# make install [PREFIX=/opt/twitterstream]   install or upgrade as a service; see deploy/README.md
 # make lock   pin the newest versions of all dependencies (needs uv)
 #
-# Another Python than python3: make run PYTHON=/path/to/python
+# To use another Python: make run PYTHON=/path/to/python
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -15,7 +15,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
 	--root-user-action=ignore --require-hashes
 
-# Where `make install` puts things; DESTDIR goes before all of them, for packages.
+# Where `make install` puts things; DESTDIR is prepended to all of them, for packaging.
 PREFIX ?= /opt/twitterstream
 SYSCONFDIR ?= /etc/twitterstream
 STATEDIR ?= /var/lib/twitterstream
@@ -58,36 +58,36 @@ lock:
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --extra dev --output-file requirements-dev.lock
 
-# The stamps are written last, so an interrupted installation is taken up again.
+# The stamps are written last, so an interrupted installation is resumed.
 .venv/installed: requirements.lock | .venv/bin/python
-	@echo "Installing what requirements.lock names into .venv (once) ..."
+	@echo "Installing requirements.lock into .venv (once) ..."
 	@$(INSTALL) --requirement requirements.lock
 	@touch $@
 
 .venv/installed-dev: requirements-dev.lock | .venv/bin/python
-	@echo "Installing what requirements-dev.lock names into .venv (once) ..."
+	@echo "Installing requirements-dev.lock into .venv (once) ..."
 	@$(INSTALL) --requirement requirements-dev.lock
 	@touch $@ .venv/installed
 
-# What browsers load; see web/npm.sh.
+# Browser packages; see web/npm.sh.
 NPM := PYTHON='$(PYTHON)' NPM_VENV=.venv/npm sh web/npm.sh
 
 .venv/installed-web: web/package-lock.json | .venv/bin/python
-	@echo "Installing what web/package-lock.json names into web/node_modules (once) ..."
+	@echo "Installing web/package-lock.json into web/node_modules (once) ..."
 	@$(NPM)
 	@touch $@
 
 .venv/installed-web-dev: web/package-lock.json | .venv/bin/python
-	@echo "Installing what web/package-lock.json names into web/node_modules (once) ..."
+	@echo "Installing web/package-lock.json into web/node_modules (once) ..."
 	@$(NPM) --dev
 	@touch $@ .venv/installed-web
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Python 3.11 or newer is needed, and $(PYTHON) is none: give another one," \
-	    "as in: make run PYTHON=/path/to/python3.12" >&2; exit 1; }
+	  echo "$(PYTHON) is not Python 3.11 or newer. Choose another one:" \
+	    "make run PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
-	  echo "$(PYTHON) cannot make a virtual environment: install its package for that" \
-	    "(Debian, Ubuntu: apt install python3-venv), or give another Python," \
-	    "as in: make run PYTHON=/path/to/python3.12" >&2; exit 1; }
+	  echo "$(PYTHON) cannot create a virtual environment. Install its venv package" \
+	    "(Debian, Ubuntu: apt install python3-venv), or choose another Python:" \
+	    "make run PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv

@@ -1,5 +1,5 @@
 #!/bin/sh
-# In the container: the password comes from a file, so that `docker inspect` does not show it.
+# In the container: read the password from a file, so that `docker inspect` does not show it.
 umask 077
 if [ -z "${TWITTERSTREAM_DATABASE:-}" ] && [ -e /run/secrets/postgres_password ]; then
   password=$(cat /run/secrets/postgres_password) || exit 1

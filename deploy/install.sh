@@ -1,15 +1,15 @@
 #!/bin/sh
-# What `make install` does; safe to repeat, and while the daemon runs: that is the upgrade.
+# `make install`. Safe to repeat, also while the daemon runs: that is the upgrade.
 #
-#   $PREFIX/releases/NAME     the program, as it was at one installation
-#   $PREFIX/venvs/HASH        its packages; made anew when requirements.lock or Python changes
-#   $PREFIX/browser/HASH      what browsers load, from npm; made anew when package-lock.json changes
-#   $PREFIX/current           the release that starts next; switched in one step, when all is there
+#   $PREFIX/releases/NAME     the program, one release per installation
+#   $PREFIX/venvs/HASH        its packages; new when requirements.lock or Python changes
+#   $PREFIX/browser/HASH      browser packages from npm; new when package-lock.json changes
+#   $PREFIX/current           the release that starts next; switched in one step at the end
 #   $PREFIX/bin/twitterstream the command
-#   $SYSCONFDIR/config.yaml   made once from the sample, and never touched again
+#   $SYSCONFDIR/config.yaml   created once from the sample, then never changed
 #
-# Variables: PREFIX SYSCONFDIR STATEDIR UNITDIR DESTDIR PYTHON; INSTALL_VENV: an environment that is
-# there already, instead of one of its own; USERADD=no: make no account.
+# Variables: PREFIX SYSCONFDIR STATEDIR UNITDIR DESTDIR PYTHON; INSTALL_VENV: an existing
+# virtual environment to use; USERADD=no: create no account.
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
@@ -21,13 +21,13 @@ fail() { echo "make install: $*" >&2; exit 1; }
 
 for path in "$PREFIX" "$SYSCONFDIR" "$STATEDIR" "$UNITDIR" "${DESTDIR:-/}"; do
   case $path in
-    *[!A-Za-z0-9_./+-]*) fail "$path has a character that systemd or a shell would trip over" ;;
+    *[!A-Za-z0-9_./+-]*) fail "$path contains a character that systemd or a shell cannot handle" ;;
     /*) ;;
     *) fail "$path must begin with a slash" ;;
   esac
 done
 
-# The running system has an account of its own for the daemon; a staged one (DESTDIR) has none yet.
+# The running system gets an account for the daemon; a staged one (DESTDIR) does not.
 if [ "$(id -u)" = 0 ] && [ -z "$DESTDIR" ] && [ "$USERADD" = yes ]; then
   if ! id -u "$account" >/dev/null 2>&1; then
     useradd --system --user-group --home-dir "$STATEDIR" --no-create-home \
@@ -43,20 +43,20 @@ fi
 mkdir -p "$root/releases" "$root/venvs" "$root/browser" "$root/bin"
 if [ -n "${INSTALL_VENV:-}" ]; then
   [ -x "$INSTALL_VENV/bin/python" ] && [ -e "$INSTALL_VENV/pyvenv.cfg" ] ||
-    fail "INSTALL_VENV=$INSTALL_VENV is no virtual environment"
+    fail "INSTALL_VENV=$INSTALL_VENV is not a virtual environment"
   venv=$INSTALL_VENV
 else
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$PYTHON is no Python 3.11 or newer"
-  # The unit has ProtectHome=yes, and its account may not enter other people's homes anyway.
+    fail "$PYTHON is not Python 3.11 or newer"
+  # The unit has ProtectHome=yes, and its account cannot enter home directories.
   case $("$PYTHON" -c 'import os, sys; print(os.path.realpath(sys._base_executable))') in
     "${HOME:-/home}"/* | /home/*) [ -z "$own" ] ||
-      fail "$PYTHON lies in a home, where the service cannot use it: PYTHON=/usr/bin/python3" ;;
+      fail "$PYTHON is in a home directory, which the service cannot read: use PYTHON=/usr/bin/python3" ;;
   esac
   hash=$({ cat requirements.lock; "$PYTHON" -VV; command -v "$PYTHON"; } | sha256sum | cut -c1-16)
   venv=../../venvs/$hash
   if [ ! -d "$root/venvs/$hash" ]; then
-    echo "Installing what requirements.lock names into $root/venvs/$hash ..."
+    echo "Installing requirements.lock into $root/venvs/$hash ..."
     rm -rf "$root/venvs/$hash.new"
     "$PYTHON" -m venv "$root/venvs/$hash.new"
     "$root/venvs/$hash.new/bin/python" -m pip install --quiet --disable-pip-version-check \
@@ -65,7 +65,7 @@ else
   fi
 fi
 
-# What `make run` or `make test` has installed here will do, if it is of this lock; without the tests'.
+# Reuse what `make run` or `make test` installed if it matches the lock, without test packages.
 browser=$(sha256sum web/package-lock.json | cut -c1-16)
 if [ ! -d "$root/browser/$browser" ]; then
   rm -rf "$root/browser/$browser.new"
@@ -74,7 +74,7 @@ if [ ! -d "$root/browser/$browser" ]; then
     tar -c --exclude=axe-core -C web node_modules |
       tar -x --no-same-owner -C "$root/browser/$browser.new"
   else
-    echo "Installing what web/package-lock.json names into $root/browser/$browser ..."
+    echo "Installing web/package-lock.json into $root/browser/$browser ..."
     cp web/package.json web/package-lock.json "$root/browser/$browser.new"
     PYTHON=$PYTHON sh web/npm.sh "$root/browser/$browser.new"
   fi
@@ -82,25 +82,25 @@ if [ ! -d "$root/browser/$browser" ]; then
   mv -T "$root/browser/$browser.new" "$root/browser/$browser"
 fi
 
-# -- the program, beside the one that runs
+# -- the program, next to the running one
 
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' stream/__init__.py)
 release=$version-$(date -u +%Y%m%dT%H%M%S)-$$
 mkdir "$root/releases/$release.new"
 trap 'rm -rf "$root/releases/$release.new"' EXIT
-tar -c --exclude=__pycache__ --exclude=node_modules --exclude=screenshots twitterstream.py \
-  stream monitor web simulator sql deploy config.yaml.sample requirements.lock README.md |
+tar -c --exclude=__pycache__ --exclude=node_modules --exclude=screenshots \
+  twitterstream.py composition.py stream monitor web simulator sql deploy docs \
+  config.yaml.sample requirements.lock README.md CHANGELOG.md |
   tar -x --no-same-owner -C "$root/releases/$release.new"
 chmod -R u=rwX,go=rX "$root/releases/$release.new"
 ln -s "$venv" "$root/releases/$release.new/.venv"
 ln -s "../../../browser/$browser/node_modules" "$root/releases/$release.new/web/node_modules"
-"$root/releases/$release.new/.venv/bin/python" -m compileall -q -s "$root/releases/$release.new" \
-  -p "$PREFIX/releases/$release" "$root/releases/$release.new/twitterstream.py" \
-  "$root/releases/$release.new/stream" "$root/releases/$release.new/monitor" \
-  "$root/releases/$release.new/web" \
-  "$root/releases/$release.new/simulator" "$root/releases/$release.new/sql"
-"$root/releases/$release.new/.venv/bin/python" "$root/releases/$release.new/twitterstream.py" \
-  version >/dev/null || fail "the program does not start"
+python=$root/releases/$release.new/.venv/bin/python
+"$python" -m compileall -q -s "$root/releases/$release.new" -p "$PREFIX/releases/$release" \
+  "$root/releases/$release.new"
+# The list of all commands imports all modules.
+"$python" "$root/releases/$release.new/twitterstream.py" --help >/dev/null ||
+  fail "the program does not start"
 mv -T "$root/releases/$release.new" "$root/releases/$release"
 
 # -- the settings
@@ -145,22 +145,21 @@ if [ -n "$own" ] && [ -d /run/systemd/system ]; then
   systemctl daemon-reload
 fi
 
-# -- what comes next
+# -- next steps
 
 echo "twitterstream $version is in $root; settings in $DESTDIR$config."
 if [ -n "$before" ]; then
-  echo "The one before, $root/$before, stays until you remove it."
-  echo "A daemon that runs goes on with what it has; deploy/README.md says how the new one takes"
-  echo "over. In short:"
+  echo "The previous release, $root/$before, stays until you remove it."
+  echo "A running daemon keeps its release. To switch (details in deploy/README.md):"
   echo "    $PREFIX/bin/twitterstream migrate && systemctl restart twitterstream twitterstream-web"
 else
-  [ -z "$made" ] || echo "Read the settings first; \`database\` says where the tweets go."
-  echo "Then:"
+  [ -z "$made" ] || echo "Review the settings first; \`database\` is where tweets are stored."
+  echo "Next:"
   echo "    $PREFIX/bin/twitterstream check-config"
   echo "    $PREFIX/bin/twitterstream migrate"
   echo "    echo 'bearer_token: YOURS' | $PREFIX/bin/twitterstream source add x --network x_v2 --secrets -"
   echo "    systemctl enable --now twitterstream twitterstream-web"
   echo "    systemctl status twitterstream"
-  echo "    journalctl -u twitterstream-web     # the link that makes the first admin"
+  echo "    journalctl -u twitterstream-web     # one-time link for the first admin"
 fi
-[ -n "$own" ] || echo "The unit wants an account: useradd --system --user-group $account"
+[ -n "$own" ] || echo "The unit needs an account: useradd --system --user-group $account"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# The command of an installation. Everything below `current` is named once, so that an upgrade in
-# this very moment does not mix two releases.
+# The installed command. `current` is resolved once, so that a simultaneous upgrade cannot mix two
+# releases.
 here=$(readlink -f /opt/twitterstream/current) || exit 1
 config=/etc/twitterstream/config.yaml
 
-# Given by root, a command runs as the account of the daemon: a file of root's in its folder would
-# be one that the daemon cannot write to.
+# Commands that root runs switch to the daemon's account; otherwise root would own files that the
+# daemon must write.
 if [ "$(id -u)" = 0 ] && id -u twitterstream >/dev/null 2>&1; then
   export HOME=/var/lib/twitterstream
   exec setpriv --reuid=twitterstream --regid=twitterstream --init-groups --inh-caps=-all -- \

@@ -1,1 +1,1 @@
-"""What looks after the daemon, its machine and its data, without ever being in its way."""
+"""The monitor: measuring, alerts, archives, backups, maintenance; it never delays the daemon."""

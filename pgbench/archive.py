@@ -1,4 +1,4 @@
-"""Archiving one day with the real program: how quick, and in how much memory."""
+"""Measures the `archive` commands on one day: their rate and their memory."""
 
 import asyncio
 import json
@@ -21,108 +21,109 @@ from pgbench.rows import Row
 from pgbench.server import Server
 from stream import db
 from stream.db import Executor
+from stream.keys import to_datetime, tweet_key
 from stream.tweet import SourceId
-from stream.tweets import to_datetime, tweet_key
 
 DAY = "2026-03-14"
 FIRST = int(datetime(2026, 3, 14, tzinfo=UTC).timestamp() * 1e6)  # microseconds
-APART = 300_000  # microseconds between two tweets
+INTERVAL = 300_000  # microseconds between two tweets
 TWEETS = 250_000
-AT_ONCE = 10_000
-LONGEST = 2900  # bytes of a message: those taken have 2 kB in the mean
+BATCH_TWEETS = 10_000  # stored at a time
+MAX_MESSAGE_BYTES = 2900  # the messages used have 2 kB on average
 KB = 1024
 MB = 1e6
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One command: its time, from the start of its process, and the most memory it had."""
+    """One command: its time from the start of its process, and its peak memory."""
 
     seconds: float
     memory: int  # bytes, resident
 
 
-class Figures:
-    """What the rounds gave."""
+class Measurements:
+    """The results of all rounds."""
 
     def __init__(self) -> None:
         self.ceilings: list[float] = []  # tweets a second
         self.archived: list[Step] = []
         self.dropped: list[Step] = []
         self.restored: list[Step] = []
-        self.asked: list[Step] = []
+        self.queried: list[Step] = []
         self.bytes = 0  # of the archive
 
     @property
     def memory(self) -> float:
-        steps = (*self.archived, *self.dropped, *self.restored, *self.asked)
+        steps = (*self.archived, *self.dropped, *self.restored, *self.queried)
         return max(step.memory for step in steps) / MB
 
 
 async def measure(server: Server, folder: Path, posts: Corpus, rounds: int) -> Section:
-    """The section of the report."""
-    short = [body for body in posts.bodies if len(body) <= LONGEST]
+    """Measure, and return the section of the report."""
+    short = [body for body in posts.bodies if len(body) <= MAX_MESSAGE_BYTES]
     made = rows.prepare(Corpus(short, posts.tracks))
-    figures = Figures()
+    results = Measurements()
     async with server.database() as url:
-        await _fill(url, made)
+        await fill(url, made, TWEETS)
         config = folder / "archive.yaml"
         store = folder / "archive"
         settings = {"url": str(store)}
         config.write_text(json.dumps({"database": url, "archive": settings}))
         for _ in range(rounds):
-            await _round(server, url, config, figures)
-            figures.bytes = sum(path.stat().st_size for path in store.rglob("*.parquet"))
-    return _section(figures, sum(map(len, short)) / len(short))
+            await _round(server, url, config, results)
+            results.bytes = sum(path.stat().st_size for path in store.rglob("*.parquet"))
+    return _section(results, sum(map(len, short)) / len(short))
 
 
-async def _round(server: Server, url: str, config: Path, figures: Figures) -> None:
+async def _round(server: Server, url: str, config: Path, results: Measurements) -> None:
     began = time.perf_counter()
     for table in ("tweets", "matches"):
         copy = f"\\copy (SELECT * FROM {table} ORDER BY 1) TO /dev/null CSV"
         await server.program("psql", url, ["-c", "SET enable_sort = off", "-c", copy])
-    figures.ceilings.append(TWEETS / (time.perf_counter() - began))
-    figures.archived.append(await _step(config, "run", "--day", DAY))
-    figures.dropped.append(await _step(config, "run", "--day", DAY, "--drop"))
+    results.ceilings.append(TWEETS / (time.perf_counter() - began))
+    results.archived.append(await _step(config, "run", "--day", DAY))
+    results.dropped.append(await _step(config, "run", "--day", DAY, "--drop"))
     query = "SELECT lang, count(*) FROM tweets WHERE text ILIKE '%a%' GROUP BY lang"
-    figures.asked.append(await _step(config, "query", query))
-    figures.restored.append(await _step(config, "restore", DAY))
+    results.queried.append(await _step(config, "query", query))
+    results.restored.append(await _step(config, "restore", DAY))
     async with db.connect(url) as database:
-        await database.execute("INSERT INTO archive_touches (day) VALUES ('2026-03-14')")
+        await database.execute("INSERT INTO archive_changes (day) VALUES ('2026-03-14')")
         await database.execute("CHECKPOINT")
 
 
-def _section(figures: Figures, mean: float) -> Section:
+def _section(results: Measurements, mean: float) -> Section:
     def line(what: str, steps: Sequence[Step], aim: str = "") -> Line:
         rates = [TWEETS / step.seconds for step in steps]
-        shares = [rate / most for rate, most in zip(rates, figures.ceilings, strict=True)]
+        shares = [rate / most for rate, most in zip(rates, results.ceilings, strict=True)]
         return Line(what, rates, "tweets/s", shares, aim)
 
     return Section(
         "Archiving",
-        f"One day of {TWEETS:,} tweets of {mean:,.0f} bytes in the mean, with their matches, to a"
-        " folder, by the command that a person gives, from the start of its process to its end."
+        f"One day of {TWEETS:,} tweets of {mean:,.0f} bytes on average, with their matches, to a"
+        " folder, by the real commands, from the start of each process to its end."
         " “archived” is snapshot, files, reading them back, and comparing every row with Postgres;"
         " “dropped” is hashing the files and comparing the digest once more, then dropping. The"
-        " ceiling reads the same rows once, by psql, and throws them away; archiving reads them"
+        " ceiling reads the same rows once, by psql, and discards them; archiving reads them"
         " three times.",
         [
-            Line("ceiling: psql \\copy to nowhere", figures.ceilings, "tweets/s", [1.0]),
-            line("archived", figures.archived, "≥ 20,000"),
-            line("dropped", figures.dropped),
-            line("restored", figures.restored),
-            Line("one query over all texts", [s.seconds for s in figures.asked], "s"),
-            Line("resident memory, highest of all", [figures.memory], "MB", (), "≤ 400"),
-            Line("archive to messages", [figures.bytes / (mean * TWEETS)], "times"),
+            Line("ceiling: psql \\copy to nowhere", results.ceilings, "tweets/s", [1.0]),
+            line("archived", results.archived, "≥ 20,000"),
+            line("dropped", results.dropped),
+            line("restored", results.restored),
+            Line("one query over all texts", [s.seconds for s in results.queried], "s"),
+            Line("resident memory, highest of all", [results.memory], "MB", (), "≤ 400"),
+            Line("archive to messages", [results.bytes / (mean * TWEETS)], "times"),
         ],
     )
 
 
 async def _step(config: Path, *words: str) -> Step:
     program = [sys.executable, str(ROOT / "twitterstream.py"), "--config", str(config), "archive"]
-    return await asyncio.to_thread(_watched, [*program, *words])
+    return await asyncio.to_thread(measured, [*program, *words])
 
 
-def _watched(words: Sequence[str]) -> Step:
+def measured(words: Sequence[str]) -> Step:
+    """Run a command, and measure it."""
     began = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=ROOT) as process:
         _, status, usage = os.wait4(process.pid, 0)
@@ -135,15 +136,15 @@ def _watched(words: Sequence[str]) -> Step:
 # -- the day --------------------------------------------------------------------------------------
 
 
-async def _fill(url: str, made: rows.Rows) -> None:
-    """Repeat the posts until there are enough, each time as other tweets."""
+async def fill(url: str, made: rows.Rows, number: int) -> None:
+    """Store the posts again and again, each time as new tweets, until there are enough."""
     matches: dict[object, list[Row]] = {}
     for match in made.matches:
         matches.setdefault(match[0], []).append(match)
-    numbered = enumerate(islice(cycle(made.tweets), TWEETS))
+    numbered = enumerate(islice(cycle(made.tweets), number))
     async with db.connect(url) as database, database.transaction() as connection:
         await connection.execute(f"SELECT ensure_day('{DAY}')")
-        while some := list(islice(numbered, AT_ONCE)):
+        while some := list(islice(numbered, BATCH_TWEETS)):
             await _insert(connection, some, matches)
     async with db.connect(url) as database:
         await database.execute("VACUUM ANALYZE tweets, matches")
@@ -155,7 +156,7 @@ async def _insert(
     tweets = list(map(_moved, some))
     claims = [("x_v2", tweet[4], tweet[0]) for tweet in tweets]
     await db.copy(connection, "tweets", rows.TWEETS, tweets)
-    await db.copy(connection, "identities", rows.IDENTITIES, claims)
+    await db.copy(connection, "tweet_ids", rows.IDENTITIES, claims)
     credited = (
         match
         for (_, old), new in zip(some, tweets, strict=True)
@@ -166,7 +167,7 @@ async def _insert(
 
 def _moved(numbered: tuple[int, Row]) -> Row:
     number, row = numbered
-    at = FIRST + number * APART
+    at = FIRST + number * INTERVAL
     return (tweet_key(at, SourceId(1)), to_datetime(at), *row[2:4], str(10**18 + number), *row[5:])
 
 

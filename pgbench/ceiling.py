@@ -1,4 +1,4 @@
-"""The ceiling: psql copies the same rows into the same tables, with nothing else to do."""
+"""Measures the ceiling: psql copies the same rows into the same tables."""
 
 import time
 from collections.abc import Sequence
@@ -13,10 +13,9 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def write(folder: Path, prepared: Rows, size: int) -> Path:
-    """The rows as files of COPY's text format, and a psql script that loads them.
+    """Write the rows as COPY text files and a psql script that loads them.
 
-    One transaction for every `size` tweets; the counts of the minutes at the end, since COPY cannot
-    add to a count.
+    One transaction per `size` tweets. Minute counts come last, since COPY cannot add to a count.
     """
     folder.mkdir(parents=True)
     script = ["SELECT ensure_day(current_date);"]
@@ -25,7 +24,7 @@ def write(folder: Path, prepared: Rows, size: int) -> Path:
         script += [
             _copy(folder / f"{number}-{table}", table, columns, values)
             for table, columns, values in (
-                ("identities", rows.IDENTITIES, part.identities),
+                ("tweet_ids", rows.IDENTITIES, part.identities),
                 ("tweets", rows.TWEETS, part.tweets),
                 ("matches", rows.MATCHES, part.matches),
             )
@@ -40,7 +39,7 @@ def write(folder: Path, prepared: Rows, size: int) -> Path:
 
 
 async def run(server: Server, script: Path) -> float:
-    """Seconds that psql takes for the script, in a fresh database."""
+    """Seconds that psql takes for the script in a fresh database."""
     async with server.database() as url:
         begun = time.perf_counter()
         await server.program("psql", url, ["-qX", "-v", "ON_ERROR_STOP=1", "-f", str(script)])

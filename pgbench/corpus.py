@@ -1,4 +1,4 @@
-"""What all benchmarks store: seeded posts of the size of real ones, and tracks that they match."""
+"""Generates the test data of all benchmarks: posts of realistic size and matching tracks."""
 
 import itertools
 import random
@@ -9,7 +9,7 @@ import msgspec
 
 from simulator import wire_v2
 from simulator.generator import Generator
-from simulator.posts import Wish
+from simulator.posts import Constraints
 
 SEED = 7
 SYLLABLES = (
@@ -23,7 +23,7 @@ SUBJECTS = (
 
 
 class Corpus(msgspec.Struct, frozen=True):
-    """Messages as X v2 sends them, and the values of the keyword tracks that they were made for."""
+    """Messages of X v2, and the values of the keyword tracks that they match."""
 
     bodies: Sequence[bytes]
     tracks: Sequence[str]
@@ -34,7 +34,7 @@ class Corpus(msgspec.Struct, frozen=True):
 
 
 def tracks(count: int) -> list[str]:
-    """Values of keyword tracks, most of one invented word, every fourth of two."""
+    """Values of keyword tracks: one invented word, every fourth has two."""
     words = ("".join(parts) for parts in itertools.product(SYLLABLES, repeat=4))
     picked = random.Random(SEED).sample(list(words), count + count // 4)
     firsts, seconds = picked[:count], iter(picked[count:])
@@ -44,7 +44,7 @@ def tracks(count: int) -> list[str]:
 
 
 def make(count: int, track_count: int = 1000) -> Corpus:
-    """So many different posts; each matches at least one track, the first tracks most often."""
+    """`count` different posts; each matches at least one track, the first tracks most often."""
     rng = random.Random(SEED)
     generator = Generator(SEED)
     values = tracks(track_count)
@@ -54,7 +54,7 @@ def make(count: int, track_count: int = 1000) -> Corpus:
     bodies = []
     for _ in range(count):
         wished = (next(picks), next(picks)) if rng.random() < 0.2 else (next(picks),)
-        payload: dict[str, Any] = wire_v2.payload(generator.post(Wish(words=wished)))
+        payload: dict[str, Any] = wire_v2.payload(generator.post(Constraints(words=wished)))
         _annotate(payload, rng)
         payload["matching_rules"] = [
             {"id": str(10**18 + values.index(value)), "tag": f"bench {value}"}
@@ -65,7 +65,7 @@ def make(count: int, track_count: int = 1000) -> Corpus:
 
 
 def _annotate(payload: dict[str, Any], rng: random.Random) -> None:
-    """What X adds to a post beyond what the simulator needs; it is a good half of a real one."""
+    """Add what X sends beyond the simulator's fields: about half of a real post."""
     data = payload["data"]
     subjects = rng.sample(SUBJECTS, rng.choice((0, 3, 5, 8, 12)))
     if subjects:
@@ -104,6 +104,6 @@ def _context(subject: str, rng: random.Random) -> dict[str, object]:
 
 
 def lines(corpus: Corpus) -> Iterator[bytes]:
-    """As a file that the simulator replays."""
+    """The lines of a file that the simulator replays."""
     for body in corpus.bodies:
         yield body + b"\n"

@@ -3,7 +3,7 @@
 \set n :n + 1
 \set key (:first + :n * 64 + :client_id) << 12 | 1
 BEGIN;
-INSERT INTO identities (network, native_id, tweet_id) VALUES ('x_v2', :key, :key);
+INSERT INTO tweet_ids (network, native_id, tweet_id) VALUES ('x_v2', :key, :key);
 INSERT INTO tweets (id, received_at, created_at, network, native_id, kind, lang, author_id, author,
                     url, text, doc)
 VALUES (:key, tweet_received_at(:key), tweet_received_at(:key), 'x_v2', :key, 'original', 'en',

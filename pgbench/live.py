@@ -1,10 +1,10 @@
-"""A thousand people who watch live, each his own query, while a thousand tweets a second come.
+"""A thousand live viewers, each with a query of their own, at a thousand tweets per second.
 
     python -m pgbench live
 
-The delay is from Postgres' stamp of the commit to the arrival of the message at the viewer, a
-process on the same machine. The daemon collects with the pages in the same process (`run`) or in
-one of their own (`collect` and `web`), and once with nobody who watches.
+The delay is from Postgres' commit timestamp to the arrival of the message at the viewer, in a
+process on the same machine. The pages run in the daemon's process (`run`) or in their own
+(`collect` and `web`); one run has no viewers.
 """
 
 import asyncio
@@ -22,25 +22,27 @@ import msgspec
 
 from pgbench import processes
 from pgbench.corpus import Corpus
+from pgbench.end_to_end import ADD_TRACKS, CREDENTIALS, OUTCOMES, TIMES
 from pgbench.report import Line, Section
 from pgbench.server import Server
-from pgbench.whole import ADD_TRACKS, CREDENTIALS, OUTCOMES, TIMES
 from stream.db import connect
+from stream.tweet import NetworkName
 from stream.vault import Vault
-from web.accounts import sessions, users
-from web.guard import SESSION
+from web.accounts.credentials import begin_session
+from web.accounts.service import add_user
+from web.auth import SESSION
 
 VIEWERS, RATE, SECONDS = 1000, 1000, 30
-EVERY = 20  # of so many viewers, one watches everything
+VIEWERS_PER_OPEN_VIEW = 20  # of so many viewers, one watches everything
 USERS = 8
-NETWORK = "x_v2"
-AT_ONCE = 50  # viewers that come
-LOOK = 0.2  # seconds
-PATIENCE = 240  # seconds
+NETWORK: NetworkName = "x_v2"
+CONNECTED_AT_ONCE = 50  # viewers
+POLL_INTERVAL = 0.2  # seconds
+TIMEOUT = 240  # seconds
 ADD_SOURCE = """
 INSERT INTO sources (name, network, url, secrets, enabled) VALUES ('bench', $1, $2, $3, false)
 """
-BEGIN = "UPDATE sources SET enabled = true"
+START = "UPDATE sources SET enabled = true"
 COUNTED = "SELECT coalesce(sum(frames), 0)::bigint FROM source_minutes WHERE outcome = ANY ($1)"
 COMMITTED = """
 SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::double precision AS at FROM tweets
@@ -51,31 +53,35 @@ MODES = {
     "same": (["run"], True),
     "apart": (["collect", "web"], True),
 }
+# One user opens so many sockets, each with a query of so many words; a setting says how many of
+# them are admitted. What is measured is the writer meanwhile.
+CROWD, TERMS = 500, 120
+CROWDS = {"crowd": 10, "crowd without a limit": CROWD}
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class LiveOutcome(msgspec.Struct, frozen=True):
     """One run; times in seconds."""
 
     stored_p50: float  # received to committed
     stored_p99: float
-    cpu: float  # of the daemon and the pages, for a second of tweets
-    seen: int = 0  # messages with tweets that reached a viewer
+    cpu: float  # of the daemon and the pages, per second of tweets
+    seen: int = 0  # tweets that reached a viewer
     missed: int = 0
     delays: Sequence[float] = (0.0,)
 
 
 class Viewer(asyncio.Protocol):
-    """Says what he wants to see, and notes what comes and when."""
+    """Subscribes, and records what it receives and when."""
 
-    def __init__(self, hello: bytes) -> None:
-        self.hello = hello
+    def __init__(self, handshake: bytes) -> None:
+        self.handshake = handshake
         self.got: list[tuple[float, bytes]] = []
         self.watching = asyncio.Event()
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(self.hello)
+        self.transport.write(self.handshake)
 
     def data_received(self, data: bytes) -> None:
         self.got.append((time.time(), data))
@@ -88,7 +94,7 @@ class Viewer(asyncio.Protocol):
         self.lost = True
 
     def messages(self) -> Iterator[tuple[float, bytes]]:
-        """What the server said, each when it was all there."""
+        """The server's messages, each with the time at which it was complete."""
         waiting = b""
         is_begun = False
         for at, data in self.got:
@@ -106,7 +112,7 @@ class Viewer(asyncio.Protocol):
 
 
 def _frame(data: bytes) -> tuple[bytes, bytes] | None:
-    """The first whole frame (nothing for what is no text), and the rest."""
+    """The body of the first complete frame (empty for all but text), and the rest."""
     if len(data) < 2:
         return None
     size, begin = data[1], 2
@@ -124,10 +130,11 @@ async def measure(server: Server, folder: Path, posts: Corpus) -> Section:
     replayed = folder / "live.ndjson"
     replayed.write_bytes(b"".join(body + b"\n" for body in posts.bodies[: RATE * SECONDS]))
     found = {}
-    for mode in MODES:
-        found[mode] = await _run(server, folder / f"live-{mode}", replayed, posts.tracks, mode)
-    lines = [_line("nobody watches: received to stored, p99", [found["alone"].stored_p99])]
-    for mode, name in (("same", "pages in the daemon"), ("apart", "pages apart")):
+    for mode in (*MODES, *CROWDS):
+        name = mode.replace(" ", "-")
+        found[mode] = await _run(server, folder / f"live-{name}", replayed, posts.tracks, mode)
+    lines = [_line("no viewers: received to stored, p99", [found["alone"].stored_p99])]
+    for mode, name in (("same", "pages in the daemon"), ("apart", "separate pages")):
         one = found[mode]
         p95 = statistics.quantiles(one.delays, n=100)[94]
         lines += [
@@ -139,10 +146,14 @@ async def measure(server: Server, folder: Path, posts: Corpus) -> Section:
             Line(f"{name}: tweets that viewers missed", [one.missed], ""),
             Line(f"{name}: processors used", [one.cpu], ""),
         ]
+    for mode, limit in CROWDS.items():
+        name = f"{CROWD} sockets of one user, at most {limit}"
+        lines.append(_line(f"{name}: received to stored, p99", [found[mode].stored_p99]))
     text = (
-        f"{VIEWERS:,} viewers at the page Live, every {EVERY}th of everything and all others each"
-        f" with a query of his own, while {RATE:,} tweets a second are collected for {SECONDS} s."
-        " A viewer is sent at most a sample of 20 tweets a second."
+        f"{VIEWERS:,} viewers at the Live page, while {RATE:,} tweets per second are collected for"
+        f" {SECONDS} s. Every {VIEWERS_PER_OPEN_VIEW}th viewer watches everything, each other one a"
+        " query of their own. A viewer gets at most a sample of 20 tweets per second. The sockets"
+        f" of one user have queries of {TERMS} words each."
     )
     return Section("Live viewers", text, lines)
 
@@ -153,14 +164,15 @@ def _line(what: str, seconds: Sequence[float], aim: str = "") -> Line:
 
 async def _run(
     server: Server, folder: Path, replayed: Path, tracks: Sequence[str], mode: str
-) -> Outcome:
-    commands, is_watched = MODES[mode]
+) -> LiveOutcome:
+    commands, is_watched = MODES.get(mode, (["run"], False))
+    limit = CROWDS.get(mode, VIEWERS)
     folder.mkdir(parents=True)
     port, pages = processes.free_port(), processes.free_port()
     simulate = ["twitterstream.py", "simulate", f"--network={NETWORK}", f"--port={port}"]
     simulate += [f"--rate={RATE}", f"--replay={replayed}"]
     async with server.database() as url, contextlib.AsyncExitStack() as stack:
-        await _prepare(url, folder, port, pages, tracks)
+        await _prepare(url, folder, port, pages, tracks, limit)
         cookies = await _log_in(url)
         log = folder / "simulate.log"
         await stack.enter_async_context(processes.running("simulate", simulate, log))
@@ -170,113 +182,128 @@ async def _run(
             log = folder / f"{command}.log"
             pids.append(await stack.enter_async_context(processes.running(command, words, log)))
         await processes.listening(pages)
-        async with _watching(pages, cookies, tracks if is_watched else ()) as viewers:
+        queries = _queries(cookies, tracks, mode) if is_watched or mode in CROWDS else []
+        async with _watching(pages, queries, limit) as viewers:
             used = sum(map(processes.cpu_seconds, pids))
-            await _collect(url)
+            await collect(url)
             used = sum(map(processes.cpu_seconds, pids)) - used
-            return await _outcome(url, viewers, used / SECONDS)
+            return await _outcome(url, viewers if is_watched else (), used / SECONDS)
 
 
-async def _prepare(url: str, folder: Path, port: int, pages: int, tracks: Sequence[str]) -> None:
+async def _prepare(
+    url: str, folder: Path, port: int, pages: int, tracks: Sequence[str], limit: int
+) -> None:
     settings = {
         "database": url, "data_dir": str(folder / "data"), "monitor": {"listen": ""},
-        "web": {"listen": f"127.0.0.1:{pages}"},
+        "web": {"listen": f"127.0.0.1:{pages}", "max_live_per_user": limit},
     }  # fmt: skip
     (folder / "data").mkdir()
     (folder / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
     secrets = Vault(folder / "data").seal(CREDENTIALS[NETWORK])
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(ADD_TRACKS, tracks)
+        await connection.execute(ADD_TRACKS, ["keyword"] * len(tracks), tracks)
         await connection.execute(ADD_SOURCE, NETWORK, f"http://127.0.0.1:{port}", secrets)
     finally:
         await connection.close()
 
 
 async def _log_in(url: str) -> list[str]:
-    """Cookies of some users."""
+    """Session cookies of some users."""
     cookies = []
     async with connect(url) as database, database.acquire() as connection:
         for number in range(USERS):
-            user = await users.add(connection, f"viewer{number}", "user")
-            cookies.append(await sessions.begin(connection, user, "127.0.0.1", "bench", 1))
+            user = await add_user(connection, f"viewer{number}", "user")
+            cookies.append(await begin_session(connection, user, "127.0.0.1", "bench", 1))
     return cookies
+
+
+def _queries(cookies: Sequence[str], tracks: Sequence[str], mode: str) -> list[tuple[str, str]]:
+    """A cookie and a query for each viewer."""
+    if mode not in CROWDS:
+        return [
+            (cookies[n % USERS], "" if n % VIEWERS_PER_OPEN_VIEW == 0 else tracks[n % len(tracks)])
+            for n in range(VIEWERS)
+        ]
+    words = sorted({word for track in tracks for word in track.split() if word.isalpha()})
+    few = [words[n % len(words)] + "x" * (n // len(words)) for n in range(CROWD + TERMS)]
+    return [(cookies[0], " OR ".join(few[n : n + TERMS])) for n in range(CROWD)]
 
 
 @contextlib.asynccontextmanager
 async def _watching(
-    port: int, cookies: Sequence[str], tracks: Sequence[str]
+    port: int, queries: Sequence[tuple[str, str]], limit: int
 ) -> AsyncIterator[list[Viewer]]:
-    """All viewers, from when they watch until they go; none without tracks."""
+    """All viewers, once they are subscribed; of a crowd, those that are admitted."""
     loop = asyncio.get_running_loop()
-    numbers = range(VIEWERS if tracks else 0)
-    viewers = [
-        Viewer(_hello(port, cookies[n % USERS], "" if n % EVERY == 0 else tracks[n % len(tracks)]))
-        for n in numbers
-    ]
+    viewers = [Viewer(_handshake_of(port, cookie, query)) for cookie, query in queries]
     try:
-        for begin in range(0, len(viewers), AT_ONCE):
-            some = viewers[begin : begin + AT_ONCE]
+        for begin in range(0, len(viewers), CONNECTED_AT_ONCE):
+            some = viewers[begin : begin + CONNECTED_AT_ONCE]
             for viewer in some:
-                await loop.create_connection(partial(_same, viewer), "127.0.0.1", port)
-            async with asyncio.timeout(PATIENCE):
-                for viewer in some:
-                    await viewer.watching.wait()
+                await loop.create_connection(partial(_protocol, viewer), "127.0.0.1", port)
+            async with asyncio.timeout(TIMEOUT):
+                room = min(limit, begin + len(some))
+                while (  # noqa: ASYNC110 - for any of many events
+                    sum(viewer.watching.is_set() for viewer in viewers) < room
+                ):
+                    await asyncio.sleep(POLL_INTERVAL)
         yield viewers
     finally:
         for viewer in viewers:
             viewer.transport.abort()
 
 
-def _same(viewer: Viewer) -> Viewer:
+def _protocol(viewer: Viewer) -> Viewer:
     return viewer
 
 
-def _hello(port: int, cookie: str, query: str) -> bytes:
-    """The beginning of a WebSocket, and the first message in it."""
+def _handshake_of(port: int, cookie: str, query: str) -> bytes:
+    """The handshake of a WebSocket, and the first message on it."""
     head = [
         "GET /live/socket HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Origin: http://127.0.0.1:{port}",
         "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", f"Cookie: {SESSION}={cookie}",
     ]  # fmt: skip
-    wish = json.dumps({"do": "watch", "query": query}).encode()
-    assert len(wish) < 126
-    frame = bytes([0x81, 0x80 | len(wish), 0, 0, 0, 0]) + wish
+    message = json.dumps({"do": "watch", "query": query}).encode()
+    is_short = len(message) < 126
+    size = bytes([0x80 | len(message)]) if is_short else b"\xfe" + len(message).to_bytes(2)
+    frame = b"\x81" + size + bytes(4) + message
     return "\r\n".join([*head, "", ""]).encode() + frame
 
 
-async def _collect(url: str) -> None:
-    """Begin, and wait until every message has an outcome, and a moment for those who watch."""
+async def collect(url: str) -> None:
+    """Start the source; wait until every message has an outcome, and a moment for the viewers."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(BEGIN)
-        async with asyncio.timeout(PATIENCE):
+        await connection.execute(START)
+        async with asyncio.timeout(TIMEOUT):
             counted = 0
             while counted < RATE * SECONDS:
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_INTERVAL)
                 counted = await connection.fetchval(COUNTED, OUTCOMES)
-        await asyncio.sleep(10 * LOOK)
+        await asyncio.sleep(10 * POLL_INTERVAL)
     finally:
         await connection.close()
 
 
-async def _outcome(url: str, viewers: Sequence[Viewer], cpu: float) -> Outcome:
+async def _outcome(url: str, viewers: Sequence[Viewer], cpu: float) -> LiveOutcome:
     connection = await asyncpg.connect(url)
     try:
-        row = await connection.fetchrow(TIMES)
+        row = await connection.fetchrow(TIMES, NETWORK)
         committed = {str(each["id"]): each["at"] for each in await connection.fetch(COMMITTED)}
     finally:
         await connection.close()
     assert row is not None
     assert not any(viewer.lost for viewer in viewers)
     if not viewers:
-        return Outcome(row["half"], row["most"], cpu)
+        return LiveOutcome(row["half"], row["most"], cpu)
     delays: list[float] = []
     missed = 0
     for viewer in viewers:
         for at, body in viewer.messages():
-            said = json.loads(body)
-            ids = [each["tweet"]["id"] for each in said.get("tweets", ())]
+            message = json.loads(body)
+            ids = [each["tweet"]["id"] for each in message.get("tweets", ())]
             delays += [at - committed[each] for each in ids]
-            missed += said.get("missed", 0)
-    return Outcome(row["half"], row["most"], cpu, len(delays), missed, delays)
+            missed += message.get("missed", 0)
+    return LiveOutcome(row["half"], row["most"], cpu, len(delays), missed, delays)

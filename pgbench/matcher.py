@@ -1,11 +1,11 @@
-"""What matching a tweet costs with 1,000 and with 100,000 tracks, on one core.
+"""Measures the cost of matching a tweet against 1,000 and 100,000 tracks, on one core.
 
-The tweets are made up, seeded, and shaped like captured ones: about 20 words, whose frequencies
-fall as 1 / rank; 6 of 10 with something beyond ASCII (mostly an ellipsis or an emoji, at times
-accents or Chinese); 3 of 10 reposts, which are looked at twice; tags, mentions and links.
-The first 1,000 tracks are the same in both runs. The other 99,000 follow two rare words each, or
-tags, accounts and addresses that hardly come, so that nearly as few tracks match a tweet: what a
-match costs is paid per match, and it is the tracks that do not match which must cost nothing.
+The tweets are generated from a seed and resemble captured ones: about 20 words with frequencies of
+1 / rank; 60 % with non-ASCII characters (mostly an ellipsis or emoji, sometimes accents or
+Chinese); 30 % reposts, which are matched twice; hashtags, mentions and links.
+The first 1,000 tracks are the same in both runs. The other 99,000 have two rare words each, or rare
+hashtags, accounts and links, so that about as few tracks match a tweet: a match has its cost, but
+tracks that do not match should cost nothing.
 """
 
 import itertools
@@ -22,13 +22,13 @@ SEED = 11
 TWEETS = 4000
 ROUNDS = 7  # the fastest counts
 SIZES = (1_000, 100_000)
-FEW, MANY = SIZES
+TRACKS_MIN, TRACKS_MAX = SIZES
 HAN = [chr(0x4E00 + at) for at in range(1500)]
 SYLLABLES = "an be cor du el fi gan ho in ja ker lu mo ne or pra qui ros su ta un ver wo xi ya zo"
 
 
 class _Speech:
-    """A language of its own, in which a word is the rarer the later it comes."""
+    """An invented language whose word frequencies fall with rank."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -44,7 +44,7 @@ class _Speech:
         return self.rng.choices(self.words, cum_weights=self.heights, k=count)
 
     def han(self, count: int) -> str:
-        """A run of ideographs; even in a real text some are far more frequent."""
+        """A run of ideographs; as in real text, some are far more frequent."""
         return "".join(self.rng.choices(HAN, cum_weights=self.heights[: len(HAN)], k=count))
 
     def sentence(self) -> str:
@@ -62,7 +62,7 @@ class _Speech:
 
 
 def tweets(count: int) -> list[Tweet]:
-    """So many tweets, the same ones at every call."""
+    """`count` tweets, the same at every call."""
     speech = _Speech(random.Random(SEED))
     rng = speech.rng
     made: list[Tweet] = []
@@ -112,7 +112,7 @@ def _content(speech: _Speech) -> Content:
 
 
 def tracks(count: int) -> list[tuple[TrackId, Query]]:
-    """Tracks of all kinds; a smaller count gives the first ones of a larger."""
+    """Tracks of all kinds; a smaller count gives the first of a larger."""
     speech = _Speech(random.Random(SEED + 1))
     return [(TrackId(at), parse(*_track(speech, at))) for at in range(count)]
 
@@ -123,9 +123,9 @@ def _track(  # noqa: PLR0911 - one line for each kind of track
     rng = speech.rng
     word = speech.words[min(500 + number, len(speech.words) - 1)]
     common = speech.some(1)[0]
-    other = f"-{common}" if number < FEW else f'"{speech.some(1)[0]} {common}"'
+    other = f"-{common}" if number < TRACKS_MIN else f'"{speech.some(1)[0]} {common}"'
     match number % 10:
-        case 0 | 1 | 2 if number >= FEW:
+        case 0 | 1 | 2 if number >= TRACKS_MIN:
             return "keyword", f"{word} {speech.words[rng.randrange(2_000, 200_000)]}"
         case 0 | 1 | 2:
             return "keyword", word
@@ -145,7 +145,7 @@ def _track(  # noqa: PLR0911 - one line for each kind of track
 
 
 def measure() -> list[tuple[str, float, str]]:
-    """Microseconds a tweet for both numbers of tracks, their ratio, and what building costs."""
+    """Microseconds per tweet for both numbers of tracks, their ratio, and the cost of building."""
     messages = tweets(TWEETS)
     rows: list[tuple[str, float, str]] = []
     matchers: list[Matcher] = []
@@ -159,13 +159,15 @@ def measure() -> list[tuple[str, float, str]]:
             (f"matches, {size:,} tracks", matched, "/tweet"),
             (f"building the matcher, {size:,} tracks", built, "s"),
         ]
-    # In turns, so that a busy machine harms both alike.
+    # In turns, so that other load affects both alike.
     rounds = [[_round(matcher, messages) for matcher in matchers] for _ in range(ROUNDS)]
     costs = [min(column) for column in zip(*rounds, strict=True)]
     for size, cost in zip(SIZES, costs, strict=True):
         rows.append((f"matching, {size:,} tracks", cost, "µs/tweet"))
-    rows.append((f"matching, {MANY:,} to {FEW:,} tracks", costs[1] / costs[0], "times"))
-    rows.append((f"memory of the matcher, {MANY:,} tracks", _megabytes(MANY), "MB"))
+    rows.append(
+        (f"matching, {TRACKS_MAX:,} to {TRACKS_MIN:,} tracks", costs[1] / costs[0], "times")
+    )
+    rows.append((f"memory of the matcher, {TRACKS_MAX:,} tracks", _megabytes(TRACKS_MAX), "MB"))
     return rows
 
 

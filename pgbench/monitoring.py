@@ -1,42 +1,41 @@
-"""Whether what watches the program slows what it watches: the same ingest with it and without."""
+"""Measures what the monitor costs: the same ingest with it and without."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from pgbench import whole
+from pgbench import end_to_end
+from pgbench.end_to_end import Feed, Track
 from pgbench.server import Server
 
-MODES = ("without", "with", "raising", "hanging")  # as in watched.py
-# Everything that can be on is on, and looks ten times as often as it would.
+MODES = ("without", "with", "raising", "hanging")  # as in monitored_daemon.py
+# All features are on and sample ten times as often as by default.
 SETTINGS: Mapping[str, object] = {
-    "monitor": {"listen": "127.0.0.1:0", "probe_every": 1},
-    "alerts": {"heartbeat_every": 1},
+    "monitor": {"listen": "127.0.0.1:0", "sample_interval": 1},
+    "alerts": {"heartbeat_interval": 1},
     "retention": {"tweets_days": 30},
 }
 
 
 def _collect(mode: str, config: str) -> list[str]:
-    return ["-m", "pgbench.watched", config, mode]
+    return ["-m", "pgbench.monitored_daemon", config, mode]
 
 
 async def run(
-    server: Server, folder: Path, replayed: Path, tracks: Sequence[str], rounds: int
+    server: Server, folder: Path, replayed: Path, tracks: Sequence[Track], rounds: int
 ) -> dict[str, list[float]]:
-    """Tweets a second by mode, the modes in turns."""
+    """Tweets/s by mode; the modes run in turns."""
     rates: dict[str, list[float]] = {mode: [] for mode in MODES}
     for turn in range(rounds):
-        # Every other round backwards: whoever comes first shall not always be the same.
+        # Every other round in reverse, so that no mode is always first.
         for mode in MODES if turn % 2 == 0 else reversed(MODES):
             here = folder / f"{mode}-{turn}"
             settings = {**SETTINGS, "archive": {"url": str(here / "archive")}}
-            outcome = await whole.run(
+            [outcome] = await end_to_end.run(
                 server,
                 here,
-                "x_v2",
-                replayed,
+                [Feed("x_v2", replayed, 0)],
                 tracks,
-                0,
                 settings=settings,
                 collect=partial(_collect, mode),
             )

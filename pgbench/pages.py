@@ -1,8 +1,9 @@
-"""How long the pages and the API take when much is stored, and what a large download costs.
+"""Response times of the pages and the API when much is stored, and the cost of a large download.
 
     python -m pgbench.pages FOLDER      fill a server there, unless it is filled; measure; keep it
 
-Times are those that a client on the same machine waits for a whole answer, one request at a time.
+Times are those that a client on the same machine waits for a complete response, one request at a
+time.
 """
 
 import asyncio
@@ -22,31 +23,32 @@ import asyncpg
 import msgspec
 import psutil
 
-from pgbench import filling, processes, report
+from pgbench import processes, report, seed_data
 from pgbench.report import Line, Section
-from stream import db, migrations
+from stream import db
 from stream.postgres import Embedded
-from web.accounts import sessions, users
+from stream.store import migrations, users
+from web.accounts.credentials import begin_session
 from web.app import ROUTES
-from web.guard import SESSION
+from web.auth import SESSION
 
 TWEETS = 5_000_000
 DOWNLOADED = 1_000_000
-WARM, TIMES, ROUNDS = 3, 40, 3  # requests
+WARM_UP, TIMES, ROUNDS = 3, 40, 3  # requests
 AIM = 100  # ms
 MB = 1e6
-# For the hour in which nobody would mind to lose it all.
+# Only while it is filled: then losing everything does not matter.
 FILL = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "wal_level": "minimal",
     "max_wal_senders": "0", "max_wal_size": "8GB", "maintenance_work_mem": "512MB",
     "autovacuum": "off",
 }  # fmt: skip
 PLACE = re.compile(r"\{(\w+)(?::[^{}]*(?:\{[^}]*\})?)?\}")  # {id}, {id:\d{1,18}}
-PLACED = re.compile(r"(?<=/)\d{6,}")  # the key of a tweet says nothing to a reader
-# What never ends, or is measured as a download.
+TWEET_KEY = re.compile(r"(?<=/)\d{6,}")
+# Responses that never end, and downloads, which are measured apart.
 LEFT_OUT = re.compile(r"socket|stream|download|export|\.csv|\.ndjson|/welcome|/login")
-# Beside every address as it is: what people ask of them.
-ASKED = (
+# In addition to every address without parameters.
+WITH_PARAMETERS = (
     "/?q=ka",
     "/?sort=total",
     "/tracks/{busiest}?words=weather",
@@ -59,17 +61,17 @@ ASKED = (
 )
 
 
-class Site(msgspec.Struct, frozen=True):
-    """The pages as they run: their process, their address, and a session of the admin."""
+class RunningPages(msgspec.Struct, frozen=True):
+    """The running pages: process, address, and a session of the admin."""
 
     pid: int
     address: str
     session: str
-    numbers: dict[str, int]  # what stands for the places in addresses
+    numbers: dict[str, int]  # the values of the placeholders in addresses
 
 
 class Timed(msgspec.Struct, frozen=True):
-    """One address, and what it took."""
+    """One address, and the times of its responses."""
 
     path: str
     status: int
@@ -86,11 +88,11 @@ class Timed(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Site]:
-    """The pages alone, over the server in this folder."""
+async def serving(folder: Path) -> AsyncIterator[RunningPages]:
+    """Run only the pages, on the server in this folder."""
     port = processes.free_port()
     config = folder / "config.yaml"
-    settings = {"listen": f"127.0.0.1:{port}", "calls_per_minute": 10**9}
+    settings = {"listen": f"127.0.0.1:{port}", "requests_per_minute": 10**9}
     config.write_text(
         msgspec.json.encode({"data_dir": str(folder / "data"), "web": settings}).decode()
     )
@@ -99,14 +101,14 @@ async def serving(folder: Path) -> AsyncIterator[Site]:
         words = ["twitterstream.py", "--config", str(config), "web"]
         async with processes.running("web", words, folder / "web.log") as pid:
             await processes.listening(port)
-            yield Site(pid, f"http://127.0.0.1:{port}", session, numbers)
+            yield RunningPages(pid, f"http://127.0.0.1:{port}", session, numbers)
 
 
 async def _prepare(url: str) -> tuple[str, dict[str, int]]:
     async with db.connect(url, size=1) as database, database.acquire() as connection:
-        admin = await users.named(connection, "admin")
+        admin = await users.by_name(connection, "admin")
         assert admin is not None
-        session = await sessions.begin(connection, admin.id, "127.0.0.1", "pgbench", 30)
+        session = await begin_session(connection, admin.id, "127.0.0.1", "pgbench", 30)
         [row] = await connection.fetch(_NUMBERS)
     return session, dict(row)
 
@@ -122,34 +124,34 @@ FROM (SELECT (array_agg(track_id ORDER BY tweets DESC))[1] AS busiest,
 
 
 async def fill(folder: Path, count: int = TWEETS) -> None:
-    """Unless it is done already."""
+    """Fill the server in this folder, unless that was done already."""
     done = folder / "filled"
     if done.exists():
         return
     async with Embedded(folder / "data", FILL).lease() as url:
         async with db.connect(url) as database:
             await migrations.migrate(database)
-        await filling.fill(url, count)
+        await seed_data.fill(url, count)
         connection = await asyncpg.connect(url)
         await connection.execute("CHECKPOINT")
         await connection.close()
     done.touch()
 
 
-def addresses(site: Site) -> list[str]:
-    """All that can be asked for, and what is asked of it."""
+def addresses(site: RunningPages) -> list[str]:
+    """All addresses that are measured."""
     plain = {
         route.path for route in ROUTES if route.method == "GET" and not LEFT_OUT.search(route.path)
     }
-    found = [*sorted(plain), *ASKED]
+    found = [*sorted(plain), *WITH_PARAMETERS]
     return [_filled(site, path) for path in found]
 
 
-def _filled(site: Site, path: str) -> str:
+def _filled(site: RunningPages, path: str) -> str:
     return PLACE.sub(lambda at: _number(site, path, at[1]), path)
 
 
-def _number(site: Site, path: str, name: str) -> str:
+def _number(site: RunningPages, path: str, name: str) -> str:
     if name == "id" and "/sources" in path:
         name = "source_id"
     elif name == "id" and "/tweets" in path:
@@ -158,42 +160,42 @@ def _number(site: Site, path: str, name: str) -> str:
 
 
 async def timed(client: aiohttp.ClientSession, path: str) -> Timed:
-    """Ask again and again."""
+    """Request the address many times."""
     seconds: list[float] = []
     status, size = 0, 0
-    for turn in range(WARM + TIMES):
+    for turn in range(WARM_UP + TIMES):
         begun = time.perf_counter()
         async with client.get(path, allow_redirects=False) as answer:
             status, size = answer.status, len(await answer.read())
         if status != 200:
             break
-        if turn >= WARM:
+        if turn >= WARM_UP:
             seconds.append(time.perf_counter() - begun)
     return Timed(path, status, size, seconds)
 
 
-async def every(site: Site) -> list[Timed]:
-    """Each address in turn; what is none of a page's own is said and left out."""
+async def every(site: RunningPages) -> list[Timed]:
+    """Time each address in turn; one that does not answer with 200 is reported and left out."""
     found: list[Timed] = []
     async with aiohttp.ClientSession(site.address, cookies={SESSION: site.session}) as client:
         for path in addresses(site) * ROUNDS:
             one = await timed(client, path)
             took = f"{one.p50:.0f} ms, p95 {one.p95:.0f} ms" if one.seconds else "left out"
-            say(f"{one.status} {path}: {took}, {one.bytes:,} bytes")
+            report_progress(f"{one.status} {path}: {took}, {one.bytes:,} bytes")
             if one.seconds:
                 found.append(one)
     return found
 
 
-def _many(site: Site) -> str:
-    """The address of so many of the newest tweets."""
-    days = filling.DAYS * DOWNLOADED / TWEETS
+def _many(site: RunningPages) -> str:
+    """The address of the newest tweets that are downloaded."""
+    days = seed_data.DAYS * DOWNLOADED / TWEETS
     begin = datetime.fromtimestamp(site.numbers["newest"], UTC) - timedelta(days=days)
     return f"/api/v1/tweets?{urlencode({'begin': begin.isoformat()})}"
 
 
-async def download(site: Site, path: str) -> tuple[float, float, float]:
-    """Lines a second, and the memory before it and at its highest, in bytes."""
+async def download(site: RunningPages, path: str) -> tuple[float, float, float]:
+    """Lines per second, and the memory before the download and at its peak, in bytes."""
     process = psutil.Process(site.pid)
     before = float(process.memory_info().rss)
     samples: list[int] = [process.memory_info().rss]
@@ -212,34 +214,34 @@ async def download(site: Site, path: str) -> tuple[float, float, float]:
             lines += chunk.count(b"\n")
     seconds = time.perf_counter() - begun
     watching.cancel()
-    say(f"{lines:,} lines in {seconds:.0f} s")
+    report_progress(f"{lines:,} lines in {seconds:.0f} s")
     return lines / seconds, before, float(max(samples))
 
 
 def section(times: Sequence[Timed], lines: Sequence[Line]) -> Section:
-    """The table, the slowest first."""
+    """The table of results, the slowest address first."""
     by_path: dict[str, list[Timed]] = {}
     for one in times:
         by_path.setdefault(one.path, []).append(one)
     each: list[Line] = []
     for path, rounds in by_path.items():
-        shown = PLACED.sub("{id}", path)
+        shown = TWEET_KEY.sub("{id}", path)
         each.append(Line(f"{shown}, p50", [one.p50 for one in rounds], "ms"))
         each.append(Line(f"{shown}, p95", [one.p95 for one in rounds], "ms", (), f"≤ {AIM}"))
     pairs = sorted(zip(each[::2], each[1::2], strict=True), key=lambda pair: -pair[1].value)
     return Section(
         "The pages",
-        f"With {TWEETS:,} tweets of {filling.DAYS} days and {filling.TRACKS} tracks, for an admin,"
-        f" who sees everything: {ROUNDS} rounds of {TIMES} requests to each address, one at a time,"
-        " until the last byte of the answer has come. The pages run alone, beside the embedded"
-        " Postgres with its default settings; the track is the busiest. The download is of"
+        f"{TWEETS:,} tweets of {seed_data.DAYS} days and {seed_data.TRACKS} tracks, requested by an"
+        f" admin, who sees everything: {ROUNDS} rounds of {TIMES} requests to each address, one at"
+        " a time, up to the last byte of the response. Only the pages run, with the embedded"
+        " Postgres at its default settings; the track is the busiest one. The download has"
         f" {DOWNLOADED:,} tweets as NDJSON, with their matches.",
         [*(line for pair in pairs for line in pair), *lines],
     )
 
 
 async def measure(folder: Path) -> Section:
-    """Fill the folder's server, unless it is, and ask everything."""
+    """Fill the folder's server, unless it is filled, and measure everything."""
     await fill(folder)
     async with serving(folder) as site:
         times = await every(site)
@@ -247,12 +249,12 @@ async def measure(folder: Path) -> Section:
     lines = [
         Line("download", [rate], "tweets/s"),
         Line("memory of the pages before it", [before / MB], "MB"),
-        Line("memory of the pages while it runs, the most", [most / MB], "MB"),
+        Line("memory of the pages while it runs, peak", [most / MB], "MB"),
     ]
     return section(times, lines)
 
 
-def say(what: str) -> None:
+def report_progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 

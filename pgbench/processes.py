@@ -1,4 +1,4 @@
-"""Processes of a run: started, watched, and ended with it."""
+"""Starts, observes and ends the processes of a run."""
 
 import asyncio
 import contextlib
@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-LOOK = 0.1  # seconds between two looks at the memory
+POLL = 0.1  # seconds
 END_WITHIN = 20  # seconds
 
 
 @contextlib.asynccontextmanager
 async def running(name: str, arguments: Sequence[str], log: Path) -> AsyncIterator[int]:
-    """A Python program of ours while inside; gives its process id. RuntimeError if it fails."""
+    """Run a Python program inside the `async with`; yields its pid. RuntimeError if it fails."""
     child = await _start(arguments, log)
     try:
         yield child.pid
@@ -43,14 +43,14 @@ async def ended(name: str, arguments: Sequence[str], log: Path) -> None:
 
 
 async def listening(port: int) -> None:
-    """Wait until somebody answers on this port of ours."""
+    """Wait until a program listens on this local port."""
     async with asyncio.timeout(END_WITHIN):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL)
 
 
 async def _start(arguments: Sequence[str], log: Path) -> asyncio.subprocess.Process:
@@ -66,15 +66,15 @@ def _failure(name: str, child: asyncio.subprocess.Process, log: Path) -> Runtime
 
 
 async def memory(pid: int, samples: list[int]) -> None:
-    """Note the resident bytes of a process, again and again, until cancelled."""
+    """Sample the resident bytes of a process until cancelled."""
     process = psutil.Process(pid)
     while True:
         samples.append(process.memory_info().rss)
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL)
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used of the processor so far."""
+    """Processor time that a process has used so far."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 

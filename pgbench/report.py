@@ -1,4 +1,4 @@
-"""The table of results: printed, and kept in results.md."""
+"""Formats results as Markdown tables and keeps them in results.md."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ RESULTS = Path(__file__).with_name("results.md")
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One figure, the median of its rounds; `of_ceiling` where it is a rate like the ceiling."""
+    """One result, the median of its rounds; `of_ceiling` where it is comparable to the ceiling."""
 
     what: str
     values: Sequence[float]
@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """Lines that belong together, and what has to be known to read them."""
+    """A table of results and its explanation."""
 
     title: str
     text: str
@@ -35,12 +35,11 @@ class Section(msgspec.Struct, frozen=True):
 
 
 def markdown(sections: Sequence[Section], facts: Sequence[str]) -> str:
-    """The whole of results.md."""
+    """The text of results.md."""
     parts = [
         "# Results of `make bench`",
-        "Written by the benchmark itself. Machines differ, and a busy one differs from itself:"
-        " compare figures of one run only. Each is the median of its rounds, with the lowest and"
-        " the highest in brackets where there were several.",
+        "Written by the benchmark. Results depend on the machine and its load: compare only figures"
+        " of one run. Each is the median of its rounds; minimum and maximum are in brackets.",
         f"{os.cpu_count()} processors, Python {platform.python_version()}, {', '.join(facts)}.",
     ]
     for section in sections:
@@ -49,11 +48,14 @@ def markdown(sections: Sequence[Section], facts: Sequence[str]) -> str:
 
 
 def replace(section: Section) -> str:
-    """Put a section that was measured alone in its place in results.md; its text."""
-    text = f"## {section.title}\n\n{section.text}\n\n{_table(section.lines)}\n"
+    """Replace one section of results.md, or append a new one, and return its text."""
+    heading = f"## {section.title}\n"
+    text = f"{heading}\n{section.text}\n\n{_table(section.lines)}\n"
     parts = re.split(r"(?m)^(?=## )", RESULTS.read_text(encoding="utf-8"))
-    kept = [part for part in parts if not part.startswith(f"## {section.title}\n")]
-    RESULTS.write_text("\n".join(part.rstrip("\n") + "\n" for part in [*kept, text]), "utf-8")
+    renewed = [text if part.startswith(heading) else part for part in parts]
+    if text not in renewed:
+        renewed.append(text)
+    RESULTS.write_text("\n".join(part.rstrip("\n") + "\n" for part in renewed), "utf-8")
     return text
 
 

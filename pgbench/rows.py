@@ -1,4 +1,4 @@
-"""The rows that the program makes of a corpus, ready to be stored by other means."""
+"""The rows that the program writes for a corpus, to be stored by other means."""
 
 import time
 from collections import Counter
@@ -25,14 +25,14 @@ TRACK_MINUTES = ("track_id", "minute", "tweets")
 
 SOURCE = SourceId(1)
 NETWORK = "x_v2"
-APART = 100  # microseconds between two frames
-LONGEST = 8 << 20  # bytes of a frame
+FRAME_INTERVAL = 100  # microseconds between two frames
+FRAME_MAX = 8 << 20  # bytes of a frame
 
 Row = tuple[object, ...]
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """What some tweets are in each table."""
+    """The rows of some tweets, by table."""
 
     tweets: Sequence[Row]
     identities: Sequence[Row]
@@ -40,7 +40,7 @@ class Rows(msgspec.Struct, frozen=True):
     track_minutes: Sequence[Row]
 
     def batches(self, size: int) -> Iterator["Rows"]:
-        """The same in batches of so many tweets, each with its own matches and counts."""
+        """Split into batches of `size` tweets, each with its matches and counts."""
         of_tweet: dict[object, list[Row]] = {}
         for match in self.matches:
             of_tweet.setdefault(match[0], []).append(match)
@@ -52,7 +52,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def matcher(corpus: Corpus) -> Matcher:
-    """What finds the corpus' own tracks, numbered from 1."""
+    """A matcher for the tracks of the corpus, numbered from 1."""
     return Matcher(
         (TrackId(number), parse("keyword", value)) for number, value in enumerate(corpus.tracks, 1)
     )
@@ -61,11 +61,13 @@ def matcher(corpus: Corpus) -> Matcher:
 def prepare(corpus: Corpus) -> Rows:
     """Decode and match everything, as the writer does."""
     match = matcher(corpus).match
-    # Within today, whenever the benchmark runs.
+    # Always within today.
     first = time.time_ns() // 86_400_000_000_000 * 86_400_000_000
-    frames = [Frame(first + n * APART, body, n + 1) for n, body in enumerate(corpus.bodies)]
-    made = Batch(SOURCE, 0, 8 << 20)
-    made.add(frames, decode, lambda tweet: batch.attribute(tweet, match, lambda _: ()))
+    frames = [
+        Frame(first + n * FRAME_INTERVAL, body, n + 1) for n, body in enumerate(corpus.bodies)
+    ]
+    made = Batch(SOURCE, 0, FRAME_MAX)
+    made.add(frames, decode, lambda tweet: batch.credit_tracks(tweet, match, lambda _: ()))
     assert len(made.arrivals) == len(corpus.bodies)
     tweets: list[Row] = []
     identities: list[Row] = []

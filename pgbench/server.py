@@ -9,10 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from stream import db, migrations
+from stream import db
 from stream.postgres import Embedded, client_environment
+from stream.store import migrations
 
-# So that a commit says when it was; it costs twelve bytes a transaction.
+# Commit timestamps; they cost twelve bytes per transaction.
 SETTINGS = {"track_commit_timestamp": "on"}
 TEMPLATE = "bench_template"
 
@@ -27,12 +28,12 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
-        """The URL of an empty database with our schema; it goes when the run ends."""
+        """The URL of an empty migrated database, dropped at the end."""
         name = f"bench_{next(self._numbers)}"
         connection = await asyncpg.connect(self.url)
         try:
             await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-            # No run shall pay for what the one before has left dirty.
+            # No run pays for dirty pages of the run before.
             await connection.execute("CHECKPOINT")
             yield self._named(name)
             await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -40,9 +41,9 @@ class Server:
             await connection.close()
 
     async def program(self, name: str, url: str, arguments: Sequence[str]) -> str:
-        """Run psql or pgbench on a database; gives what it prints."""
+        """Run psql or pgbench on a database and return its output."""
         command = [str(self.programs / name), *arguments]
-        done = subprocess.run(  # noqa: ASYNC221  nothing else goes on in this process
+        done = subprocess.run(  # noqa: ASYNC221  nothing else runs in this process
             command, env=client_environment(url), check=False, capture_output=True, text=True
         )
         if done.returncode != 0:

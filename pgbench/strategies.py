@@ -1,41 +1,49 @@
-"""Ways to bring a batch of tweets into its tables, each as one transaction a batch.
+"""Strategies to insert a batch of tweets in one transaction.
 
-Every way stores the same: identities, tweets and matches. They differ in how the rows travel.
-`CLAIMING` marks those that can tell which tweets are new, as the program has to.
+All store the same ids, tweets and matches; they differ in how the rows are sent.
+`DEDUPLICATING` lists those that detect which tweets are new, as the program must.
 """
 
 import json
+import re
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import asyncpg
 
 from pgbench import rows
+from pgbench.corpus import Corpus
 from pgbench.rows import Row, Rows
+from pgbench.server import Server
+from stream.keys import KEY_EPOCH
+from stream.networks.x_v2.decode import decode
+from stream.tweet import Tweet
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Strategy: TypeAlias = Callable[[Connection, Rows], Awaitable[None]]
 
 _TYPES = {
-    "identities": ("text", "text", "bigint"),
+    "tweet_ids": ("text", "text", "bigint"),
     "tweets": (
         "bigint", "timestamptz", "timestamptz", "text", "text", "text", "text", "text", "text",
         "text", "text[]", "text", "jsonb",
     ),
     "matches": ("bigint", "bigint", "timestamptz", "text", "text", "text"),
 }  # fmt: skip
-_COLUMNS = {"identities": rows.IDENTITIES, "tweets": rows.TWEETS, "matches": rows.MATCHES}
-_MOST_PARAMETERS = 32767  # of one statement, in the wire protocol
+_COLUMNS = {"tweet_ids": rows.IDENTITIES, "tweets": rows.TWEETS, "matches": rows.MATCHES}
+_PARAMETERS_MAX = 32767  # of one statement, in the wire protocol
 _CLAIM = """
-INSERT INTO identities (network, native_id, tweet_id)
+INSERT INTO tweet_ids (network, native_id, tweet_id)
 SELECT $1, * FROM unnest($2::text[], $3::bigint[]) AS new (native_id, tweet_id)
 ORDER BY native_id COLLATE "C" ON CONFLICT (network, native_id) DO NOTHING RETURNING tweet_id
 """
 
 
 def _tables(part: Rows) -> Iterator[tuple[str, Sequence[Row]]]:
-    yield "identities", part.identities
+    yield "tweet_ids", part.identities
     yield "tweets", part.tweets
     yield "matches", part.matches
 
@@ -64,7 +72,7 @@ async def multirow(connection: Connection, part: Rows) -> None:
     """INSERT … VALUES (…), (…), …: as many rows a statement as its parameters allow."""
     for table, values in _tables(part):
         width = len(_COLUMNS[table])
-        most = _MOST_PARAMETERS // width
+        most = _PARAMETERS_MAX // width
         for start in range(0, len(values), most):
             some = values[start : start + most]
             places = ", ".join(
@@ -122,7 +130,7 @@ async def copy(connection: Connection, part: Rows) -> None:
 
 
 async def claim_and_copy(connection: Connection, part: Rows) -> None:
-    """What the writer does: identities by unnest and ON CONFLICT, then COPY of what is new."""
+    """What the writer does: native ids by unnest and ON CONFLICT, then COPY of what is new."""
     _, native_ids, keys = zip(*part.identities, strict=True)
     new = {row[0] for row in await connection.fetch(_CLAIM, rows.NETWORK, native_ids, keys)}
     for table, values in (("tweets", part.tweets), ("matches", part.matches)):
@@ -174,7 +182,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "claim + COPY (the writer's)": claim_and_copy,
     "COPY": copy,
 }
-CLAIMING = ("COPY to staging + INSERT … ON CONFLICT", "claim + COPY (the writer's)")
+DEDUPLICATING = ("COPY to staging + INSERT … ON CONFLICT", "claim + COPY (the writer's)")
 
 
 async def store(url: str, strategy: Strategy, batches: Sequence[Rows]) -> None:
@@ -194,3 +202,30 @@ async def store(url: str, strategy: Strategy, batches: Sequence[Rows]) -> None:
                 await strategy(connection, batch)
     finally:
         await connection.close()
+
+
+SCRIPT = Path(__file__).with_name("insert.sql")
+_TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+
+
+async def single_insert_rate(server: Server, corpus: Corpus, clients: int, seconds: int) -> float:
+    """Tweets/s of PostgreSQL's own pgbench, which commits each (the post of median size) alone."""
+    body = sorted(corpus.bodies, key=len)[len(corpus.bodies) // 2]
+    message = decode(body)
+    assert isinstance(message, Tweet)
+    today = datetime.now(UTC).date().isoformat()
+    async with server.database() as url:
+        await server.program("psql", url, ["-qXc", f"SELECT ensure_day('{today}')"])
+        variables = {
+            "first": time.time_ns() // 1000 - KEY_EPOCH,
+            "n": 0,
+            "text": message.text,
+            "doc": body.decode(),
+        }
+        defined = [f"--define={name}={value}" for name, value in variables.items()]
+        options = [f"--client={clients}", f"--time={seconds}", "--protocol=prepared", "--no-vacuum"]
+        said = await server.program("pgbench", url, [*options, *defined, f"--file={SCRIPT}"])
+    found = _TPS.search(said)
+    if found is None:
+        raise RuntimeError(f"pgbench printed no tps: {said}")
+    return float(found[1])

@@ -1,16 +1,18 @@
-"""Text of a rule → tree, or the sentence why not (X v2 reference §4)."""
+"""Parses X v2 rules, and finds what a post must contain to match one (X v2 reference §4)."""
 
 import math
+import random
 import re
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from simulator.tokens import EMOJI, WORD
+from simulator.payload import EMOJI, WORD
+from simulator.posts import Constraints
 
 
 class InvalidRule(ValueError):
-    """The rule cannot be used; the text says why."""
+    """The rule cannot be parsed; the text gives the reason."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -23,7 +25,7 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """AND or OR of what is in it."""
+    """AND or OR of its children."""
 
     kind: Literal["and", "or"]
     children: tuple["Tree", ...]
@@ -53,22 +55,26 @@ _LEXEME = re.compile(
     re.VERBOSE,
 )
 _KEYWORD = re.compile(f"(?:{WORD}|{EMOJI}|\u200d)+")
-_ENTITY = re.compile(f"[#@$]{WORD}+")
+# As in twitter-text: some punctuation belongs to hashtags, and $BRK.B is a cashtag.
+_ENTITY = re.compile(
+    rf"#(?:{WORD}|[\u200c\u200d\u00b7\u05be\u05f3\u05f4\u30fb\uff5e\u301c\u3003\u0f0b\u0f0c])+"
+    rf"|@{WORD}+|\$[a-z]{{1,6}}(?:[._][a-z]{{1,2}})?"
+)
 
 
 def parse(text: str) -> Tree:
-    """The tree of a rule; InvalidRule when X would refuse it."""
+    """Parse a rule into a tree; InvalidRule when X would refuse it."""
     parser = _Parser(text)
     tree = parser.alternatives()
     if parser.at < len(parser.lexemes):
-        raise InvalidRule("There is a closing bracket too many.")
+        raise InvalidRule("Unmatched closing bracket.")
     if not any(leaf.op in STAND_ALONE and not leaf.negated for leaf in leaves(tree)):
-        raise InvalidRule("A rule needs at least one operator that may stand alone.")
+        raise InvalidRule("A rule needs at least one standalone operator.")
     return tree
 
 
 def leaves(tree: Tree) -> list[Leaf]:
-    """Every operator of the rule."""
+    """All operators of a rule."""
     if isinstance(tree, Leaf):
         return [tree]
     return [leaf for child in tree.children for leaf in leaves(child)]
@@ -85,7 +91,7 @@ class _Parser:
         while place < len(text):
             found = _LEXEME.match(text, place)
             if found is None:
-                raise InvalidRule(f"Nothing known stands at position {place + 1}.")
+                raise InvalidRule(f"Unknown syntax at position {place + 1}.")
             self.lexemes.append(found)
             place = found.end()
 
@@ -101,7 +107,7 @@ class _Parser:
         while self.at < len(self.lexemes) and not self._peek("or") and not self._peek("close"):
             parts.append(self._one())
         if not parts:
-            raise InvalidRule("Something is missing beside OR, or inside brackets.")
+            raise InvalidRule("Missing operand next to OR or inside brackets.")
         return parts[0] if len(parts) == 1 else Group("and", tuple(parts))
 
     def _one(self) -> Tree:
@@ -132,18 +138,18 @@ def _leaf(found: re.Match[str]) -> Leaf:
     word = found["word"].lower()
     if word[0] in "#@$":
         if not _ENTITY.fullmatch(word):
-            raise InvalidRule(f"{word} is no hashtag, mention or cashtag.")
+            raise InvalidRule(f"{word} is not a hashtag, mention or cashtag.")
         return Leaf(word[0], word[1:], negated)
     if word == "-":
         raise InvalidRule("A bracketed group cannot be negated.")
     if not _KEYWORD.fullmatch(word):
-        raise InvalidRule(f"The keyword {word} holds punctuation and must be quoted.")
+        raise InvalidRule(f"The keyword {word} contains punctuation and must be quoted.")
     return Leaf("keyword", word, negated)
 
 
 def _operator(op: str, value: str, negated: bool) -> Leaf:
     if op not in STAND_ALONE and op not in _CONJUNCTION:
-        raise InvalidRule(f"There is no operator {op}:.")
+        raise InvalidRule(f"Unknown operator {op}:.")
     if not value or (op in _CLOSED and value not in _CLOSED[op]):
         raise InvalidRule(f"The operator {op}: does not take {value or 'nothing'}.")
     if (op, value) == ("is", "nullcast") and not negated:
@@ -156,7 +162,7 @@ def _operator(op: str, value: str, negated: bool) -> Leaf:
 
 
 def numbers(value: str) -> list[float]:
-    """The figures of `[lon lat 16km]` or `[w s e n]`; miles come back as kilometres."""
+    """The numbers of `[lon lat 16km]` or `[w s e n]`; miles are converted to kilometres."""
     parts = value.strip("[]").split()
     try:
         return [
@@ -166,7 +172,7 @@ def numbers(value: str) -> list[float]:
             for part in parts
         ]
     except ValueError:
-        raise InvalidRule(f"{value} does not hold the numbers it should.") from None
+        raise InvalidRule(f"{value} does not contain the expected numbers.") from None
 
 
 def _check_area(op: str, value: str) -> None:
@@ -190,3 +196,67 @@ def _shrink(south: float, north: float) -> float:
 
     nearest = 0.0 if south <= 0 <= north else min(abs(south), abs(north))
     return math.cos(math.radians(nearest))
+
+
+def constraints(tree: Tree, rng: random.Random) -> Constraints:
+    """What a post must contain to match; alternatives are chosen at random."""
+    wanted = Constraints()
+    for leaf in _chosen(tree, rng):
+        if not leaf.negated:
+            wanted = _with_leaf(wanted, leaf)
+    return wanted
+
+
+def _chosen(tree: Tree, rng: random.Random) -> list[Leaf]:
+    if isinstance(tree, Leaf):
+        return [tree]
+    if tree.kind == "or":
+        return _chosen(rng.choice(tree.children), rng)
+    return [leaf for child in tree.children for leaf in _chosen(child, rng)]
+
+
+_LISTS = {"keyword": "words", "phrase": "words", "#": "hashtags", "$": "cashtags", "@": "mentions"}
+_SINGLE = {
+    "from": "author", "to": "reply_to", "lang": "lang",
+    "place": "area", "place_country": "country",
+}  # fmt: skip
+_VALUES: dict[tuple[str, str], dict[str, object]] = {
+    ("is", "retweet"): {"kind": "retweet"},
+    ("is", "reply"): {"kind": "reply"},
+    ("is", "quote"): {"kind": "quote"},
+    ("is", "verified"): {"verified": True},
+    ("has", "media"): {"media": "photo"},
+    ("has", "images"): {"media": "photo"},
+    ("has", "video_link"): {"media": "video"},
+}
+
+
+def _with_leaf(wanted: Constraints, leaf: Leaf) -> Constraints:
+    if leaf.op in _LISTS:
+        name = _LISTS[leaf.op]
+        return _set(wanted, {name: (*getattr(wanted, name), leaf.value)})
+    if leaf.op == "has" and ("has", leaf.value) not in _VALUES:
+        return _set(wanted, {"entities": (*wanted.entities, leaf.value)})
+    return _set(wanted, _single(leaf))
+
+
+def _single(leaf: Leaf) -> dict[str, object]:
+    match leaf.op:
+        case "bounding_box":
+            west, south, east, north = numbers(leaf.value)
+            return {"point": ((west + east) / 2, (south + north) / 2)}
+        case "point_radius":
+            lon, lat, _ = numbers(leaf.value)
+            return {"point": (lon, lat)}
+        case "retweets_of":
+            return {"repost_of": leaf.value, "kind": "retweet"}
+        case "url":
+            return {"link": leaf.value.replace(" ", "-")}
+        case op if op in _SINGLE:
+            return {_SINGLE[op]: leaf.value}
+        case _:
+            return _VALUES.get((leaf.op, leaf.value), {})
+
+
+def _set(wanted: Constraints, changes: dict[str, object]) -> Constraints:
+    return msgspec.structs.replace(wanted, **changes)

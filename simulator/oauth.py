@@ -1,4 +1,4 @@
-"""Is this request signed by who it says? (OAuth 1.0a; X v1.1 reference §3)"""
+"""Verifies OAuth 1.0a signatures (X v1.1 reference §3)."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from simulator.settings import OAuth
 
 MAX_SKEW = 300  # seconds between the two clocks
-REMEMBERED = 10_000  # nonces
+NONCES_KEPT = 10_000
 
 _FIELD = re.compile(r'\s*(?P<key>[^=,\s]+)="(?P<value>[^"]*)"\s*')
 _NEEDED = (
@@ -20,22 +20,22 @@ _NEEDED = (
 )  # fmt: skip
 
 
-class Refused(Exception):
-    """The request is not signed as it should be; the text says why."""
+class InvalidSignature(Exception):
+    """The request is not signed correctly; the text gives the reason."""
 
 
 def fields(header: str) -> dict[str, str]:
-    """The decoded fields of an `Authorization: OAuth …` header; Refused without them."""
+    """The decoded fields of an `Authorization: OAuth …` header; InvalidSignature if incomplete."""
     if not header.startswith("OAuth "):
-        raise Refused("No OAuth header.")
+        raise InvalidSignature("No OAuth header.")
     found = {}
     for part in header[6:].split(","):
         field = _FIELD.fullmatch(part)
         if field is None:
-            raise Refused("The OAuth header cannot be read.")
+            raise InvalidSignature("The OAuth header cannot be read.")
         found[unquote(field["key"])] = unquote(field["value"])
     if missing := [name for name in _NEEDED if name not in found]:
-        raise Refused(f"The OAuth header lacks {', '.join(missing)}.")
+        raise InvalidSignature(f"The OAuth header lacks {', '.join(missing)}.")
     return found
 
 
@@ -52,11 +52,11 @@ def signature(
 
 
 class Verifier:
-    """Knows one account's secrets and the nonces that it has seen."""
+    """Checks signatures of one account, and that no nonce is used twice."""
 
     def __init__(self, account: OAuth | None) -> None:
         self.account = account
-        self.nonces: deque[str] = deque(maxlen=REMEMBERED)
+        self.nonces: deque[str] = deque(maxlen=NONCES_KEPT)
 
     def verify(
         self,
@@ -66,18 +66,18 @@ class Verifier:
         parameters: Sequence[tuple[str, str]],
         now: float,
     ) -> str:
-        """The token that signed; Refused otherwise. One of `urls` is the address as signed."""
+        """The token of a valid signature, else InvalidSignature. One of `urls` was signed."""
         found = fields(header)
         token = found["oauth_token"]
         if self.account is None:
             return token
         stamp = found["oauth_timestamp"]
         if not stamp.isdigit() or abs(int(stamp) - now) > MAX_SKEW:
-            raise Refused("Timestamp out of bounds.")
+            raise InvalidSignature("Timestamp out of bounds.")
         if found["oauth_nonce"] in self.nonces:
-            raise Refused("This nonce was used before.")
+            raise InvalidSignature("This nonce was used before.")
         if (found["oauth_consumer_key"], token) != (self.account.consumer_key, self.account.token):
-            raise Refused("Could not authenticate you.")
+            raise InvalidSignature("Could not authenticate you.")
         given = found.pop("oauth_signature")
         found.pop("realm", None)
         secrets = (self.account.consumer_secret, self.account.token_secret)
@@ -85,7 +85,7 @@ class Verifier:
         if not any(
             hmac.compare_digest(given, signature(method, url, signed, secrets)) for url in urls
         ):
-            raise Refused("Could not authenticate you.")
+            raise InvalidSignature("Could not authenticate you.")
         self.nonces.append(found["oauth_nonce"])
         return token
 

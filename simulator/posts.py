@@ -1,4 +1,4 @@
-"""A post as a person would think of it; x_v1 and x_v2 each turn it into their own JSON.
+"""Posts independent of a protocol; wire_v1 and wire_v2 turn them into JSON.
 
 All positions are offsets in code points, as both X formats count them.
 """
@@ -36,7 +36,7 @@ class Media(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """An address as it stands in the text, and where it leads."""
+    """A URL as written in the text, and its target."""
 
     start: int
     end: int
@@ -55,7 +55,7 @@ class Tag(msgspec.Struct, frozen=True):
 
 
 class Mention(msgspec.Struct, frozen=True):
-    """Somebody named in the text."""
+    """An account mentioned in the text."""
 
     start: int
     end: int
@@ -75,7 +75,7 @@ class Area(msgspec.Struct, frozen=True):
 
 
 class Post(msgspec.Struct, frozen=True, kw_only=True):
-    """One post, independent of any network's wire."""
+    """One post, independent of a network's JSON."""
 
     id: int
     author: Author
@@ -105,10 +105,10 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(link.media for link in self.links if link.media)
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a generated post should contain, so that it matches something that is followed."""
+class Constraints(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generated post must contain to match a filter or rule."""
 
-    words: tuple[str, ...] = ()  # woven into the text as they stand
+    words: tuple[str, ...] = ()  # put into the text unchanged
     hashtags: tuple[str, ...] = ()
     cashtags: tuple[str, ...] = ()
     mentions: tuple[str, ...] = ()  # handles
@@ -123,4 +123,4 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     area: str | None = None  # name of a place
     country: str | None = None
     verified: bool = False
-    wants: tuple[str, ...] = ()  # entities of any text: hashtags, mentions, cashtags, links, geo
+    entities: tuple[str, ...] = ()  # entities of any text: hashtags, mentions, cashtags, links, geo

@@ -1,15 +1,15 @@
-"""X v2 errors: HTTP answers with a problem in them, and messages inside a stream (§6, §7)."""
+"""X v2 errors: HTTP problem responses and messages within a stream (§6, §7)."""
 
 import msgspec
 from aiohttp import web
 
-Json = dict[str, object]
+from simulator.payload import Json
 
 _HERE = "https://api.twitter.com/2/problems/"
 
 
 def answer(status: int, body: object) -> web.Response:
-    """A JSON answer."""
+    """A JSON response."""
     return web.Response(
         status=status, body=msgspec.json.encode(body), content_type="application/json"
     )
@@ -24,7 +24,7 @@ def problem(status: int, kind: str, title: str, detail: str, **more: object) -> 
 
 
 def invalid(name: str, value: str, message: str) -> web.Response:
-    """400 for a parameter or a body that cannot be understood."""
+    """400 for an invalid parameter or body."""
     return answer(
         400,
         {
@@ -45,19 +45,19 @@ def no_rules() -> web.Response:
     )  # fmt: skip
 
 
-def door(name: str) -> web.Response:
-    """The answer with which a fault of this name shows itself."""
-    if name not in _DOORS:
+def connect_fault(name: str) -> web.Response:
+    """The response of the connect fault of this name."""
+    if name not in _CONNECT_FAULTS:
         page = "<html><head><title>503</title></head><body>Over capacity</body></html>"
         return web.Response(status=503, text=page, content_type="text/html")
-    status, kind, title, detail, more = _DOORS[name]
+    status, kind, title, detail, more = _CONNECT_FAULTS[name]
     return problem(status, kind, title, detail, **more)
 
 
 _NO_MORE_SLOTS = "This stream is currently at the maximum allowed connection limit."
 _NO_CREDITS = "Your enrolled account does not have any credits to fulfill this request."
 _NOT_ENROLLED = "This app may not use the filtered stream."
-_DOORS: dict[str, tuple[int, str, str, str, dict[str, object]]] = {
+_CONNECT_FAULTS: dict[str, tuple[int, str, str, str, dict[str, object]]] = {
     "401": (401, "about:blank", "Unauthorized", "Unauthorized", {}),
     "402": (402, "credits", "CreditsDepleted", _NO_CREDITS, {}),
     "403": (
@@ -78,7 +78,7 @@ _DOORS: dict[str, tuple[int, str, str, str, dict[str, object]]] = {
 
 
 def disconnect(kind: str, detail: str) -> Json:
-    """What stands in `errors` when the server ends a stream."""
+    """The item of `errors` when the server ends a stream."""
     return {
         "title": "operational-disconnect",
         "disconnect_type": kind,

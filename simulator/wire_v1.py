@@ -1,10 +1,13 @@
-"""A post as X v1.1 streaming JSON, compatibility mode (X v1.1 reference §13)."""
+"""Posts, control messages and faulty messages as X v1.1 JSON (X v1.1 reference §10, §13)."""
 
+import time
 from datetime import UTC, datetime
 
-from simulator.posts import Area, Author, Link, Media, Mention, Post, Tag
+import msgspec
 
-Json = dict[str, object]
+from simulator.faults import Armed
+from simulator.payload import Json
+from simulator.posts import Area, Author, Link, Media, Mention, Post, Tag
 
 _SHORT = 140  # code points of compatibility text
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -13,7 +16,7 @@ _LEVELS = ("none", "low", "low", "medium")
 
 
 def payload(post: Post, *, inner: bool = False) -> Json:
-    """The tweet object; `inner` for one that stands inside another."""
+    """A post as a tweet object; `inner` for one inside another."""
     number = post.id
     tweet: Json = {
         "created_at": stamp(post.created_ms),
@@ -27,7 +30,7 @@ def payload(post: Post, *, inner: bool = False) -> Json:
         "in_reply_to_user_id": post.reply_to_author.id if post.reply_to_author else None,
         "in_reply_to_user_id_str": str(post.reply_to_author.id) if post.reply_to_author else None,
         "in_reply_to_screen_name": post.reply_to_author.handle if post.reply_to_author else None,
-        "user": _user(post.author),
+        "user": user(post.author),
         "geo": _point(post, reverse=True),
         "coordinates": _point(post, reverse=False),
         "place": _place(post.area) if post.area else None,
@@ -103,7 +106,7 @@ def _texts(tweet: Json, post: Post) -> None:
 
 
 def _entities(post: Post, end: int, shift: int) -> dict[str, list[Json]]:
-    """The entities of the first `end` characters, moved by `shift`; empty lists stay."""
+    """The entities of the first `end` characters, moved by `shift`; empty lists are kept."""
     fits = [link for link in post.links if link.end <= end]
     entities = {
         "hashtags": [_tag(tag, shift) for tag in post.hashtags if tag.end <= end],
@@ -185,7 +188,8 @@ def _place(area: Area) -> Json:
     }
 
 
-def _user(author: Author) -> Json:
+def user(author: Author) -> Json:
+    """An account as a user object."""
     return {
         "id": author.id,
         "id_str": str(author.id),
@@ -205,3 +209,68 @@ def _user(author: Author) -> Json:
         "lang": None,
         "profile_image_url_https": f"https://pbs.example.com/{author.id}.jpg",
     }
+
+
+_REASONS = {
+    1: "Shutdown", 2: "Duplicate stream", 4: "Stall", 5: "Normal", 6: "Token revoked",
+    7: "Admin logout", 9: "Max message limit", 10: "Stream exception", 11: "Broker stall",
+    12: "Shed load",
+}  # fmt: skip
+
+
+def messages(armed: Armed) -> list[bytes]:
+    """The lines that this fault sends on an open stream."""
+    match armed.fault:
+        case "disconnect":
+            return [disconnect(armed.n or 4)]
+        case "stall-warning":
+            return [_line({"warning": {
+                "code": "FALLING_BEHIND",
+                "message": "Your connection is falling behind and messages are being queued.",
+                "percent_full": 60,
+            }})]  # fmt: skip
+        case "torn-utf8":
+            return [
+                b'{"id":1790000000000000311,"id_str":"1790000000000000311",'
+                b'"text":"un caf\xc3","user":{"id":5,"id_str":"5","screen_name":"torn"}}'
+            ]
+        case "unknown-kinds":
+            return [
+                _line({"friends": [5, 6]}),
+                _line({"event": "user_update", "created_at": "", "source": {}, "target": {}}),
+                _line({"for_user": "5", "message": {}}),
+                _line({"sunrise": {"code": 1}}),
+                _line({}),
+            ]
+        case other:
+            raise ValueError(f"{other} sends no message on this network")
+
+
+def disconnect(code: int) -> bytes:
+    """The disconnect message that ends a stream."""
+    reason = _REASONS.get(code, "Unannounced")
+    return _line({"disconnect": {"code": code, "stream_name": "sim-filter1", "reason": reason}})
+
+
+def deletion(post: Post) -> bytes:
+    """The deletion message of a post."""
+    status = {
+        "id": post.id,
+        "id_str": str(post.id),
+        "user_id": post.author.id,
+        "user_id_str": str(post.author.id),
+    }
+    return _line({"delete": {"status": status, "timestamp_ms": _now()}})
+
+
+def limit(total: int) -> bytes:
+    """The limit message: `total` posts withheld since the connection opened."""
+    return _line({"limit": {"track": total, "timestamp_ms": _now()}})
+
+
+def _line(message: Json) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def _now() -> str:
+    return str(int(time.time() * 1000))

@@ -1,17 +1,21 @@
-"""A post as X v2 JSON (X v2 reference §5, §6): everything there is; `select` cuts it to size."""
+"""Posts and faulty messages as X v2 JSON, with all fields (X v2 reference §5, §6)."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+import msgspec
+
+from simulator.faults import Armed
+from simulator.payload import Json
 from simulator.posts import Area, Author, Link, Media, Post
+from simulator.problems import disconnect
+from simulator.rules import Rule
 
-Json = dict[str, object]
-
-_LONG = 280  # code points that `text` holds; the whole stands in note_tweet
+_LONG = 280  # code points in `text`; the full text is in note_tweet
 
 
 def payload(post: Post) -> Json:
-    """`data` and all of `includes`, as if every field and expansion were asked for."""
+    """`data` and `includes` with every field and expansion."""
     data = _data(post)
     users = {post.author.id: post.author}
     media = list(post.media)
@@ -37,7 +41,7 @@ def payload(post: Post) -> Json:
 
 
 def iso(milliseconds: int) -> str:
-    """Time as X writes it: UTC with milliseconds."""
+    """A time as ISO 8601: UTC with milliseconds."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
@@ -100,7 +104,7 @@ def _shift(post: Post) -> int:
 
 
 def _entities(post: Post, end: int, shift: int) -> Json:
-    """The entities of the first `end` characters; those of a repost stand behind `RT @name: `."""
+    """The entities of the first `end` characters; those of a repost follow `RT @name: `."""
     body = post.reposted or post
     cut = end - 1 if post.reposted else end  # the last character may be the ellipsis
     fits = cut - shift
@@ -203,3 +207,84 @@ def _place(area: Area) -> Json:
         "place_type": area.kind,
         "geo": {"type": "Feature", "bbox": list(area.box), "properties": {}},
     }
+
+
+_NEW_NAMES = {
+    "edit_history_tweet_ids": "edit_history_post_ids",
+    "note_tweet": "note_post",
+    "referenced_tweets": "referenced_posts",
+}
+
+
+def messages(armed: Armed, rules: list[Rule]) -> list[bytes]:
+    """The lines that this fault sends on an open stream."""
+    match armed.fault:
+        case "operational-disconnect":
+            return [farewell("UpstreamOperationalDisconnect", "The stream is being restarted.")]
+        case "bare-problem":
+            gone = disconnect("OperationalDisconnect", "The stream is being restarted.")
+            return [msgspec.json.encode(gone)]
+        case "data-errors":
+            return [msgspec.json.encode(_with_errors(rules))]
+        case "torn-utf8":
+            whole = msgspec.json.encode(_post("1790000000000000311", "un café", rules))
+            return [whole.replace("é".encode(), "é".encode()[:1])]
+        case "unknown-kinds":
+            unknown: list[Json] = [
+                {"notice": {"kind": "maintenance", "at": "2030-01-01T00:00:00.000Z"}},
+                {"data": {"bookmark": {"id": "1", "event_at": "2030-01-01T00:00:00.000Z"}}},
+                {},
+            ]
+            return [msgspec.json.encode(message) for message in unknown]
+        case other:
+            raise ValueError(f"{other} sends no message on this network")
+
+
+def farewell(kind: str, detail: str) -> bytes:
+    """The message that ends a stream."""
+    return msgspec.json.encode({"errors": [disconnect(kind, detail)]})
+
+
+def edited(post: Post) -> Post:
+    """An edited version of a post: a new id that refers to the earlier ones."""
+    return msgspec.structs.replace(
+        post, id=post.id + 1, text=post.text + " (edit)", edits=(*post.edits, post.id)
+    )
+
+
+def renamed(payload: Json) -> Json:
+    """The payload with the newer field names, which only the specification uses."""
+    renamed = dict(payload)
+    data = renamed.get("data")
+    if isinstance(data, dict):
+        renamed["data"] = {_NEW_NAMES.get(key, key): value for key, value in data.items()}
+    includes = renamed.get("includes")
+    if isinstance(includes, dict):
+        renamed["includes"] = {
+            "posts" if key == "tweets" else key: value for key, value in includes.items()
+        }
+    return renamed
+
+
+def _post(number: str, text: str, rules: list[Rule]) -> Json:
+    return {
+        "data": {"id": number, "text": text, "edit_history_tweet_ids": [number]},
+        "matching_rules": [{"id": rule.id, "tag": rule.tag or ""} for rule in rules[:1]],
+    }
+
+
+def _with_errors(rules: list[Rule]) -> Json:
+    post = _post("1790000000000000313", "a post whose quoted post is gone", rules)
+    missing = "1790000000000000312"
+    post["errors"] = [
+        {
+            "value": missing,
+            "resource_id": missing,
+            "resource_type": "tweet",
+            "parameter": "referenced_tweets.id",
+            "title": "Not Found Error",
+            "detail": f"Could not find tweet with referenced_tweets.id: [{missing}].",
+            "type": "https://api.twitter.com/2/problems/resource-not-found",
+        }
+    ]
+    return post

@@ -7,31 +7,30 @@ from typing import cast
 import msgspec
 from aiohttp import web
 
-from simulator import odd_v2, problems, wire_v2
-from simulator.connection import Connection, Ear, Json
+from simulator import problems, wire_v2
 from simulator.faults import Armed
-from simulator.hub import Hub
-from simulator.outlet import Outlet
-from simulator.posts import Post, Wish
-from simulator.rulebook import Rulebook
-from simulator.select import BadParameter, Selection, selection
-from simulator.view import view
-from simulator.window import Window
+from simulator.field_selection import BadParameter, Selection, read_selection
+from simulator.hub import Connection, Encoder, Hub, RequestWindow
+from simulator.payload import Json
+from simulator.posts import Constraints, Post
+from simulator.rulebook import FaultyRulebook, Rulebook
+from simulator.rules import match_input
+from simulator.stream_response import StreamingResponse
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 KEEP_ALIVE = 20  # seconds
 STALL = 40  # seconds of silence in the fault of this name
-SLOT_BUSY = 60  # seconds that the slot outlives its client in the fault of this name
+SLOT_BUSY = 60  # seconds that the slot stays taken in the fault of this name
 QUOTA = 100  # posts in the fault of this name
-EVERY = 5  # with the fault edits: every so many posts
+EDIT_EVERY = 5  # posts, with the fault edits
 STREAM = "/2/tweets/search/stream"
 RULES = "/2/tweets/search/stream/rules"
-_WINDOW = web.RequestKey("window", Window)
+_WINDOW = web.RequestKey("window", RequestWindow)
 
 
 class XV2:
-    """One app with its rules and its slots."""
+    """Simulates one app with its rules and connection slots."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -40,15 +39,16 @@ class XV2:
         self.keep_alive = hub.scaled(KEEP_ALIVE)
         self.stall = float(STALL)
         self.rulebook = Rulebook(limits, hub.scaled(limits.rule_delay))
+        self.faulty_rulebook = FaultyRulebook(self.rulebook, hub.faults)
         seconds = hub.scaled(limits.window)
         self.windows = {
-            "stream": Window(limits.connects, seconds),
-            "read": Window(limits.rule_reads, seconds),
-            "change": Window(limits.rule_changes, seconds),
-            "kill": Window(limits.kills, seconds),
-            "other": Window(limits.rule_reads, seconds),
+            "stream": RequestWindow(limits.connects, seconds),
+            "read": RequestWindow(limits.rule_reads, seconds),
+            "change": RequestWindow(limits.rule_changes, seconds),
+            "kill": RequestWindow(limits.kills, seconds),
+            "other": RequestWindow(limits.rule_reads, seconds),
         }
-        self.busy: list[float] = []  # until when the slots of vanished clients stay taken
+        self.busy: list[float] = []  # when the slots of disconnected clients become free
         self.spent_posts = 0
         self.cuts = 0
 
@@ -66,19 +66,19 @@ class XV2:
     def payload(self, post: Post) -> Json:
         return wire_v2.payload(post)
 
-    def wish(self, rng: random.Random) -> Wish | None:
-        return self.rulebook.wish(rng, self.hub.now())
+    def constraints(self, rng: random.Random) -> Constraints | None:
+        return self.rulebook.constraints(rng, self.hub.now())
 
-    def oddity(self, armed: Armed) -> list[bytes]:
-        return odd_v2.messages(armed, list(self.rulebook.rules.values()))
+    def fault_messages(self, armed: Armed) -> list[bytes]:
+        return wire_v2.messages(armed, list(self.rulebook.rules.values()))
 
-    def around(self, post: Post, count: int) -> tuple[list[bytes], list[Post], list[bytes]]:
+    def extra_messages(self, post: Post, count: int) -> tuple[list[bytes], list[Post], list[bytes]]:
         edits = self.hub.faults.mode("edits")
-        if edits and post.reposted is None and count % (edits.n or EVERY) == 0:
-            return [], [odd_v2.edited(post)], []
+        if edits and post.reposted is None and count % (edits.n or EDIT_EVERY) == 0:
+            return [], [wire_v2.edited(post)], []
         return [], [], []
 
-    def spent(self) -> list[bytes] | None:
+    def quota_messages(self) -> list[bytes] | None:
         quota = self.hub.faults.mode("quota")
         if quota is None:
             self.spent_posts = 0
@@ -86,17 +86,17 @@ class XV2:
         self.spent_posts += 1
         if self.spent_posts < (quota.n or QUOTA):
             return None
-        return [odd_v2.farewell("UpstreamOperationalDisconnect", "The usage cap is reached.")]
+        return [wire_v2.farewell("UpstreamOperationalDisconnect", "The usage cap is reached.")]
 
-    def tally(self, connection: Connection) -> list[bytes]:
+    def limit_notices(self, connection: Connection) -> list[bytes]:
         del connection
         return []
 
-    def too_slow(self) -> list[bytes]:
-        return [odd_v2.farewell("SlowReader", "The client reads too slowly.")]
+    def slow_reader_messages(self) -> list[bytes]:
+        return [wire_v2.farewell("SlowReader", "The client reads too slowly.")]
 
     def _guarded(self, window: str, handler: Handler) -> Handler:
-        """Credentials first, then the window of this kind of request."""
+        """Check credentials, then the rate limit of this kind of request."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             request[_WINDOW] = self.windows[window]
@@ -111,20 +111,20 @@ class XV2:
                     ),
                 )  # fmt: skip
             if kind != "Bearer" or not token or secret not in {None, token}:
-                return self._answered(window, problems.door("401"))
+                return self._answered(window, problems.connect_fault("401"))
             if not self.windows[window].take():
-                return self._answered(window, problems.door("429-rate"))
+                return self._answered(window, problems.connect_fault("429-rate"))
             return await handler(request)
 
         return guarded
 
     def _answered(self, window: str, answer: web.Response) -> web.Response:
         if window == "stream":
-            self.hub.note(answer.status, _issue(answer))
+            self.hub.note_attempt(answer.status, _issue(answer))
         return answer
 
     async def decorate(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Rate limit headers on every answer (a signal of aiohttp)."""
+        """Add rate limit headers (a signal of aiohttp)."""
         window = request.get(_WINDOW)
         if window is not None:
             response.headers["x-rate-limit-limit"] = str(window.limit)
@@ -133,7 +133,7 @@ class XV2:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         try:
-            wanted = selection(request.query)
+            wanted = read_selection(request.query)
         except BadParameter as bad:
             refusal = problems.invalid(bad.name, bad.value, bad.message)
             return self._answered("stream", refusal)
@@ -142,25 +142,25 @@ class XV2:
             return self._answered("stream", refused)
         connection = Connection(self._ear(wanted), self.hub.now())
         self.hub.join(connection)
-        self.hub.note(200)
+        self.hub.note_attempt(200)
         try:
-            return await Outlet(self.hub, self, connection, request).run()
+            return await StreamingResponse(self.hub, self, connection, request).run()
         finally:
             self._vacate(connection)
 
     def _refused(self) -> web.Response | None:
         doors = ("401", "402", "403", "410", "429-connections", "429-quota", "429-rate", "503")
-        if armed := self.hub.faults.take("door", *doors):
-            return problems.door(armed.fault)
+        if armed := self.hub.faults.take("connect", *doors):
+            return problems.connect_fault(armed.fault)
         quota = self.hub.faults.mode("quota")
         if quota is not None and self.spent_posts >= (quota.n or QUOTA):
-            return problems.door("429-quota")
+            return problems.connect_fault("429-quota")
         if not self.rulebook.rules:
             return problems.no_rules()
         now = self.hub.now()
-        self.busy = [until for until in self.busy if until > now]
+        self.busy = [end for end in self.busy if end > now]
         if len(self.hub.connections) + len(self.busy) >= self.limits.connections:
-            return problems.door("429-connections")
+            return problems.connect_fault("429-connections")
         return None
 
     def _vacate(self, connection: Connection) -> None:
@@ -168,21 +168,21 @@ class XV2:
         if busy is not None and not connection.over:
             self.busy.append(self.hub.now() + self.hub.duration(busy, SLOT_BUSY))
 
-    def _ear(self, wanted: Selection) -> Ear:
-        def ear(payload: Json) -> bytes | None:
-            matching = self.rulebook.matching(view(payload), self.hub.now())
+    def _ear(self, wanted: Selection) -> Encoder:
+        def encode(payload: Json) -> bytes | None:
+            matching = self.rulebook.matching(match_input(payload), self.hub.now())
             if not matching:
                 return None
-            cut = wanted.cut(payload)
+            cut = wanted.project(payload)
             cut["matching_rules"] = [
                 {"id": r.id} if r.tag is None else {"id": r.id, "tag": r.tag} for r in matching
             ]
             self.cuts += 1
             if self.hub.faults.mode("new-names") and self.cuts % 2:
-                cut = odd_v2.renamed(cut)
+                cut = wire_v2.renamed(cut)
             return msgspec.json.encode(cut)
 
-        return ear
+        return encode
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         query = request.query
@@ -194,6 +194,7 @@ class XV2:
         if not count.isdigit() or not 1 <= int(count) <= 1000 or not start.isdigit():
             return problems.invalid("max_results", count, "max_results is 1 to 1000.")
         ids = query["ids"].split(",") if "ids" in query else None
+        self.faulty_rulebook.tamper(self.hub.now())
         page = self.rulebook.listed(ids, int(start), int(count), self.hub.now())
         return problems.answer(200, page)
 
@@ -215,17 +216,21 @@ class XV2:
             return problems.invalid("body", "", "Either add or delete, and not both.")
         if change.add is not None:
             wanted = cast("list[Mapping[str, str]]", msgspec.to_builtins(change.add))
-            return self._changed(*self.rulebook.add(wanted, now, dry=dry))
-        gone = change.delete or _Delete()
+            added = self.rulebook.add(wanted, now, dry=True) if dry else None
+            return self._changed(*(added or self.faulty_rulebook.add(wanted, now)))
+        return self._delete(change.delete or _Delete(), now, dry=dry)
+
+    def _delete(self, gone: "_Delete", now: float, *, dry: bool) -> web.Response:
         if (gone.ids is None) == (gone.values is None):
             return problems.invalid("delete", "", "Either ids or values.")
+        if gone.ids is not None and not dry:
+            return self._changed(*self.faulty_rulebook.delete(gone.ids, now))
         by = "id" if gone.ids is not None else "value"
-        return self._changed(
-            200, self.rulebook.delete(gone.ids or gone.values or [], by, now, dry=dry)
-        )
+        wanted = gone.ids or gone.values or []
+        return self._changed(200, self.rulebook.delete(wanted, by, now, dry=dry))
 
     def _changed(self, status: int, body: Json) -> web.Response:
-        self.hub.stir()
+        self.hub.wake()
         return problems.answer(status, body)
 
     async def _connections(self, request: web.Request) -> web.StreamResponse:

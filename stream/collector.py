@@ -1,34 +1,41 @@
-"""One source's life in this daemon: its journal, its writer, its lock and its connection.
+"""Everything that one source runs in this daemon: journal, writer, lock and connection.
 
 The journal and the writer run as long as this process has the folder, also without the lock: what a
-crash left unstored is stored first. The connection runs only while this daemon is the source's one
-collector.
+crash left unstored is stored first. The connection runs only while this daemon has the lock.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from stream import batch, commit, ledger, sources
+from stream import batch
+from stream.batch import Batch
 from stream.config import Settings
-from stream.connection import Connection
-from stream.control import Control
+from stream.connection import ConnectionSupervisor
+from stream.connection.gap_records import GapRecords
 from stream.db import Database
-from stream.errors import DatabaseAway
-from stream.journal import Journal
+from stream.errors import DatabaseAway, JournalFull
+from stream.incoming_tweets import StorePolicy
+from stream.journal import Journal, maintenance
 from stream.journal.journal import JournalTaken
-from stream.locks import Locks
-from stream.networks.base import Claim, Plan
-from stream.networks.table import NETWORKS
+from stream.journal.segments import unwritable
+from stream.networks.base import Plan, RuleOwner
+from stream.networks.registry import NETWORKS
+from stream.notes import GapOpened, StateNote
+from stream.reconciler import TrackReconciler
+from stream.store import events, gaps, ingest_log, sources
+from stream.store.sources import Locks
 from stream.tweet import Match, Source, Tweet
 from stream.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-TRY_AGAIN = 1.0  # seconds between two looks at a journal that another process has
-DRAIN = 2.5  # seconds that the writer has at the end; what remains is in the journal
+OPEN_RETRY = 1.0  # seconds between two attempts to open the journal
+DRAIN_TIMEOUT = 2.5  # seconds for the writer at the end; the rest stays in the journal
 
 
 class Collector:
@@ -39,55 +46,99 @@ class Collector:
         database: Database,
         settings: Settings,
         source: Source,
-        control: Control,
+        reconciler: TrackReconciler,
         locks: Locks,
+        on_stored: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         self.database = database
         self.locks = locks
         self.settings = settings
         self.source = source
-        self.control = control
+        self.reconciler = reconciler
+        self.on_stored = on_stored
         self.stop = asyncio.Event()
-        self.collecting = False  # False: standing by
+        self._why_ended = "the daemon was stopped"
+        self.collecting = False  # False: on standby
+        self.blocked: str | None = None  # why its journal cannot be opened
+        self._reported: str | None = None  # the part of `blocked` that is in the tables
+        self._gap_since: float | None = None  # start of the gap that was opened there
+        self.failure = ""  # the unexpected error that ended it
         self.journal: Journal | None = None
         self.writer: Writer | None = None
-        self.connection: Connection | None = None
+        self.connection: ConnectionSupervisor | None = None
         self._plan: Plan | None = None
         self._elsewhere = False  # another process has the journal
 
     @property
     def standing_by(self) -> bool:
-        """Another process has the journal or the lock."""
+        """Whether another process has the journal or the lock."""
         return self._elsewhere or self.locks.others_have(self.source.id)
 
+    def end(self, why: str) -> None:
+        """Stop collecting; `why` appears in the gap and in the state of the source."""
+        self._why_ended = why
+        self.stop.set()
+
     def set_plan(self, plan: Plan) -> None:
-        """Follow this from now on."""
+        """Use this plan from now on."""
         self._plan = plan
         if self.connection is not None:
             self.connection.set_plan(plan)
 
     async def run(self) -> None:
-        """Collect; ends after `stop` is set, when what was taken is stored or the time is up."""
+        """Collect; ends after `stop` is set, when everything is stored or the time is up."""
         with contextlib.ExitStack() as opened:
             journal = await self._open(opened)
             if journal is not None:
                 await self._work(journal)
 
     async def _open(self, opened: contextlib.ExitStack) -> Journal | None:
-        """The journal, once no other process has it; None when it is time to stop."""
+        """The journal, once no other process has it; None after `stop`."""
         folder = journal_folder(self.settings, self.source)
         while not self.stop.is_set():
             try:
-                # Recovery reads the newest segment: off the loop.
-                return await asyncio.to_thread(
+                # Recovery reads the newest segment: in a thread.
+                journal = await asyncio.to_thread(
                     opened.enter_context, Journal.open(folder, self.settings.journal)
                 )
             except JournalTaken:
                 self._elsewhere = True
-                await self._pause(TRY_AGAIN)
+                await self.pause(OPEN_RETRY)
+            except (OSError, JournalFull) as error:
+                why = unwritable(folder, error) if isinstance(error, OSError) else str(error)
+                if why != self.blocked:
+                    self.blocked = why
+                    logger.warning(
+                        "the journal cannot be opened; retrying",
+                        extra={"source": self.source.name, "why": why},
+                    )
+                await self._report_blocked()
+                await self.pause(OPEN_RETRY)
+            else:
+                self.blocked = None
+                if self._gap_since is not None:  # the first byte will end that gap
+                    journal.note_received_elsewhere(self._gap_since)
+                return journal
         return None
 
-    async def _pause(self, seconds: float) -> None:
+    async def _report_blocked(self) -> None:
+        """Report a blocked journal in the tables, unless another daemon collects the source."""
+        if self.blocked is None or self.blocked == self._reported:
+            return
+        now = time.time()
+        note = StateNote("paused", self.blocked, now)
+        with contextlib.suppress(DatabaseAway):
+            async with self.database.transaction() as connection:
+                if self.source.id not in await sources.collected_ids(connection):
+                    last_byte = await sources.last_byte_at(connection, self.source.id)
+                    gap = GapOpened(min(last_byte or now, now), "disk", self.blocked)
+                    await gaps.open_gap(connection, self.source.id, gap)
+                    self._gap_since = gap.began
+                    await sources.write_state(connection, self.source.id, note)
+                self._reported = self.blocked
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for this time, or until `stop` is set."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.stop.wait()
@@ -96,56 +147,66 @@ class Collector:
         self.journal, self._elsewhere = journal, False
         self.writer = self._make_writer(journal)
         async with asyncio.TaskGroup() as stages:
-            keeper = stages.create_task(journal.run(), name=f"journal {self.source.name}")
+            keeping = maintenance.run(journal)
+            keeper = stages.create_task(keeping, name=f"journal {self.source.name}")
             writing = stages.create_task(self.writer.run(), name=f"writer {self.source.name}")
             async with asyncio.TaskGroup() as readers:
                 reading = readers.create_task(
                     self._collect(journal, self.writer.started), name=f"collect {self.source.name}"
                 )
                 await self.stop.wait()
+                if self.connection is not None:
+                    self.connection.why_ended = self._why_ended
                 reading.cancel()
             self.writer.drain()
-            await asyncio.wait([writing], timeout=DRAIN)
+            await asyncio.wait([writing], timeout=DRAIN_TIMEOUT)
             if not writing.done():
-                behind = journal.end - journal.stored
+                backlog = journal.end - journal.stored
                 logger.warning(
-                    "stopped before all was stored; the rest follows at the next start",
-                    extra={"source": self.source.name, "bytes": behind},
+                    "stopped before everything was stored; the rest follows at the next start",
+                    extra={"source": self.source.name, "bytes": backlog},
                 )
             writing.cancel()
             keeper.cancel()
 
     def _make_writer(self, journal: Journal) -> Writer:
         network = NETWORKS[self.source.network]
-        return Writer(
+        keeps_all = network.keeps_unmatched(self.settings)
+        writer = Writer(
             self.database,
             self.source,
             journal,
             network.decode,
-            self._attribute,
-            save_every=self.settings.save_every,
-            longest=self.settings.max_frame_bytes,
-            terms=commit.Terms(
+            self._credit_tracks,
+            flush_interval=self.settings.flush_interval,
+            max_frame_bytes=self.settings.max_frame_bytes,
+            policy=StorePolicy(
                 network=self.source.network,
-                keep_unmatched=self.settings.keep_unmatched,
+                keep_unmatched=keeps_all,
                 erase=self.settings.deletions == "erase",
+                respect_opt_out=self.settings.mastodon.respect_opt_out,
+                event_position=network.event_position,
+                names_authors=network.looks_up_handle is not None,
+                may_match=None if keeps_all else network.prefilter(self.reconciler.matcher),
             ),
         )
+        writer.on_stored = self.on_stored
+        return writer
 
-    def _attribute(self, tweet: Tweet) -> Sequence[Match]:
-        return batch.attribute(tweet, self.control.followings.matcher.match, self._believed)
+    def _credit_tracks(self, tweet: Tweet) -> Sequence[Match]:
+        return batch.credit_tracks(tweet, self.reconciler.matcher.match, self._owners_of_rule)
 
     @property
-    def _believed(self) -> Callable[[str], Sequence[Claim]]:
+    def _owners_of_rule(self) -> Callable[[str], Sequence[RuleOwner]]:
         if self.connection is not None:
-            return self.connection.believed
-        claims = self._plan.claims if self._plan is not None else {}
-        return lambda rule: claims.get(rule, ())
+            return self.connection.owners_of_rule
+        owners = self._plan.rule_owners if self._plan is not None else {}
+        return lambda rule: owners.get(rule, ())
 
     # -- the lock ---------------------------------------------------------------------------------
 
     async def _collect(self, journal: Journal, started: asyncio.Event) -> None:
-        """Connect while the lock is ours; stand by while another daemon has it."""
+        """Connect while we have the lock; wait while another daemon has it."""
         await started.wait()
         lock = self.locks.want(self.source.id)
         try:
@@ -162,21 +223,27 @@ class Collector:
             self.locks.release(self.source.id)
 
     async def _connect(self, journal: Journal) -> None:
-        self.connection = Connection(
+        self.connection = ConnectionSupervisor(
             self.source,
             NETWORKS[self.source.network],
             journal,
             self.settings,
             attempts_file=attempts_file(self.settings, self.source),
-            on_refused=lambda refused: self.control.note_refusals(self.source.id, refused),
+            on_tracks=partial(self.reconciler.note_network_report, self.source.id),
         )
+        self.connection.repair_gaps(GapRecords(self.database, self.source, journal))
         attempts = self.connection.attempts
         with contextlib.suppress(DatabaseAway):
             async with self.database.acquire() as connection:
-                attempts.merge(await ledger.attempts(connection, self.source.id, attempts.seconds))
-                # The gap since then is ours to tell: whoever collected may never come back.
-                if (at := await sources.last_heard(connection, self.source.id)) is not None:
-                    journal.heard_elsewhere(at)
+                attempts.merge(
+                    await events.connection_attempts(connection, self.source.id, attempts.seconds)
+                )
+                cursor = await ingest_log.network_cursor(connection, self.source.id)
+                if cursor is not None:
+                    self.connection.client.resume_after(cursor)
+                # This daemon records the gap since then: the last collector may never return.
+                if (at := await sources.last_byte_at(connection, self.source.id)) is not None:
+                    journal.note_received_elsewhere(at)
         if self._plan is not None:
             self.connection.set_plan(self._plan)
         self.collecting = True
@@ -184,10 +251,10 @@ class Collector:
 
 
 def journal_folder(settings: Settings, source: Source) -> Path:
-    """Where a source's frames are kept."""
+    """Folder of a source's journal."""
     return Path(settings.data_dir) / "journal" / str(source.id)
 
 
 def attempts_file(settings: Settings, source: Source) -> Path:
-    """Where a source's attempts to connect are remembered across restarts."""
+    """File in which a source's connection attempts survive restarts."""
     return journal_folder(settings, source) / "attempts"

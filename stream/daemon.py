@@ -1,4 +1,4 @@
-"""The daemon: keeps one Collector for each enabled source, and says how it is going."""
+"""The daemon: runs one Collector per enabled source, and reports its status."""
 
 import asyncio
 import contextlib
@@ -10,31 +10,37 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-from stream import migrations, sources
+from stream import credentials
+from stream.backoff import supervised
+from stream.batch import Batch
 from stream.collector import Collector
 from stream.config import Settings
-from stream.control import Control
 from stream.db import Database
-from stream.errors import DatabaseAway, TwitterstreamError
-from stream.locks import Locks
+from stream.decoded_tweets import DecodedTweets
+from stream.errors import DatabaseAway, TwitterstreamError, is_broken, unexpected
 from stream.networks.base import Plan
+from stream.notes import SourceState, StateNote
 from stream.postgres import Embedded
-from stream.sources import SourceRow
-from stream.tweet import NetworkName, Source, SourceId, SourceState, StateNote
+from stream.reconciler import TrackReconciler
+from stream.sinks.runner import Sinks
+from stream.store import migrations, sources
+from stream.store.sources import Locks, SourceRow
+from stream.tweet import Match, NetworkName, Source, SourceId, Tweet
 from stream.vault import Vault
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT = 2.0  # seconds between two signs of life in `daemons`
-RETRY = 1.0  # seconds between two attempts to begin while Postgres is away
-GOODBYE = 1.0  # seconds for taking ourselves off the list of daemons
+HEARTBEAT_INTERVAL = 2.0  # seconds, in table `daemons`
+DATABASE_RETRY = 1.0  # seconds between two attempts at start while Postgres is unreachable
+SIGN_OFF_TIMEOUT = 1.0  # seconds, for deleting our row of `daemons` at the end
 FIRST_STATUS = 5.0  # seconds until the first status line
-WATCH = 2.0  # seconds between two looks at the embedded server
-BEHIND_WORTH_SAYING = 1 << 20  # bytes
+RESTART_DELAY = 30.0  # seconds until a collector is restarted after an unexpected error
+SERVER_CHECK_INTERVAL = 2.0  # seconds, of the embedded server
+BACKLOG_SHOWN_MIN = 1 << 20  # bytes
 
 
 class Daemon:
-    """Builds nothing before `run`; ends after `stop` is set."""
+    """Runs the reconciler and the collectors; ends after `stop` is set."""
 
     def __init__(
         self,
@@ -51,8 +57,9 @@ class Daemon:
         self.embedded = embedded
         self.stop = asyncio.Event()
         self.id = uuid.uuid4()
-        self.begun = False  # Postgres was there, and its schema fits
-        self.waits = ""  # before that: why Postgres cannot be read
+        # When Postgres was reachable with the right schema, in seconds since 1970.
+        self.begun_at: float | None = None
+        self.waits = ""  # before that: why Postgres is unreachable
         self.status = ""  # the newest status line
         self.collectors: dict[SourceId, Collector] = {}
         self._rows: Sequence[SourceRow] = ()
@@ -60,32 +67,43 @@ class Daemon:
         self._plans: Mapping[NetworkName, Plan] = {}
         self._sources_changed = asyncio.Event()
         self.locks = Locks(database)
-        self.control = Control(database, settings, self._use_sources, self._use_plans)
+        self.sinks = Sinks(database, settings, vault)
+        self.decoded = DecodedTweets()
+        self.reconciler = TrackReconciler(database, settings, self._use_sources, self._use_plans)
+
+    def _on_stored(self, batch: Batch) -> None:
+        self.decoded.add(batch.arrivals)
+        self.sinks.wake()
+
+    def match(self, tweet: Tweet) -> Sequence[Match]:
+        """The tracks that a tweet belongs to at the moment."""
+        return self.reconciler.matcher.match(tweet)
 
     async def run(self) -> None:
         """Collect until `stop` is set."""
         async with asyncio.TaskGroup() as services:
             running = []
-            if self.embedded is not None:  # it may die before we have begun, too
+            if self.embedded is not None:  # it may also die during start-up
                 running.append(
                     services.create_task(self._watch(self.embedded), name="embedded database")
                 )
             await self._unless_stopped(self._begin())
             running += [
-                services.create_task(self.control.run(), name="control"),
+                services.create_task(self.reconciler.run(), name="reconciler"),
                 services.create_task(self.locks.run(), name="locks"),
                 services.create_task(self._heartbeat(), name="heartbeat"),
                 services.create_task(self._status_line(), name="status line"),
+                services.create_task(supervised("sinks", self.sinks.run), name="sinks"),
             ]
             await self._keep_collectors()
             for service in running:
                 service.cancel()
         with contextlib.suppress(DatabaseAway, TimeoutError):
-            async with asyncio.timeout(GOODBYE), self.database.acquire() as connection:
-                await sources.daemon_gone(connection, self.id)
+            async with asyncio.timeout(SIGN_OFF_TIMEOUT), self.database.acquire() as connection:
+                await sources.delete_daemon(connection, self.id)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> None:
-        """Do this to its end, or until `stop` is set: a server that hangs may take long to fail."""
+        """Run `work` until it ends or `stop` is set: a hanging server may take long to fail."""
         async with asyncio.TaskGroup() as group:
             both = [
                 group.create_task(work, name="work"),
@@ -97,18 +115,18 @@ class Daemon:
 
     async def _begin(self) -> None:
         """Wait for Postgres, check its schema, and read the tables for the first time."""
-        said = ""
+        last = ""
         while True:
             try:
                 await migrations.require_current(self.database)
-                await self.control.reload()
+                await self.reconciler.reload()
             except DatabaseAway as error:
-                if said != str(error):
-                    said = self.waits = str(error)
-                    logger.warning("waiting for Postgres", extra={"why": said})
-                await asyncio.sleep(RETRY)
+                if last != str(error):
+                    last = self.waits = str(error)
+                    logger.warning("waiting for Postgres", extra={"why": last})
+                await asyncio.sleep(DATABASE_RETRY)
             else:
-                self.begun = True
+                self.begun_at = time.time()
                 return
 
     # -- collectors -------------------------------------------------------------------------------
@@ -128,7 +146,7 @@ class Daemon:
             collector.set_plan(plan)
 
     async def _keep_collectors(self) -> None:
-        """One collector for each enabled row, as it stands now; all of them end at the stop."""
+        """Run a collector for each enabled row; all of them end when `stop` is set."""
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(self.stop.wait(), name="stop")
             while not self.stop.is_set():
@@ -138,7 +156,7 @@ class Daemon:
                 await asyncio.wait([stopping, changed], return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
             for collector in self.collectors.values():
-                collector.stop.set()
+                collector.end("the daemon was stopped")
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
         wanted: dict[SourceId, Source] = {}
@@ -147,42 +165,68 @@ class Daemon:
                 await self._say_disabled(row)
             elif (source := await self._unseal(row)) is not None:
                 wanted[row.id] = source
+        rows = {row.id: row for row in self._rows}
         for source_id, collector in self.collectors.items():
             if wanted.get(source_id) != collector.source:
-                collector.stop.set()
+                collector.end(_why_ended(rows.get(source_id)))
         for source_id, source in wanted.items():
             if source_id not in self.collectors:
                 collector = Collector(
-                    self.database, self.settings, source, self.control, self.locks
+                    self.database,
+                    self.settings,
+                    source,
+                    self.reconciler,
+                    self.locks,
+                    self._on_stored,
                 )
                 self.collectors[source_id] = collector
                 self._give_plan(collector)
                 group.create_task(self._collect(collector), name=f"source {source.name}")
 
     async def _collect(self, collector: Collector) -> None:
+        """Run a collector. An unexpected error fails this source, and no other."""
         try:
             await collector.run()
+        except Exception as error:
+            if is_broken(error):
+                raise
+            name = collector.source.name
+            logger.exception("source failed with an unexpected error", extra={"source": name})
+            await self._fail(collector, unexpected(error))
         finally:
             del self.collectors[collector.source.id]
             if collector.writer is not None:
                 self._stored_before.update(collector.writer.stored)
-            # Its row may have changed rather than gone: then another one begins now.
+            # If its row has changed, a new collector starts now.
             self._sources_changed.set()
 
+    async def _fail(self, collector: Collector, reason: str) -> None:
+        """Write the failure into the source's row, and pause before the restart."""
+        collector.failure, collector.collecting = reason, False
+        until = time.time() + RESTART_DELAY
+        with contextlib.suppress(DatabaseAway):
+            async with self.database.acquire() as connection:
+                note = StateNote("failed", reason, time.time(), until)
+                await sources.write_state(connection, collector.source.id, note)
+        await collector.pause(RESTART_DELAY)
+
     async def _unseal(self, row: SourceRow) -> Source | None:
-        """The source with its credentials, or None and the reason in its row."""
+        """The source with decrypted credentials; None, and a reason in its row, if that fails."""
         try:
-            secrets = self.vault.open(row.secrets) if row.secrets is not None else {}
+            source = credentials.source_of(self.vault, row)
+            sealed = credentials.rebound(self.vault, row)
         except TwitterstreamError as error:
             await self._write_state(row, "failed", str(error))
             return None
-        return Source(
-            row.id, row.name, row.network, row.url, row.proxy, secrets, enabled=row.enabled
-        )
+        if sealed is not None:
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.acquire() as connection:
+                    await sources.rebind(connection, row, sealed)
+        return source
 
     async def _say_disabled(self, row: SourceRow) -> None:
         if row.id not in self.collectors and row.state not in ("disabled", "importing"):
-            await self._write_state(row, "disabled", "Disabled; enable it to collect again.")
+            await self._write_state(row, "disabled", "Disabled. Enable it to collect again.")
 
     async def _write_state(self, row: SourceRow, state: SourceState, reason: str) -> None:
         if (row.state, row.reason) != (state, reason):
@@ -200,19 +244,19 @@ class Daemon:
             role = "standby" if waiting and all(waiting) else "collecting"
             with contextlib.suppress(DatabaseAway):
                 async with self.database.acquire() as connection:
-                    await sources.daemon_seen(connection, self.id, host, pid, role)
-            await asyncio.sleep(HEARTBEAT)
+                    await sources.upsert_daemon(connection, self.id, host, pid, role)
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     async def _watch(self, embedded: Embedded) -> None:
-        """Start the embedded server again when it dies."""
+        """Restart the embedded server when it dies."""
         while True:
             await embedded.revive()
-            await asyncio.sleep(WATCH)
+            await asyncio.sleep(SERVER_CHECK_INTERVAL)
 
     async def _status_line(self) -> None:
         before: Counter[str] = Counter()
-        # Whoever has just started it does not want to wait for the first word.
-        seconds = min(FIRST_STATUS, self.settings.count_every)
+        # The first line is printed soon after the start.
+        seconds = min(FIRST_STATUS, self.settings.status_interval)
         while True:
             await asyncio.sleep(seconds)
             now = Counter(self._stored_before)
@@ -221,33 +265,46 @@ class Daemon:
                     now.update(collector.writer.stored)
             self.status = status_line(now, now - before, seconds, self.collectors.values())
             self.report(self.status)
-            before, seconds = now, self.settings.count_every
+            before, seconds = now, self.settings.status_interval
+
+
+def _why_ended(row: SourceRow | None) -> str:
+    """Why a collector ends, by the source's new row."""
+    if row is None:
+        return "the source was removed"
+    if not row.enabled:
+        return "the source was disabled"
+    return "the source was changed; it reconnects with its new settings"
 
 
 def status_line(
     total: Counter[str], recent: Counter[str], seconds: float, collectors: Iterable[Collector]
 ) -> str:
-    """One line for people: what came in, and how each source is."""
+    """The status line: counts, and the state of each source."""
     kept = ("stored", "unmatched")
     new = sum(recent[outcome] for outcome in kept)
     since_start = sum(total[outcome] for outcome in kept)
-    parts = [f"{since_start:,} tweets since the start, {new:,} new ({new / seconds:,.1f} a second)"]
-    extra = {name: recent[name] for name in ("duplicate", "dropped", "rejected") if recent[name]}
-    parts += [f"{number:,} {name}" for name, number in extra.items()]
-    parts += [f"{each.source.name}: {_standing(each)}" for each in collectors]
+    parts = [f"{since_start:,} tweets since start, {new:,} new ({new / seconds:,.1f}/s)"]
+    extra = ("duplicate", "dropped", "opted_out", "rejected")
+    parts += [f"{recent[name]:,} {name.replace('_', ' ')}" for name in extra if recent[name]]
+    parts += [f"{each.source.name}: {_source_status(each)}" for each in collectors]
     return " · ".join(parts)
 
 
-def _standing(collector: Collector) -> str:
-    """How one source is, and how far Postgres is behind its journal."""
+def _source_status(collector: Collector) -> str:
+    """State of one source, and how much of its journal is not stored yet."""
+    if collector.failure:
+        return f"failed ({collector.failure})"
+    if collector.blocked is not None:
+        return f"paused ({collector.blocked})"
     if collector.journal is None or not collector.collecting:
-        return "standing by, another daemon collects"
+        return "on standby, another daemon collects"
     assert collector.connection is not None
     state = collector.connection.state
     text = state.state if state.state == "streaming" else f"{state.state} ({state.reason})"
-    behind = collector.journal.end - collector.journal.stored
+    backlog = collector.journal.end - collector.journal.stored
     away = collector.writer is not None and collector.writer.away_since is not None
-    if away or behind > BEHIND_WORTH_SAYING:
-        text += f", {behind / 1e6:,.1f} MB still to be stored"
-        text += " (Postgres is away)" if away else ""
+    if away or backlog > BACKLOG_SHOWN_MIN:
+        text += f", {backlog / 1e6:,.1f} MB not stored yet"
+        text += " (Postgres is unreachable)" if away else ""
     return text

@@ -1,101 +1,71 @@
-"""The only file that knows the driver: connections, transactions, and what its errors mean.
+"""Connections to Postgres, transactions and COPY; only this module and `driver` import asyncpg.
 
-Every error of the driver becomes one of three: `DatabaseAway` (the same call may work later),
-`RowRefused` (the data is at fault), or `Broken` (we are).
+Every error is one of three: `DatabaseAway` (the same call may work later), `RowRefused` (the data
+is invalid), or `Broken` (a bug in this program).
 """
 
 import asyncio
 import contextlib
-import errno
-import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-from stream.errors import Broken, ConfigError, DatabaseAway, RowRefused
+from stream import database_url, driver
+from stream.database_url import DatabaseURL
+from stream.driver import DatabaseConnection
+from stream.errors import ConfigError, DatabaseAway, TwitterstreamError
 
 Executor: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Row: TypeAlias = "asyncpg.Record"
 
+logger = logging.getLogger(__name__)
+
+translated_errors = driver.translated_errors  # for statements on an acquired connection
+
 POOL_SIZE = 6  # one writer a source, control, the status line, commands
 CALL_TIMEOUT = 60  # seconds; a server that takes longer counts as away
 CONNECT_TIMEOUT = 10  # seconds
-PATIENCE = 6 * 3600  # seconds, for one statement of a job that takes long
-BELL = "twitterstream"  # the channel that sql/schema.sql rings
+ROLLBACK_TIMEOUT = 10  # seconds; then the end of the connection does the same
+PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening connection is alive
+# Of a GuardedDatabase, in seconds: together the time until its callers learn of a frozen server.
+SLOW_CALL = 1.5  # a call that lasts longer makes it check whether the server answers
+CHECK_TIMEOUT = 2.0  # for the answer
+CHECK_INTERVAL = 1.0
+LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that takes long
+NOTIFY_CHANNEL = "twitterstream"  # the channel that sql/schema/functions.sql notifies
 
+_FROZEN = "it does not answer"
 _SESSION = {"application_name": "twitterstream", "timezone": "UTC"}
-# A machine that dies without a word must lose its locks within 20 s, for the standby to take over.
-_NOTICE_DEATH = {
+# A machine that dies silently must lose its locks within 20 s, for the standby to take over.
+_KEEPALIVES = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "2",
 }
 
-# Classes and codes of SQLSTATE (PostgreSQL manual, appendix A).
-# Connection, rollback, resources, operator, system; and what an administrator may change for a
-# while: roles and passwords, databases.
-_AWAY_CLASSES = ("08", "28", "3D", "40", "53", "57", "58")
-_AWAY_CODES = (
-    "25006",  # read-only
-    "25P02",  # the transaction has failed already
-    "25P03",  # idle for too long
-    "42501",  # rights that were taken away for a while
-    "42P01",  # a table that was moved away for a while
-    "55000",  # not in the state for it
-    "55P03",  # locked
-    "XX000",  # internal: what a server says that is falling; damaged data have codes of their own
-)
-# A day's partition that somebody took away after it was made sure of: it is made again. The code is
-# that of a refused row, the words depend on the server's language; this does not.
-_NO_PARTITION = "ExecFindPartition"
-_REFUSED_CLASSES = ("21", "22", "23", "54")  # cardinality, data, integrity, program limit
+
+def _session(address: DatabaseURL, call_timeout: float) -> dict[str, str]:
+    """Server settings of a session whose statements may take `call_timeout` seconds.
+
+    The server has to enforce the limit, too: while it waits for a lock it does not notice that a
+    client has given up, and each attempt would keep a connection. Options of the address win.
+    """
+    limit = f"-c statement_timeout={round(call_timeout * 1000)}"
+    return _SESSION | {"options": f"{limit} {address.parameters.get('options', '')}".rstrip()}
 
 
-def _meaning(error: BaseException) -> type[DatabaseAway] | type[RowRefused] | type[Broken]:
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        if state.startswith(_AWAY_CLASSES) or state in _AWAY_CODES:
-            return DatabaseAway
-        if error.server_source_function == _NO_PARTITION:
-            return DatabaseAway
-        return RowRefused if state.startswith(_REFUSED_CLASSES) else Broken
-    return DatabaseAway
-
-
-def _words(error: BaseException) -> str:
-    """What went wrong; for what is everybody's, in the words of the system."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError) and (error.errno or 0) in errno.errorcode:
-        return os.strerror(error.errno or 0)
-    return f"{type(error).__name__}: {error}"
-
-
-@contextlib.contextmanager
-def meaning() -> Iterator[None]:
-    """Turn the driver's errors into ours, with the cause kept."""
+def _address(url: str) -> DatabaseURL:
     try:
-        yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise _meaning(error)(_words(error)) from error
-    except asyncpg.exceptions.InternalClientError as error:
-        # The driver's own state is torn, as after a connection lost in the middle of a COPY.
-        raise DatabaseAway(f"{type(error).__name__}: {error}") from error
-
-
-def _check(url: str) -> None:
-    """The driver would find a wrong port only when it connects, and call it something else."""
-    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-        port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
-        if port and not port.isdecimal():
-            raise ConfigError(f"`database`: {port!r} is no port; write a number, as in host:5432.")
+        return database_url.parse(url)
+    except ConfigError as error:
+        raise ConfigError(f"`database` {error}.") from None
 
 
 async def _prepare(connection: Executor) -> None:
-    # Binary jsonb is a version byte and the text: so the bytes that came go in as they are.
+    # Binary jsonb is a version byte and the text: so messages are stored byte by byte as received.
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -105,41 +75,74 @@ async def _prepare(connection: Executor) -> None:
     )
 
 
-class Database:
-    """A pool that survives the server: each call connects anew when it has to."""
+def _terminate(connection: Executor) -> None:
+    """Close a connection at once, also one that is lost and back in its pool already."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", url: str) -> None:
+
+@contextlib.asynccontextmanager
+async def transaction(connection: Executor) -> AsyncIterator[None]:
+    """A transaction on this connection; a savepoint inside another transaction.
+
+    A server that does not answer gets no ROLLBACK: closing the connection ends the transaction.
+    """
+    block = connection.transaction()
+    await block.start()
+    try:
+        yield
+    except (asyncio.CancelledError, TimeoutError):
+        _terminate(connection)
+        raise
+    except BaseException:
+        try:
+            async with asyncio.timeout(ROLLBACK_TIMEOUT):
+                await block.rollback()
+        except Exception:  # noqa: BLE001 - the first error is the one that matters
+            _terminate(connection)
+        raise
+    else:
+        await block.commit()
+
+
+class Database:
+    """A connection pool that survives restarts of the server: calls reconnect when needed."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float) -> None:
         self._pool = pool
         self._url = url
+        self._call_timeout = call_timeout
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[Executor]:
         """A connection, for single statements."""
-        with meaning():
-            async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-                try:
-                    yield connection
-                except asyncio.CancelledError:
-                    # The driver would wait for the server's consent, and a server that hangs gives
-                    # none: the end of the connection ends what it was doing.
-                    connection.terminate()
-                    raise
+        with translated_errors():
+            connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
+            try:
+                yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                # The driver would wait for the server to confirm, and a server that hangs does not:
+                # closing the connection ends the statement.
+                _terminate(connection)
+                raise
+            finally:
+                await self._release(connection)
+
+    async def _release(self, connection: "asyncpg.pool.PoolConnectionProxy[Any]") -> None:
+        """Give a connection back to the pool, which resets it.
+
+        In a task of its own: the pool's shielded one would log an error if we were cancelled here
+        and the connection were lost meanwhile.
+        """
+        releasing = asyncio.ensure_future(self._pool.release(connection))
+        releasing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(releasing)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Executor]:
         """A connection inside a transaction: all or nothing."""
-        async with self.acquire() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                yield connection
-            except asyncio.CancelledError:
-                raise  # `acquire` closes the connection, and with it the transaction is gone
-            except BaseException:
-                await transaction.rollback()
-                raise
-            else:
-                await transaction.commit()
+        async with self.acquire() as connection, transaction(connection):
+            yield connection
 
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         async with self.acquire() as connection:
@@ -150,80 +153,172 @@ class Database:
             return await connection.execute(query, *arguments)
 
     @contextlib.asynccontextmanager
-    async def beside(self, size: int) -> AsyncIterator["Database"]:
-        """Another pool on the same server, for work that must not take these connections."""
-        async with connect(self._url, size) as database:
+    async def separate_pool(self, size: int) -> AsyncIterator["Database"]:
+        """Another pool on the same server, for work that must not use up these connections."""
+        async with connect(self._url, size, self._call_timeout) as database:
             yield database
+
+    def address_for(self, user: str, password: str, name: str) -> str:
+        """The URL of the database of this name on the same server for another user."""
+        return database_url.with_login(self._url, user, password, name)
+
+    def guarded(self) -> "GuardedDatabase":
+        """The same pool for callers that must not wait for a server that stands still."""
+        return GuardedDatabase(self._pool, self._url, self._call_timeout)
 
     @contextlib.asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Executor]:
-        """A connection of its own, for bells and locks that live as long as it does."""
-        with meaning():
+        """A connection outside the pool, for notifications and locks."""
+        async with self._own(CONNECT_TIMEOUT, {}) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def long_running(self, **settings: str) -> AsyncIterator[Executor]:
+        """A connection outside the pool for long statements, with these server settings."""
+        async with self._own(LONG_STATEMENT_TIMEOUT, settings) as connection:
+            await _prepare(connection)
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _own(self, call_timeout: float, settings: dict[str, str]) -> AsyncIterator[Executor]:
+        address = _address(self._url)
+        with translated_errors():
             connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=CONNECT_TIMEOUT,
+                address.driver_url,
+                timeout=address.connect_timeout or CONNECT_TIMEOUT,
+                command_timeout=call_timeout,
                 target_session_attrs=SessionAttribute.read_write,
-                server_settings=_SESSION | _NOTICE_DEATH,
+                server_settings=_session(address, call_timeout) | _KEEPALIVES | settings,
+                connection_class=DatabaseConnection,
             )
             try:
                 yield connection
             finally:
                 connection.terminate()
 
+
+class GuardedDatabase(Database):
+    """A circuit breaker: calls fail soon while the server does not answer anyone.
+
+    A slow call proves nothing: it may be a large search. So a statement on a separate connection
+    decides: without an answer all calls end, and new ones fail at once until the server is back.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float) -> None:
+        super().__init__(pool, url, call_timeout)
+        self._is_frozen = False
+        self._calls: dict[asyncio.Timeout, float] = {}  # since when each runs
+        self._called = asyncio.Event()
+
     @contextlib.asynccontextmanager
-    async def patient(self, **settings: str) -> AsyncIterator[Executor]:
-        """A connection of its own for statements that take long, with these server settings."""
-        with meaning():
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=PATIENCE,
-                target_session_attrs=SessionAttribute.read_write,
-                server_settings=_SESSION | _NOTICE_DEATH | settings,
-            )
-            try:
-                await _prepare(connection)
-                yield connection
-            finally:
-                connection.terminate()
+    async def acquire(self) -> AsyncIterator[Executor]:
+        if self._is_frozen:
+            raise DatabaseAway(_FROZEN)
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._calls[limit] = asyncio.get_running_loop().time()
+                self._called.set()
+                try:
+                    async with super().acquire() as connection:
+                        yield connection
+                finally:
+                    del self._calls[limit]
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DatabaseAway(_FROZEN) from error
+
+    async def watch(self) -> None:
+        """Guard the calls until cancelled."""
+        async with self.separate_pool(1) as separate:
+            while True:
+                await self._slow_call()
+                if await _is_frozen(separate):
+                    self._end_calls()
+                elif self._is_frozen:
+                    self._is_frozen = False
+                    logger.info("Postgres answers again")
+                await asyncio.sleep(CHECK_INTERVAL)
+
+    async def _slow_call(self) -> None:
+        """Wait until a call has lasted so long that the server may be frozen."""
+        clock = asyncio.get_running_loop().time
+        while not self._is_frozen:
+            if not self._calls:
+                self._called.clear()
+                await self._called.wait()
+            rest = min(self._calls.values(), default=clock()) + SLOW_CALL - clock()
+            if self._calls and rest <= 0:
+                return
+            await asyncio.sleep(max(rest, 0.0))
+
+    def _end_calls(self) -> None:
+        if not self._is_frozen:
+            self._is_frozen = True
+            logger.warning("Postgres does not answer; requests fail at once until it does")
+        for limit in self._calls:
+            with contextlib.suppress(RuntimeError):  # it is about to end
+                limit.reschedule(asyncio.get_running_loop().time())
+
+
+async def _is_frozen(database: Database) -> bool:
+    """Whether the server gives no answer at all; a refusal is one, and reaches callers as well."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            await database.fetch("SELECT 1")
+    except TimeoutError:
+        return True
+    except TwitterstreamError as error:
+        # A server that is frozen for long accepts no connection on its Unix socket either.
+        return isinstance(error.__cause__, TimeoutError | BlockingIOError)
+    return False
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, size: int = POOL_SIZE) -> AsyncIterator[Database]:
+async def connect(
+    url: str, size: int = POOL_SIZE, call_timeout: float = CALL_TIMEOUT
+) -> AsyncIterator[Database]:
     """A Database on this URL; with several hosts, the one that can be written to."""
-    _check(url)
-    with meaning():
+    address = _address(url)
+    with translated_errors():
         pool = await asyncpg.create_pool(
-            url,
+            address.driver_url,
             min_size=0,
             max_size=size,
-            command_timeout=CALL_TIMEOUT,
-            timeout=CONNECT_TIMEOUT,
+            command_timeout=call_timeout,
+            timeout=address.connect_timeout or CONNECT_TIMEOUT,
             target_session_attrs=SessionAttribute.read_write,
             init=_prepare,
-            server_settings=_SESSION,
+            server_settings=_session(address, call_timeout),
+            connection_class=DatabaseConnection,
         )
     try:
-        yield Database(pool, url)
+        yield Database(pool, url, call_timeout)
     finally:
         pool.terminate()
 
 
-async def listen(connection: Executor, heard: Callable[[], None]) -> None:
-    """Call `heard` at every ring, until the connection is lost (then DatabaseAway)."""
+async def listen(connection: Executor, on_notify: Callable[[], None]) -> None:
+    """Call `on_notify` at every notification; DatabaseAway when the connection is lost."""
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
-    await connection.add_listener(BELL, lambda *_: heard())
-    heard()  # what rang while nobody listened
-    await lost.wait()
-    raise DatabaseAway("the connection that listens for the bell is lost")
+    await connection.add_listener(NOTIFY_CHANNEL, lambda *_: on_notify())
+    on_notify()  # for notifications sent before
+    while not lost.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_INTERVAL):
+                await lost.wait()
+        if not lost.is_set():
+            # A machine that dies silently does not close the connection.
+            await connection.execute("SELECT 1")
+    raise DatabaseAway("the connection that listens for notifications is lost")
 
 
 async def copy(
     connection: Executor, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]
 ) -> None:
-    """COPY rows into a table in binary: the fastest of the ways that pgbench/ compares."""
+    """Insert rows by binary COPY, the fastest way that pgbench/ measured."""
     await connection.copy_records_to_table(table, records=rows, columns=list(columns))
 
 
@@ -234,8 +329,14 @@ async def copy_out(
     output: Callable[[bytes], Coroutine[Any, Any, None]],
     delimiter: str,
     quote: str,
-) -> None:
-    """COPY the rows of a query to `output` as CSV, some whole rows at a time."""
-    await connection.copy_from_query(
+) -> int:
+    """COPY the rows of a query to `output` as CSV, some whole rows at a time; returns how many."""
+    done: str = await connection.copy_from_query(
         query, *arguments, output=output, format="csv", delimiter=delimiter, quote=quote
     )
+    return row_count(done)
+
+
+def row_count(status: str) -> int:
+    """How many rows a statement changed, by the command tag that `execute` returns."""
+    return int(status.rpartition(" ")[2])

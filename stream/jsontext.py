@@ -1,6 +1,6 @@
-"""JSON as bytes: mending what jsonb refuses, and reading it into Structs without losing the rest.
+"""JSON as bytes: sanitizing what jsonb refuses, and decoding into Structs without losing the rest.
 
-Every decoder of a network stands on these functions. None of them raises anything but
+Every network's decoder uses these functions. None of them raises anything but
 `errors.Reject`, whatever the bytes are.
 """
 
@@ -15,17 +15,17 @@ from stream.errors import Reject
 T = TypeVar("T", bound=msgspec.Struct)
 
 BOM = b"\xef\xbb\xbf"
-PRECISE = 8  # so many wrong fields are dropped one by one, the next ones with all that is around
+PRECISE = 8  # this many wrong fields are dropped one by one, further ones with their parents
 COARSE = 40  # so many in all, before whole branches of the message are dropped
 TRIES = 80  # more than any Struct has fields
 DETAIL = 200  # characters of a parser's complaint that are kept
 
-# \u0000, a high surrogate without a low one behind it, a low one without a high one before it.
-# A \u behind another backslash may be no escape at all: it counts as a suspect, too.
+# \u0000, a high surrogate without a low one after it, a low one without a high one before it.
+# A surrogate after another backslash may not be an escape; it is checked too.
 _SUSPECT = re.compile(
     rb"\\u(?:0000"
     rb"|[dD](?:[89abAB](?!..\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F])"
-    rb"|(?<=\\\\u))",
+    rb"|(?<=\\\\u)[dD][89a-fA-F])",
     re.DOTALL,
 )
 # Every escape in order, so that an escaped backslash is never taken for the start of the next one.
@@ -37,14 +37,14 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]")
+_STEP = re.compile(r"\.(?P<name>[\w$]+)|\[(?P<index>\d+)\]")
 
 
-def mend(body: bytes) -> tuple[bytes, bool]:
-    """Make a JSON text fit for jsonb; says whether anything had to be changed.
+def sanitize_for_jsonb(body: bytes) -> tuple[bytes, bool]:
+    """Make a JSON text fit for jsonb; returns whether anything changed.
 
     PostgreSQL's jsonb refuses `\\u0000` and unpaired surrogates, although RFC 8259 allows both:
-    they become U+FFFD. A byte order mark goes. Bytes that are no UTF-8 raise Reject; whether the
+    they become U+FFFD. A byte order mark is removed. Invalid UTF-8 raises Reject; whether the
     text is JSON at all is left to the decoder.
     """
     text = body.removeprefix(BOM)
@@ -54,9 +54,9 @@ def mend(body: bytes) -> tuple[bytes, bool]:
         except UnicodeDecodeError as wrong:
             raise Reject("not_utf8", f"{wrong.reason} at byte {wrong.start}") from None
     if _SUSPECT.search(text):
-        mended = _ESCAPE.sub(_storable, text)
-        if mended != text:
-            return mended, True
+        sanitized = _ESCAPE.sub(_storable, text)
+        if sanitized != text:
+            return sanitized, True
     return text, text is not body
 
 
@@ -65,9 +65,9 @@ def _storable(escape: re.Match[bytes]) -> bytes:
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode a mended body; parts of the wrong type are dropped, the rest is kept.
+    """Decode a sanitized body; parts of the wrong type are dropped, the rest is kept.
 
-    A Struct whose fields all have defaults always comes back, if the body is a JSON object.
+    A Struct whose fields all have defaults is always returned if the body is a JSON object.
     """
     try:
         return decoder.decode(body)
@@ -79,6 +79,11 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Reject("not_utf8", f"{wrong.reason} at byte {wrong.start}") from None
     except msgspec.DecodeError as wrong:
         raise Reject("not_json", str(wrong)[:DETAIL]) from None
+
+
+def sign(raw: msgspec.Raw | None) -> str:
+    """The first character of an undecoded value, which shows its kind."""
+    return chr(memoryview(raw)[0]) if raw is not None else ""
 
 
 def view(body: bytes) -> dict[str, object]:
@@ -103,7 +108,7 @@ def _int(digits: str) -> int | float:
 
 def _no_constant(name: str) -> object:
     # NaN and Infinity, which Python's parser takes and PostgreSQL refuses.
-    raise Reject("not_json", f"{name} is no JSON")
+    raise Reject("not_json", f"{name} is not JSON")
 
 
 def _read_without(
@@ -129,7 +134,7 @@ def _read_without(
 
 
 def _path(complaint: str) -> list[str | int]:
-    """Where msgspec says that the wrong value is: `$.user.names[3]` → user, names, 3."""
+    """The path of the wrong value in msgspec's error: `$.user.names[3]` → user, names, 3."""
     where = _WHERE.search(complaint)
     if where is None:
         return []

@@ -1,4 +1,4 @@
-"""The words of the program as types: Frame, Tweet, Match and the other things a frame can say.
+"""The program's vocabulary as types: Frame, Tweet, Match, and the other messages of a frame.
 
 Everything here is plain data without behaviour. A network's `decode()` turns the bytes of one
 frame into a `Message`; `Tweet` holds only what matching and the table's columns need, the whole
@@ -10,21 +10,31 @@ from typing import Literal, NewType, TypeAlias, get_args
 
 import msgspec
 
-from stream.errors import FailureCode
-
-NetworkName = Literal["x_v2", "x_v1"]
+NetworkName = Literal["x_v2", "x_v1", "bluesky", "mastodon"]
 NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
+# How the posts of a track are found: by a filter of the network, by our matcher, or by both.
+ReachHow = Literal["pushed", "decided", "both", "cannot"]
 
 SourceId = NewType("SourceId", int)
 TrackId = NewType("TrackId", int)
-TweetId = NewType("TweetId", int)  # our key, derived from the frame; see sql/schema.sql
+UserId = NewType("UserId", int)
+TweetId = NewType("TweetId", int)  # our key, derived from the frame; see sql/schema/tables.sql
 NativeId = NewType("NativeId", str)  # the network's own id, kept as text
 
 TweetKind = Literal["original", "reply", "repost", "quote"]
-MediaKind = Literal["photo", "video", "animated_gif"]
-Field = Literal[
-    "text", "hashtag", "mention", "cashtag", "link", "author", "reply", "place", "network"
-]  # where a term was found; "network": only the network itself says that it matches
+MediaKind = Literal["photo", "video", "animated_gif", "audio"]
+Field = Literal[  # where a term was found
+    "text",
+    "hashtag",
+    "mention",
+    "cashtag",
+    "link",
+    "description",  # alt texts, titles of links, options of polls
+    "author",
+    "reply",
+    "place",
+    "network",  # only the network itself says that it matches
+]
 Part = Literal["own", "reposted", "quoted"]
 
 LonLat: TypeAlias = tuple[float, float]  # degrees
@@ -36,8 +46,9 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
     received: int  # microseconds since 1970 UTC; strictly rising within a source
     body: bytes
-    after: int  # the journal's position behind this frame
+    after: int  # the journal's position after this frame
     is_note: bool = False  # a Note of the daemon, not a message of the network
+    is_damage: bool = False  # the rest of frames that were damaged on the disk
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +56,8 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
     `text` is the full text (extended_tweet, full_text, note_tweet); names and tags come without
     their sigil and as written; `links` are expanded, displayed and unwound addresses.
+    `descriptions` are texts that belong to what is attached: alt texts of media, title and
+    description of a link, options of a poll.
     """
 
     text: str = ""
@@ -53,12 +66,13 @@ class Content(msgspec.Struct, frozen=True, gc=False):
     mention_ids: tuple[str, ...] = ()
     cashtags: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    descriptions: tuple[str, ...] = ()
     author: str | None = None  # handle, without @
     author_id: str | None = None
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a tweet says it is: a named area."""
+    """The place that a tweet names: an area."""
 
     names: tuple[str, ...] = ()  # id, name, full name
     country: str | None = None  # ISO 3166 two-letter code, upper case
@@ -73,7 +87,7 @@ class Tweet(msgspec.Struct, frozen=True, gc=False):
     own: Content
     reposted: Content | None = None
     quoted: Content | None = None
-    text: str = ""  # the best text for a reader: a repost's is the whole reposted text
+    text: str = ""  # the text to show: for a repost the whole reposted text
     url: str | None = None
     created_at: datetime | None = None  # claimed by the network; aware, UTC
     lang: str | None = None
@@ -86,12 +100,16 @@ class Tweet(msgspec.Struct, frozen=True, gc=False):
     verified: bool = False
     rules: tuple[str, ...] = ()  # tags and ids of the network's rules that matched
     withheld: tuple[str, ...] = ()  # country codes
+    edited: bool = False  # a new version of a post that may be stored already
+    server_id: str | None = None  # Mastodon: the id on the one server that sent it
+    opted_out: bool = False  # its author asks search engines or bots to leave it alone
 
 
 class Deletion(msgspec.Struct, frozen=True, gc=False):
-    """Erase one tweet; may come before the tweet itself."""
+    """Erase one tweet; may arrive before the tweet itself."""
 
     native_id: NativeId
+    of_server: bool = False  # Mastodon: `native_id` is the id on the one server that sent it
 
 
 class GeoScrub(msgspec.Struct, frozen=True, gc=False):
@@ -104,8 +122,7 @@ class GeoScrub(msgspec.Struct, frozen=True, gc=False):
 class Withheld(msgspec.Struct, frozen=True, gc=False):
     """Hide one tweet, or all of one author, in these countries, and show it in all others.
 
-    XX is everywhere, for what the network may take back (a protected account, say); no country
-    at all means that it is shown again.
+    XX means everywhere, as for a protected account; no country at all means that it is shown again.
     """
 
     native_id: NativeId | None
@@ -114,21 +131,44 @@ class Withheld(msgspec.Struct, frozen=True, gc=False):
 
 
 class AuthorDeletion(msgspec.Struct, frozen=True, gc=False):
-    """An account is gone: its tweets are erased."""
+    """An account was deleted: its tweets are erased."""
+
+    author_id: str
+
+
+AccountState = Literal["active", "deactivated", "suspended", "takendown", "deleted"]
+
+
+class AccountStatus(msgspec.Struct, frozen=True, gc=False):
+    """An account was hidden, deleted or shown again (Bluesky `account` events)."""
+
+    author_id: str
+    state: AccountState
+
+
+class HandleChange(msgspec.Struct, frozen=True, gc=False):
+    """The handle of an account may have changed; None: it has to be looked up."""
+
+    author_id: str
+    handle: str | None
+
+
+class AuthorResync(msgspec.Struct, frozen=True, gc=False):
+    """What is stored of this author may be out of date (Bluesky `sync` events)."""
 
     author_id: str
 
 
 NoticeKind = Literal[
-    "limit", "disconnect", "warning", "error", "edit", "account", "relic", "unknown"
+    "limit", "disconnect", "warning", "error", "edit", "account", "ignored", "unknown"
 ]
 
 
-class Notice(msgspec.Struct, frozen=True, gc=False):
-    """A control message that changes no tweet: counted by kind, the daemon's events keep the text.
+class ControlNotice(msgspec.Struct, frozen=True, gc=False):
+    """A control message that changes no tweet: counted by kind; `events` keep the text.
 
-    `limit` carries in `number` how many tweets the network has withheld since it connected. Of a
-    `disconnect`, `number` is the code of v1.1, and `text` begins with the `disconnect_type` of v2.
+    `number` of a `limit`: how many tweets the network has not delivered since it connected. Of a
+    `disconnect`: the code of v1.1; its `text` begins with the `disconnect_type` of v2.
     """
 
     kind: NoticeKind
@@ -136,7 +176,17 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
     number: int = 0
 
 
-Message: TypeAlias = Tweet | Deletion | GeoScrub | Withheld | AuthorDeletion | Notice
+Message: TypeAlias = (
+    Tweet
+    | Deletion
+    | GeoScrub
+    | Withheld
+    | AuthorDeletion
+    | AccountStatus
+    | HandleChange
+    | AuthorResync
+    | ControlNotice
+)
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):
@@ -148,74 +198,20 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     part: Part = "own"
 
 
-SourceState = Literal[
-    "idle",
-    "connecting",
-    "proving",
-    "streaming",
-    "waiting",
-    "paused",
-    "failed",
-    "disabled",
-    "importing",
-]
-GapCause = Literal[
-    "network",  # the connection was lost or could not be made
-    "http",  # the server answered with an error
-    "rate_limit",
-    "silence",  # an open connection without a byte
-    "quota",
-    "refused",  # credentials, plan or request: a person must act
-    "disk",
-    "filter_change",  # a network that can only change its filter by connecting anew
-    "idle",  # nothing to follow
-    "stopped",  # a person stopped the daemon or disabled the source
-    "killed",  # the daemon ended without saying so
-]
-GAP_CAUSES: tuple[GapCause, ...] = get_args(GapCause)
+class EventPosition(msgspec.Struct, frozen=True):
+    """Where an event stands in its network's stream."""
+
+    seq: int | None  # its number, of one host and wire only
+    time: int  # microseconds since 1970, by the clock of the host
 
 
-class StateNote(msgspec.Struct, frozen=True, gc=False, tag="state"):
-    """The connection of this source is now so. `until` and times: seconds since 1970."""
+class NetworkCursor(msgspec.Struct, frozen=True):
+    """Where to resume a network that can: the newest event whose effects are committed."""
 
-    state: SourceState
-    reason: str
-    at: float
-    until: float | None = None
-    code: FailureCode = ""
-
-
-class GapOpened(msgspec.Struct, frozen=True, gc=False, tag="gap_opened"):
-    """Delivery stopped after `began`, the time of the last byte."""
-
-    began: float
-    cause: GapCause
-    detail: str
-
-
-class GapClosed(msgspec.Struct, frozen=True, gc=False, tag="gap_closed"):
-    """The first byte came again."""
-
-    ended: float
-
-
-class Alive(msgspec.Struct, frozen=True, gc=False, tag="alive"):
-    """Bytes came until `at`, although none of them was a frame."""
-
-    at: float
-
-
-class EventNote(msgspec.Struct, frozen=True, gc=False, tag="event"):
-    """Something the daemon did or found, for `events`."""
-
-    kind: Literal["state", "control", "journal", "daemon", "plan"]
-    text: str
-    at: float
-
-
-Note: TypeAlias = StateNote | GapOpened | GapClosed | Alive | EventNote
-"""What the daemon itself writes into the journal between the frames, so that states and gaps
-reach Postgres in order, once, and also when it is away at that moment."""
+    host: str
+    wire: str
+    seq: int | None
+    time: int
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -1,21 +1,49 @@
 """Credentials at rest: sealed with a key that lies in data_dir, outside the database.
 
-Who has a dump of the database, but not data_dir, has no credentials.
+A dump of the database without data_dir reveals no credentials.
 """
 
-import os
+import contextlib
 import re
-import tempfile
 from pathlib import Path
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
+from stream import files
 from stream.errors import ConfigError, TwitterstreamError
 
 _LINE = re.compile(r"([a-z][a-z0-9_]{0,63})\s*:(?:\s+(.*))?")
 _QUOTED = re.compile(r"""(["'])(.*)\1\s*(?:#.*)?""")
-_REMEDY = "restore that file from a backup, or give the credentials once more"
+_REMEDY = "restore that file from a backup, or enter the credentials of each source again"
+_DAMAGED = (
+    "restore that file from a backup; or delete it, and enter the credentials of each source again"
+)
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where credentials may be sent: an address, through a proxy or (empty) directly."""
+
+    address: str
+    proxy: str = ""
+
+
+class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Credentials before they are sealed. `destination`: None when an older version sealed them."""
+
+    secrets: dict[str, str]
+    destination: Destination | None
+
+    def __repr__(self) -> str:
+        return f"Credentials(destination={self.destination!r})"
+
+    @classmethod
+    def decode(cls, text: bytes) -> "Credentials":
+        """Decode credentials of this version or an older one. Raises MsgspecError."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.ValidationError:
+            return cls(msgspec.json.decode(text, type=dict[str, str]), None)
 
 
 class Vault:
@@ -24,12 +52,17 @@ class Vault:
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / "secret.key"
 
-    def seal(self, secrets: dict[str, str]) -> bytes:
-        """What may be stored in the database."""
-        return self._fernet(make=True).encrypt(msgspec.json.encode(secrets))
+    def seal(self, secrets: dict[str, str], destination: Destination | None = None) -> bytes:
+        """Encrypt credentials for the database. The daemon adds a missing destination."""
+        content = Credentials(secrets, destination) if destination else secrets
+        return self._fernet(make=True).encrypt(msgspec.json.encode(content))
 
     def open(self, sealed: bytes) -> dict[str, str]:
-        """The credentials again. Raises TwitterstreamError when the key is missing or another."""
+        """The credentials alone, to compare; `stream.credentials` opens those that are sent."""
+        return self.unseal(sealed).secrets
+
+    def unseal(self, sealed: bytes) -> Credentials:
+        """Decrypt credentials. Raises TwitterstreamError when the key is missing or another."""
         try:
             text = self._fernet(make=False).decrypt(sealed)
         except InvalidToken:
@@ -37,10 +70,10 @@ class Vault:
                 f"The credentials were sealed with another key than the one in {self._path}:"
                 f" {_REMEDY}"
             ) from None
-        return msgspec.json.decode(text, type=dict[str, str])
+        return Credentials.decode(text)
 
     def has_key(self) -> bool:
-        """Whether the key has been made, or brought, already."""
+        """Whether the key exists."""
         return self._path.exists()
 
     def key(self) -> bytes:
@@ -54,7 +87,7 @@ class Vault:
                 self._make()
             if self._path.stat().st_mode & 0o077:
                 raise TwitterstreamError(
-                    f"The key in {self._path} is open to other users: chmod 600 {self._path}"
+                    f"The key in {self._path} is readable by other users: chmod 600 {self._path}"
                 )
             return Fernet(self._path.read_bytes())
         except FileNotFoundError:
@@ -67,24 +100,17 @@ class Vault:
             ) from error
         except ValueError:
             raise TwitterstreamError(
-                f"The key to the credentials, {self._path}, is damaged: {_REMEDY}"
+                f"The key to the credentials, {self._path}, is damaged: {_DAMAGED}"
             ) from None
 
     def _make(self) -> None:
-        """Whole or not at all, and once, also when two processes make it at the same time."""
+        """Create the key atomically, and once, even if two processes create it at the same time."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix="secret.")  # mode 0600
-        new = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(Fernet.generate_key())
-                file.flush()
-                os.fsync(handle)
-            self._path.hardlink_to(new)  # fails where a key is already, unlike a rename
-        except FileExistsError:
-            return
-        finally:
-            new.unlink()
+        with (
+            contextlib.suppress(FileExistsError),
+            files.replacing(self._path, exclusive=True) as file,
+        ):
+            file.write(Fernet.generate_key())
 
 
 def parse_secrets(text: str) -> dict[str, str]:
@@ -102,7 +128,7 @@ def parse_secrets(text: str) -> dict[str, str]:
         if not value or not value.isprintable() or not _LINE.fullmatch(f"{name}:"):
             raise ConfigError(
                 "The credentials have a value that is empty, or has a line break or another"
-                " character that cannot be typed, or a name that is no lower-case word"
+                " character that cannot be typed, or a name that is not a lower-case word"
             )
     return found
 

@@ -4,10 +4,15 @@ TEST_DATABASE_URL names another server; its role must be allowed to create datab
 """
 
 import asyncio
+import contextlib
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from typing import LiteralString, Protocol
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import IO, LiteralString
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -16,8 +21,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
-from stream import db, migrations
-from stream.postgres import Embedded
+from stream import db
+from stream.store import migrations
+from waiting import Eventually
 
 # A busy machine is slow, which proves nothing. Continuous integration tries the same each time, so
 # that it never fails by luck; at home other examples are tried every time.
@@ -25,17 +31,15 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.register_profile("steady", settings.get_profile("patient"), derandomize=True)
 settings.load_profile("steady" if "CI_NEEDS_TOOLS" in os.environ else "patient")
 
-# A crash of the server loses nothing without fsync, only one of the machine would.
-QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+# The servers of the tests are on this machine, whatever proxy leads from it.
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
+
+# Shells start background jobs with SIGINT ignored, and the programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+__all__ = ["Eventually"]  # the type of the fixture of this name
+ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.01  # seconds
-
-
-class Eventually(Protocol):
-    """Wait for a condition, plain or async; fails with its name after so many seconds."""
-
-    async def __call__(
-        self, condition: Callable[[], object | Awaitable[object]], within: float = 90
-    ) -> None: ...
 
 
 @pytest.fixture
@@ -54,7 +58,31 @@ async def _eventually(
                     return
                 await asyncio.sleep(POLL)
     except TimeoutError:
-        pytest.fail(f"not within {within} s: {inspect.getsource(condition).strip()}")
+        function = getattr(condition, "func", condition)  # of a partial
+        pytest.fail(f"not within {within} s: {inspect.getsource(function).strip()}")
+
+
+@contextlib.contextmanager
+def session_child(task: str, folder: Path) -> Iterator[IO[str]]:
+    """A process that ends with this one; its output."""
+    words = [sys.executable, str(Path(__file__).with_name("session_child.py")), task, str(folder)]
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,  # Ctrl-C is for the tests
+    ) as child:
+        assert child.stdout is not None
+        yield child.stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reaper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ends programs and servers that tests leave, also when the session is killed."""
+    with session_child("reap", tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +93,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    lease = Embedded(shared / "data", QUICK).lease()
-    with asyncio.Runner() as runner:
-        yield runner.run(lease.__aenter__())
-        runner.run(lease.__aexit__(None, None, None))
+    with session_child("lease", shared / "data") as output:
+        url = output.readline().strip()
+        assert url, "the server does not start"
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +131,13 @@ def database(server: str, template: str) -> Iterator[str]:
     _execute(server, "CREATE DATABASE {} TEMPLATE {}", name, template)
     yield _named(server, name)
     _execute(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+async def connected(database: str) -> AsyncIterator[db.Database]:
+    """This test's database, opened."""
+    async with db.connect(database) as opened:
+        yield opened
 
 
 async def _migrate(url: str) -> None:

@@ -1,83 +1,115 @@
-"""All addresses, in one application."""
+"""The web application: all routes, middleware and static files."""
 
-from collections.abc import Iterable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 
 from aiohttp import web
 
+from stream.backoff import supervised
 from stream.config import Settings
 from stream.db import Database
 from stream.vault import Vault
-from web.answering import answer, dress
-from web.api import calling
-from web.api import routes as api
-from web.environment import HERE, VENDOR
-from web.guard import guarded
-from web.live.live import attach
+from web.api import openapi_page, operations
+from web.auth import authorized
+from web.context import APP_CONTEXT, AppContext
+from web.downloads import download
+from web.live.viewers import attach
+from web.middleware import add_headers, handle_errors
 from web.pages import (
     account,
+    bulk_add,
     edit,
+    exports,
     health,
-    health_parts,
+    health_data,
     history,
     live,
     login,
-    paste,
-    share,
+    look_back,
     source_form,
-    source_trial,
     sources,
+    sql_access,
     track,
-    track_chart,
-    track_download,
+    track_data,
     tracks,
+    use_data,
     users,
+    webhooks,
 )
-from web.reading import downloads
 from web.routing import Route
-from web.site import SITE, Site
+from web.templating import HERE, VENDOR
 
 ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
-    *share.ROUTES,
-    *paste.ROUTES,
+    *bulk_add.ROUTES,
     *history.ROUTES,
     *edit.ROUTES,
     *users.ROUTES,
     *account.ROUTES,
+    *sql_access.ROUTES,
     *tracks.ROUTES,
     *track.ROUTES,
-    *track_chart.ROUTES,
-    *track_download.ROUTES,
+    *track_data.ROUTES,
+    *use_data.ROUTES,
+    *look_back.ROUTES,
     *source_form.ROUTES,
-    *source_trial.ROUTES,
     *sources.ROUTES,
+    *exports.ROUTES,
+    *webhooks.ROUTES,
     *live.ROUTES,
     *health.ROUTES,
-    *health_parts.ROUTES,
-    *api.ROUTES,
+    *health_data.ROUTES,
+    *openapi_page.ROUTES,
 )
 
 
 def build(
-    database: Database, settings: Settings, vault: Vault, routes: Iterable[Route] = ROUTES
+    database: Database,
+    settings: Settings,
+    vault: Vault,
+    routes: Iterable[Route] = ROUTES,
+    *,
+    config_file: Path | None = None,
 ) -> web.Application:
-    """The application over a database of its own."""
-    app = web.Application(middlewares=[answer], client_max_size=settings.web.body_bytes)
-    here = Site(database, settings, vault)
-    app[SITE] = here
-    calling.install(app, settings.web.calls_per_minute)
-    downloads.install(app)
+    """The application, over a database pool of its own."""
+    app = web.Application(middlewares=[handle_errors], client_max_size=settings.web.max_body_bytes)
+    here = AppContext(database, settings, vault, config_file)
+    app[APP_CONTEXT] = here
+    operations.install(app, settings.web.requests_per_minute)
+    download.install(app)
     for route in routes:
-        app.router.add_route(route.method, here.base + route.path, guarded(route))
-    app.router.add_get(here.base + "/static/vendor/{name}", _vendor)
-    app.router.add_static(here.base + "/static/", HERE / "static", append_version=False)
-    app.on_response_prepare.append(dress)
+        path, handler = here.base + route.path, authorized(route)
+        if route.method == "GET":
+            app.router.add_get(path, handler)  # and HEAD
+        else:
+            app.router.add_route(route.method, path, handler)
+    app.router.add_get(here.base + "/static/{name:.+}", _file)
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_guard_database)
     attach(app)
     return app
 
 
-async def _vendor(request: web.Request) -> web.StreamResponse:
-    path = VENDOR.get(request.match_info["name"])
+async def _guard_database(app: web.Application) -> AsyncIterator[None]:
+    """Let requests fail soon while the database does not answer."""
+    watch = app[APP_CONTEXT].database.watch
+    task = asyncio.create_task(supervised("database guard", watch), name="database guard")
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+FILES = {path.name: path for path in (HERE / "static").iterdir()} | {
+    f"vendor/{name}": path for name, path in VENDOR.items()
+}
+
+
+async def _file(request: web.Request) -> web.StreamResponse:
+    """A static file; no other name reaches the disk."""
+    path = FILES.get(request.match_info["name"])
     if path is None:
         raise web.HTTPNotFound
     return web.FileResponse(path)

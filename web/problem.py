@@ -1,4 +1,4 @@
-"""What a caller did wrong, or cannot have: one sentence, and a code for programs."""
+"""Errors of requests: a sentence for people, and a code for programs."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -6,17 +6,18 @@ from typing import Literal
 from stream.errors import TwitterstreamError
 
 Code = Literal[
-    "bad_request",  # the request cannot be understood
-    "invalid",  # a field of it cannot be
+    "bad_request",  # the request cannot be parsed
+    "invalid",  # a field has an invalid value
     "login_needed",
-    "forbidden",  # this person may not do that
-    "csrf",  # the form is not ours, or too old
+    "forbidden",  # the user may not do this
+    "csrf",  # the form is not ours, or has expired
     "not_found",
-    "conflict",  # somebody else was quicker, or it is there already
+    "conflict",  # changed meanwhile, or exists already
     "too_large",
+    "unsupported_media",  # a compressed body
     "too_many",  # requests, viewers, attempts
-    "unavailable",  # the database is away
-    "internal",  # our fault
+    "unavailable",  # the database cannot be reached
+    "internal",
 ]
 
 STATUS: dict[Code, HTTPStatus] = {
@@ -28,6 +29,7 @@ STATUS: dict[Code, HTTPStatus] = {
     "not_found": HTTPStatus.NOT_FOUND,
     "conflict": HTTPStatus.CONFLICT,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "unsupported_media": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "too_many": HTTPStatus.TOO_MANY_REQUESTS,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -35,15 +37,22 @@ STATUS: dict[Code, HTTPStatus] = {
 
 
 class Problem(TwitterstreamError):
-    """Why a request gets no other answer; `field` is the one of the request that is wrong."""
+    """An error as the answer to a request; `field` names the wrong field, if any."""
 
     def __init__(
-        self, code: Code, message: str, *, field: str | None = None, retry_after: int | None = None
+        self,
+        code: Code,
+        message: str,
+        *,
+        field: str | None = None,
+        span: tuple[int, int] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.span = span  # the wrong part of a track's value
         self.retry_after = retry_after  # seconds
 
     @property

@@ -1,40 +1,35 @@
-"""Serve the application on `web.listen`, for as long as it may, whatever comes through the door."""
+"""Serves the application on `web.listen`: retries the port, limits and drops connections."""
 
 import asyncio
-import contextlib
 import logging
 import resource
 from collections.abc import Callable
-from typing import cast
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_request import BaseRequest
 
-from web.answering import HEADERS
-from web.site import SITE
+from stream.backoff import supervised
+from stream.http_server import ConnectionOptions, HttpConnection, Refusal, listening, split_listen
+from web.context import APP_CONTEXT
+from web.middleware import HEADERS
 
 logger = logging.getLogger(__name__)
-# What browsers and scanners do wrong is no news, and must not fill the log.
-_quiet = logging.getLogger(f"{__name__}.clients")
-_quiet.setLevel(logging.CRITICAL + 1)
 
-RETRY = 10.0  # seconds between two attempts to have the port
-GOODBYE = 1.0  # seconds for answers on their way, at the end
-LONGEST_LINE = 16 * 1024  # bytes of an address or a header
-MOST_HEADERS = 64
-MOST = 1024  # connections at once, beside those of viewers (web.viewers)
-FILES = 65_536  # that this process would like to open; collecting needs some of them, too
-# Seconds until all of a request's head must be there, of the first and of the next one. Servers in
-# front keep connections for 60 (nginx) or 120 (Caddy), and must be the ones who end them.
-IDLE = 150.0
-LINGER = 2.0  # seconds for which the rest of a body that nobody wants is thrown away
-SWEEP = 1.0  # seconds between two looks at who takes what he asked for
-STALLED = 60.0  # seconds for which a reader may take nothing of what waits for him
+RETRY = 10.0  # seconds between two attempts to listen
+SHUTDOWN_TIMEOUT = 1.0  # seconds for answers on their way, at the end
+LINE_MAX = 16 * 1024  # bytes of an address or a header
+HEADERS_MAX = 64
+CONNECTIONS_MAX = 1024  # at once, in addition to those of live viewers
+OPEN_FILES = 65_536  # that this process tries to be allowed; collecting needs some of them, too
+# Seconds until the whole head of a request must be there, first or next. Proxies keep connections
+# for 60 (nginx) or 120 (Caddy) seconds, and must be the ones to close them.
+IDLE_MAX = 150.0
+LINGER = 2.0  # seconds for which the rest of an unwanted body is discarded
+SWEEP = 1.0  # seconds between two checks for stalled connections
+STALL_MAX = 60.0  # seconds for which a client may take nothing of what is ready for it
 
 
 class Server:
-    """`opened` is called with the address each time that the port is had."""
+    """`opened` is called with the address whenever the server starts to listen."""
 
     def __init__(
         self,
@@ -44,103 +39,66 @@ class Server:
         *,
         retry: float = RETRY,
     ) -> None:
-        host, _, port = listen.rpartition(":")
-        self.host = host.removeprefix("[").removesuffix("]")
-        self.port = int(port)
+        self.listen = split_listen(listen)
         self.build = build
         self.opened = opened
         self.retry = retry
         self.address: str | None = None  # while it serves
 
     async def run(self) -> None:
-        """Serve until cancelled. A port that cannot be had is said, and tried for again."""
-        said = ""
+        """Serve until cancelled. A port that is taken is logged once, and tried again."""
+        logged = ""
         while True:
             try:
                 await self._serve()
             except OSError as error:
-                if said != str(error):
-                    said = str(error)
+                if logged != str(error):
+                    logged = str(error)
+                    host, port = self.listen
                     logger.warning(
-                        "web.listen cannot be had; it is tried for again and again",
-                        extra={"listen": f"{self.host}:{self.port}", "why": said},
+                        "cannot listen on web.listen; trying again",
+                        extra={"listen": f"{host}:{port}", "why": logged},
                     )
+            except Exception:  # the pages must not end the daemon they run in
+                logger.exception("the web server failed; restarting it")
             await asyncio.sleep(self.retry)
 
     async def _serve(self) -> None:
         app = self.build()
-        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=GOODBYE)
-        await runner.setup()
-        assert runner.server is not None
-        door = _Door(runner.server, MOST + app[SITE].settings.web.viewers)
+        context = app[APP_CONTEXT]
+        limiter = _ConnectionLimiter(CONNECTIONS_MAX + context.settings.web.max_live_connections)
         try:
-            listening = await asyncio.get_running_loop().create_server(
-                door.enter, self.host, self.port
-            )
-            try:
-                host, port = listening.sockets[0].getsockname()[:2]
+            async with listening(
+                app, self.listen, limiter.accept, shutdown_timeout=SHUTDOWN_TIMEOUT
+            ) as (server, (host, port)):
                 shown = f"[{host}]" if ":" in host else host
-                self.address = f"http://{shown}:{port}"
+                self.address = context.address = f"http://{shown}:{port}"
                 self.opened(self.address)
-                await door.watch()
-            finally:
-                self.address = None
-                listening.close()
+                await supervised(
+                    "dropping stalled connections", lambda: limiter.drop_stalled(server), SWEEP
+                )
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2 * GOODBYE):
-                    await runner.cleanup()
+            self.address = None
 
 
-class _Connection(RequestHandler):
-    """One connection, with one request at a time on it."""
+class _ConnectionLimiter:
+    """Limits the number of open connections: closes idle ones for new ones, and stalled ones."""
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is asked on it, or not all of the head is there yet."""
-        return self._current_request is None
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to what is no HTTP: it reaches no application."""
-        response = super().handle_error(request, status, exc, message)
-        response.headers.update(HEADERS)
-        return response
-
-
-class _Door:
-    """Lets in so many at once, and sees off who takes up room for nothing."""
-
-    def __init__(self, server: web.Server, most: int) -> None:
-        self._server = server
-        self._room = _room(most)
+    def __init__(self, connections_max: int) -> None:
+        self._max = _within_open_files(connections_max)
         self._stalls: dict[asyncio.Transport, tuple[int, float]] = {}  # bytes that wait, since
 
-    def enter(self) -> asyncio.Protocol:
-        """For somebody new, if there is room."""
-        if len(self._server.connections) >= self._room and not self._make_room():
-            return _Refusal()
-        return _Connection(
-            self._server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # said so in its documentation
-            logger=_quiet,
-            keepalive_timeout=IDLE,
-            lingering_time=LINGER,
-            max_line_size=LONGEST_LINE,
-            max_field_size=LONGEST_LINE,
-            max_headers=MOST_HEADERS,
-        )
+    def accept(self, server: web.Server) -> asyncio.Protocol:
+        """A protocol for a new connection."""
+        if len(server.connections) >= self._max and not self._make_room(server):
+            return Refusal()
+        options = ConnectionOptions(HEADERS, IDLE_MAX, LINGER, LINE_MAX, HEADERS_MAX)
+        return HttpConnection(server, options)
 
-    def _make_room(self) -> bool:
-        """The one goes who has asked for nothing longest; False when all are busy."""
-        there = [each for each in self._connections() if _is_open(each)]
-        if len(there) < self._room:
+    def _make_room(self, server: web.Server) -> bool:
+        """Close the connection that has been idle longest; False when all are busy."""
+        there = [each for each in _connections(server) if each.is_open]
+        if len(there) < self._max:
             return True
         for each in there:
             if each.is_idle and each.transport is not None:
@@ -148,42 +106,32 @@ class _Door:
                 return True
         return False
 
-    async def watch(self) -> None:
-        """End those who take nothing of what was written for them."""
+    async def drop_stalled(self, server: web.Server) -> None:
+        """Close connections whose client takes nothing of what was written for it."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP)
             now, stalls = loop.time(), self._stalls
             self._stalls = {}
-            for each in self._connections():
+            for each in _connections(server):
                 transport = each.transport
                 if transport is not None and (waiting := transport.get_write_buffer_size()):
                     before, since = stalls.get(transport, (waiting, now))
                     since = since if before == waiting else now
                     self._stalls[transport] = waiting, since
-                    if now - since >= STALLED:
+                    if now - since >= STALL_MAX:
                         transport.abort()
 
-    def _connections(self) -> list[_Connection]:
-        return [each for each in self._server.connections if isinstance(each, _Connection)]
+
+def _connections(server: web.Server) -> list[HttpConnection]:
+    return [each for each in server.connections if isinstance(each, HttpConnection)]
 
 
-def _is_open(connection: RequestHandler) -> bool:
-    return connection.transport is not None and not connection.transport.is_closing()
-
-
-def _room(most: int) -> int:
-    """So many that files for everything else are left."""
+def _within_open_files(connections: int) -> int:
+    """At most half of the files that the process may open, after raising that limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
-
-
-class _Refusal(asyncio.Protocol):
-    """There are enough connections."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).abort()  # that of uvloop does not say that it is one
+    return connections if soft == resource.RLIM_INFINITY else min(connections, soft // 2)

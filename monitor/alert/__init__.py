@@ -1,1 +1,1 @@
-"""Finds what needs a person, and tells one: rules, their alerts, channels, digest, heartbeat."""
+"""Alerts: rules, the engine that opens and closes them, messages, digest and heartbeat."""

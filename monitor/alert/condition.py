@@ -1,4 +1,4 @@
-"""What a rule says, and what it may look at."""
+"""What an alert rule looks at (RuleContext), and what it reports (Condition)."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -6,26 +6,27 @@ from typing import Literal
 
 import msgspec
 
-from monitor.reading import Reading, SourceReading
+from monitor.snapshot import Snapshot, SourceSnapshot
 from stream.config import Settings
+from stream.store.alert_facts import DisabledWebhook, Forecast, TrackFact
+from stream.store.alerts import Severity
 
-Severity = Literal["notice", "warning", "critical"]
 RANK: Mapping[Severity, int] = {"notice": 0, "warning": 1, "critical": 2}
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule: how its alerts are named, whose they are, and how they end."""
+    """An alert rule: its names, who is responsible for its alerts, and how they end."""
 
     name: str
     title: str  # in a few words
-    gone: float  # seconds that its condition must be gone before its alert ends
-    scope: Literal["host", "source", "all"] = "host"  # who speaks: see `Judge` in alerts.py
-    asks: bool = False  # needs Facts from Postgres
-    once: bool = False  # its end is not told
+    keep_firing_for: float  # seconds that its condition must not hold before its alert closes
+    scope: Literal["host", "source", "all"] = "host"  # see registry.is_responsible
+    needs_facts: bool = False  # reads Facts from Postgres
+    once: bool = False  # neither reminders nor its end are sent
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """Something is wrong now."""
+    """A problem that an alert rule finds now; the engine opens an alert when it lasts."""
 
     rule: str
     subject: str
@@ -33,82 +34,56 @@ class Condition(msgspec.Struct, frozen=True):
     text: str  # what is wrong, one sentence
     remedy: str  # what to do
     value: float  # what was compared
-    hold: float = 0.0  # seconds that it must last before it is worth telling
-    since: float | None = None  # seconds since 1970, where that is known better than by watching
+    for_: float = 0.0  # seconds that it must last before an alert opens
+    since: float | None = None  # seconds since 1970, when known better than by watching
 
 
-class Forecast(msgspec.Struct, frozen=True):
-    """When a volume of this machine will be full, by the slope of seven days."""
-
-    volume: str
-    free: float  # bytes
-    bytes_per_day: float
-    days: float
-
-
-class TrackFact(msgspec.Struct, frozen=True):
-    """What a followed track gets, and what it usually got."""
-
-    id: int
-    value: str
-    networks: tuple[str, ...] | None  # None: all
-    since: float  # followed as it is since; seconds since 1970
-    days: float  # of its history, at most 7
-    profile: tuple[float, ...]  # tweets in each hour of the day (UTC), the mean of these days
-    last_at: float | None  # its newest tweet; seconds since 1970, to the minute
-    last_hour: int  # tweets
-
-    @property
-    def per_hour(self) -> float:
-        """Its usual tweets in an hour."""
-        return sum(self.profile) / 24
-
-
-class Files(msgspec.Struct, frozen=True):
-    """Key and certificates, as far as something is wrong: a sentence for each path."""
+class FileProblems(msgspec.Struct, frozen=True):
+    """Problems of the key and of certificates: a sentence for each path."""
 
     problems: Mapping[str, str] = {}
-    critical: AbstractSet[str] = frozenset()  # of these paths: nothing works without
+    critical: AbstractSet[str] = frozenset()  # paths without which nothing works
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What Postgres knows and the readings do not."""
+    """What alert rules read from Postgres because snapshots do not have it."""
 
     at: float  # seconds since 1970
     forecasts: tuple[Forecast, ...] = ()
     outcomes: Mapping[int, Mapping[str, int]] = {}  # of the last hour, by source
     collected: AbstractSet[int] = frozenset()  # sources that some daemon collects
-    has_secrets: bool = False  # some source has credentials, sealed with our key
-    starts: int = 0  # of daemons of this machine in the last hour
-    # The rest is asked only by the leader.
-    whole: bool = False  # it was
+    has_credentials: bool = False  # some source has some, sealed with our key
+    crashes: int = 0  # of daemons of this machine in the last hour
+    # Only the leader reads the rest.
+    complete: bool = False  # whether it was read
     tracks: tuple[TrackFact, ...] = ()
     delivering: Mapping[str, float] = {}  # networks that deliver, without a gap since then
     history_days: float = 0.0  # that anything has been collected, at most 7
     archive_problems: Mapping[str, str] = {}  # by day
+    disabled_webhooks: tuple[DisabledWebhook, ...] = ()
 
 
-class View(msgspec.Struct, frozen=True):
-    """All that rules look at."""
+class RuleContext(msgspec.Struct, frozen=True):
+    """Everything that rules look at."""
 
-    readings: Sequence[Reading]  # of the last hour, the newest at the end; never empty
+    snapshots: Sequence[Snapshot]  # of the last hour, the newest at the end; never empty
     settings: Settings
     facts: Facts | None = None  # None: not known yet
-    files: Files = Files()
+    files: FileProblems = FileProblems()
     opened: AbstractSet[tuple[str, str]] = frozenset()  # rule and subject of open alerts
 
     @property
-    def now(self) -> Reading:
-        return self.readings[-1]
+    def now(self) -> Snapshot:
+        return self.snapshots[-1]
 
-    def last(self, seconds: float) -> Sequence[Reading]:
-        """The readings of the last so many seconds, the newest at the end."""
+    def last(self, seconds: float) -> Sequence[Snapshot]:
+        """The snapshots of the last `seconds`, the newest at the end."""
         from_ = self.now.at - seconds
-        found = len(self.readings)
-        while found and self.readings[found - 1].at >= from_:
+        found = len(self.snapshots)
+        while found and self.snapshots[found - 1].at >= from_:
             found -= 1
-        return self.readings[found:]
+        return self.snapshots[found:]
 
-    def source(self, reading: Reading, source_id: int) -> SourceReading | None:
-        """The same source in another reading."""
-        return next((each for each in reading.sources if each.id == source_id), None)
+    def source(self, snapshot: Snapshot, source_id: int) -> SourceSnapshot | None:
+        """Find a source in a snapshot by its id."""
+        return next((each for each in snapshot.sources if each.id == source_id), None)

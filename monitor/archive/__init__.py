@@ -1,9 +1,4 @@
-"""Archives: every closed day as Parquet files in a folder or an object store, verified by reading
-them back before anything goes out of Postgres.
+"""Archives: every closed day as Parquet files in a folder or an object store.
 
-`drop_due` and `drop_early` are what retention and a full disk call.
+Files are read back and verified before any row is deleted from Postgres.
 """
-
-from monitor.archive.dropping import drop_due, drop_early
-
-__all__ = ["drop_due", "drop_early"]

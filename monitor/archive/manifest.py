@@ -1,23 +1,24 @@
-"""What a manifest says, and where things lie.
+"""The manifest of an archive, and the paths of its files.
 
-    tweets/day=2026-11-20/part=0/manifest.json          written last: it makes the archive whole
+    tweets/day=2026-11-20/part=0/manifest.json          written last: it makes the archive complete
                                  tweets-1.parquet       1: the generation
                                  matches-1.parquet
                                  tracks-1.parquet
-                                 tweets-1.ndjson.zst    by setting
+                                 tweets-1.ndjson.zst    with archive.ndjson
 
 A day that got tweets after it had been dropped has another part.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Literal
 
 import msgspec
 
 from monitor.archive.store import Missing, Store
 from stream.errors import TwitterstreamError
+from stream.store.day_snapshot import Gap
 
 FORMAT = 1  # of manifests and files
 ROOT = "tweets"
@@ -28,7 +29,7 @@ Role = Literal["tweets", "matches", "tracks", "ndjson"]
 
 
 class ArchiveError(TwitterstreamError):
-    """An archive that is not what it should be, or cannot be made."""
+    """An archive is damaged, or cannot be written or found."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -40,28 +41,17 @@ class File(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Gap(msgspec.Struct, frozen=True):
-    """A time of that day in which a source could not deliver."""
-
-    source_id: int
-    source: str | None  # its name; none when it has been removed
-    began_at: datetime
-    ended_at: datetime | None
-    cause: str
-    detail: str
-
-
 class Removal(msgspec.Struct, frozen=True):
-    """What deletions took out of an archive, and when."""
+    """A removal of rows from an archive by deletions, with its time."""
 
     at: datetime
-    erased: int = 0  # tweets that went
-    flagged: int = 0  # tweets that say since then that they are deleted
-    scrubbed: int = 0  # tweets that lost their place
+    erased: int = 0  # tweets that were removed
+    flagged: int = 0  # tweets that were marked as deleted
+    scrubbed: int = 0  # tweets that lost their places
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What an archive holds. `digests` are what Postgres makes of the rows of each table."""
+    """The manifest of an archive; `digests` are sums of the hashes of its rows in Postgres."""
 
     day: date
     part: int
@@ -74,10 +64,10 @@ class Manifest(msgspec.Struct, frozen=True):
     last_received_at: datetime | None
     digests: Mapping[str, str]
     files: Mapping[Role, File]
-    tracks: Mapping[str, int]  # tweets by the number of the track
+    tracks: Mapping[str, int]  # tweets by the id of the track
     gaps: Sequence[Gap]
-    tombstones: int  # of that day, that the files know of
-    authors_at: datetime  # tombstones of authors until then are heeded
+    tombstones: int  # of that day, that the files reflect
+    authors_at: datetime  # the files reflect tombstones of authors up to then
     removals: Sequence[Removal] = ()
     format: int = FORMAT
 
@@ -86,61 +76,65 @@ class Manifest(msgspec.Struct, frozen=True):
         return folder(self.day, self.part)
 
     def path(self, role: Role) -> str:
-        """Where one of its files lies."""
+        """The path of one of its files."""
         return f"{self.folder}/{self.files[role].name}"
 
     @property
     def bytes(self) -> int:
-        """Of all its files."""
+        """The size of all its files together."""
         return sum(file.bytes for file in self.files.values())
 
 
 def folder(day: date, part: int) -> str:
-    """Where a part of a day lies, below the address of the store."""
+    """The folder of a part of a day, below the address of the store."""
     return f"{ROOT}/day={day}/part={part}"
 
 
-def placed(path: str) -> tuple[date, int, str] | None:
-    """Day, part and name of an object; None for what is none of ours."""
+def parse_path(path: str) -> tuple[date, int, str] | None:
+    """Day, part and file name of an object; None when it is not of an archive."""
     found = _FOLDER.fullmatch(path)
     return None if found is None else (date.fromisoformat(found[1]), int(found[2]), found[3])
 
 
 def names_of(manifest: Manifest | None) -> set[str]:
-    """What belongs into the folder of an archive."""
+    """The files that belong in the folder of an archive."""
     files = {} if manifest is None else manifest.files
     return {NAME} | {file.name for file in files.values()}
 
 
-def mending(path: str) -> str:
-    """What to do about a file of an archive that is broken, or lost."""
-    found = placed(path)
+def repair_hint(path: str) -> str:
+    """The remedy for a damaged or missing file of an archive."""
+    found = parse_path(path)
     day = "DAY" if found is None else found[0]
     return (
-        f"Bring it back from a copy; while the day is in Postgres, `archive run --day {day}` writes"
-        " it anew."
+        f"Restore it from a copy; while the day is in Postgres, `archive run --day {day}` writes it"
+        " again."
     )
 
 
-def day_bounds(day: date) -> tuple[datetime, datetime]:
-    """When a day begins, and when the next one does (UTC)."""
-    since = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return since, since + timedelta(days=1)
+def display_name(day: date, part: int) -> str:
+    """The name of an archive in messages."""
+    return f"{day}" if not part else f"{day}, part {part}"
+
+
+def quantity(number: int, noun: str) -> str:
+    """A number of things, such as "1 tweet" or "1,200 tweets"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def encode(manifest: Manifest) -> bytes:
-    """As it stands in the store."""
+    """A manifest as it is stored."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def decode(data: bytes, where: str) -> Manifest:
-    """Read one; ArchiveError when it is damaged, or of a later program."""
+    """Parse a manifest; ArchiveError when it is damaged, or of a newer version."""
     try:
         found = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise ArchiveError(f"{where} is damaged: {error}.") from error
     if found.format > FORMAT:
-        raise ArchiveError(f"{where} was written by a newer version; upgrade this one.")
+        raise ArchiveError(f"{where} was written by a newer version; upgrade this installation.")
     return found
 
 
@@ -154,5 +148,5 @@ def read(store: Store, day: date, part: int) -> Manifest | None:
 
 
 def publish(store: Store, manifest: Manifest) -> None:
-    """Write it, which makes its files the archive of that part."""
+    """Write a manifest, which makes its files the archive of that part."""
     store.put(f"{manifest.folder}/{NAME}", encode(manifest))

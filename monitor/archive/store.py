@@ -1,6 +1,7 @@
-"""Where archives lie: a folder, S3, GCS or Azure, by one address.
+"""The store of archives: a folder, S3, GCS or Azure, given by one address.
 
-Every call may wait for a disk or a network: on the event loop, call it through asyncio.to_thread.
+Every call may wait for a disk or a network: from the event loop, use asyncio.to_thread. The library
+is imported when a store is opened: a daemon without an archive does not need its 5 MB.
 """
 
 import contextlib
@@ -14,17 +15,14 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, from_url
 
 from stream.errors import ConfigError, TwitterstreamError
 from stream.logs import redact
 
-PART_BYTES = 8 << 20  # sent at once; S3 takes 10,000 parts, so a file may have 80 GB
-PARTS_AT_ONCE = 2  # on their way, each in memory
-READ_BYTES = 4 << 20  # fetched at once
-WAIT = "120s"  # for one request
+PART_BYTES = 8 << 20  # sent at once; S3 accepts 10,000 parts, so a file may have 80 GB
+CONCURRENT_PARTS = 2  # being sent, each in memory
+FETCH_BYTES = 4 << 20  # at once
+REQUEST_TIMEOUT = "120s"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 _USER = re.compile(r"(://)[^/\s@\"']*@")
@@ -32,22 +30,22 @@ _ARGUMENTS = re.compile(r"(://[^\s?\"']*)\?[^\s\"']*")
 
 
 class StoreError(TwitterstreamError):
-    """The store cannot do it now, or does not let us."""
+    """The store does not answer, or refuses a request."""
 
 
 class Missing(StoreError):
-    """There is nothing under this name."""
+    """There is no such object."""
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What was written, or read."""
+    """Size and checksum of what was written, or read."""
 
     bytes: int
     sha256: str  # hexadecimal
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One object; its path is below the store's address."""
+class StoredObject(msgspec.Struct, frozen=True):
+    """One object, with its path below the store's address."""
 
     path: str
     bytes: int
@@ -55,27 +53,33 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def _meaning(what: str) -> Iterator[None]:
-    """Turn the errors of the library into ours: one line, without its inner workings."""
+def _store_errors(what: str) -> Iterator[None]:
+    """Turn the library's errors into a StoreError of one line."""
     try:
         yield
     except FileNotFoundError as error:
         raise Missing(f"{what}: there is no such object.") from error
-    except (BaseError, OSError, ValueError) as error:
+    except (_library_error(), OSError, ValueError) as error:
         raise StoreError(f"{what}: {_first_line(error)}.") from error
 
 
+def _library_error() -> type[Exception]:
+    from obstore.exceptions import BaseError  # noqa: PLC0415 - when a store is opened
+
+    return BaseError
+
+
 def _first_line(error: Exception) -> str:
-    """What went wrong, without credentials: also addresses of requests may hold some."""
+    """The first line of an error without credentials, which addresses of requests may hold."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     first = _USER.sub(r"\1***@", _ARGUMENTS.sub(r"\1?***", first))
     return redact(first).rstrip(".")
 
 
 class Upload:
-    """A file on its way into the store: written in parts, hashed on the way, there when closed.
+    """A file that is being written into the store, in parts; it exists once it is closed.
 
-    It has what pyarrow wants of a file, and holds at most a few parts in memory.
+    It has the methods that pyarrow needs, and holds at most a few parts in memory.
     """
 
     def __init__(self, store: "Store", path: str) -> None:
@@ -84,43 +88,45 @@ class Upload:
         self._hash = hashlib.sha256()
         self.bytes = 0
         self.closed = False
-        with _meaning(f"{path} cannot be written"):
+        from obstore import open_writer  # noqa: PLC0415 - when a store is opened
+
+        with _store_errors(f"{path} cannot be written"):
             store.make_folder(path)
-            self._writer = obstore.open_writer(
-                store.objects, path, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            self._writer = open_writer(
+                store.objects, path, buffer_size=PART_BYTES, max_concurrency=CONCURRENT_PARTS
             )
 
     def write(self, data: Any) -> int:
-        """Take whatever has a buffer: bytes, or pyarrow's own."""
+        """Write anything with a buffer: bytes, or pyarrow's own."""
         view = memoryview(data).cast("B")
         self._hash.update(view)
-        with _meaning(f"{self._path} cannot be written"):
+        with _store_errors(f"{self._path} cannot be written"):
             self._writer.write(bytes(view))
         self.bytes += len(view)
         return len(view)
 
     def flush(self) -> None:
-        """Parts go when they are full."""
+        """Does nothing: parts are sent when they are full."""
 
     def tell(self) -> int:
         return self.bytes
 
     def close(self) -> None:
-        """Make it a whole object, durably."""
+        """Complete the object in the store, durably."""
         if not self.closed:
-            with _meaning(f"{self._path} cannot be written"):
+            with _store_errors(f"{self._path} cannot be written"):
                 self._writer.close()
-                self._store.settle(self._path)
+                self._store.make_durable(self._path)
             self.closed = True
 
     @property
     def stored(self) -> Stored:
-        """What was written so far."""
+        """Size and checksum of what was written so far."""
         return Stored(self.bytes, self._hash.hexdigest())
 
 
 class Download:
-    """An object that can be read at any place, as pyarrow wants it."""
+    """An object that can be read at any offset, with the methods that pyarrow needs."""
 
     closed = False
 
@@ -128,7 +134,7 @@ class Download:
         self._store = store
         self._path = path
         self._at = 0
-        self._held_at, self._held = 0, b""
+        self._prefetched_at, self._prefetched = 0, b""
         found = store.size(path)
         if found is None:
             raise Missing(f"{path} cannot be read: there is no such object.")
@@ -149,95 +155,99 @@ class Download:
         left = max(self._size - self._at, 0)
         length = left if size < 0 else min(size, left)
         start, self._at = self._at, self._at + length
-        if self._held_at <= start and start + length <= self._held_at + len(self._held):
-            offset = start - self._held_at
-            return self._held[offset : offset + length]
+        offset = start - self._prefetched_at
+        if offset >= 0 and offset + length <= len(self._prefetched):
+            return self._prefetched[offset : offset + length]
         return self._fetch(start, length)
 
-    def hold(self, start: int, length: int) -> None:
-        """Fetch so much at once and keep it, instead of what was kept before: a store that is far
-        away answers one request quicker than many."""
-        self._held_at, self._held = start, self._fetch(start, length)
+    def prefetch(self, start: int, length: int) -> None:
+        """Fetch a range at once and keep it instead of the last one.
+
+        A distant store answers one request faster than many.
+        """
+        self._prefetched_at, self._prefetched = start, self._fetch(start, length)
 
     def _fetch(self, start: int, length: int) -> bytes:
         if not length:
             return b""
-        with _meaning(f"{self._path} cannot be read"):
-            found = obstore.get_range(self._store.objects, self._path, start=start, length=length)
+        with _store_errors(f"{self._path} cannot be read"):
+            found = self._store.objects.get_range(self._path, start=start, length=length)
         return bytes(found)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no connection is kept."""
 
 
 class Store:
-    """What lies below one address. `folder` is set where that is a folder of this machine."""
+    """All objects below one address; `folder` is set when that is a folder of this machine."""
 
     def __init__(self, url: str) -> None:
-        self.name = shown(url)
+        from obstore.store import LocalStore, from_url  # noqa: PLC0415 - when a store is opened
+
+        self.name = display_url(url)
         self.folder = local_folder(url)
         if self.folder is None and urlsplit(url).query:
             raise ConfigError(
-                "`archive.url` may not have a part behind `?`: credentials and options of the store"
-                " come from the environment."
+                "`archive.url` must not have a part after `?`. Set credentials and options of the"
+                " store in the environment."
             )
         try:
             if self.folder is not None:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
                 self.objects: Any = LocalStore(prefix=self.folder)
             else:
-                self.objects = from_url(url, client_options=_client())
+                self.objects = from_url(url, client_options=_client_options())
         except OSError as error:
-            raise StoreError(f"The folder of `archive.url` cannot be made: {error}.") from error
-        except (BaseError, ValueError) as error:
+            raise StoreError(f"The folder of `archive.url` cannot be created: {error}.") from error
+        except (_library_error(), ValueError) as error:
             raise ConfigError(f"`archive.url` cannot be used: {_first_line(error)}.") from error
 
     # -- writing ----------------------------------------------------------------------------------
 
     def upload(self, path: str) -> Upload:
-        """Begin a file; it takes the place of an older one when it is closed, and not before."""
+        """Start a file; it replaces an older one when it is closed, and not before."""
         return Upload(self, path)
 
     def put(self, path: str, data: bytes) -> Stored:
-        """Write a small object as a whole."""
-        with _meaning(f"{path} cannot be written"):
+        """Write a small object."""
+        with _store_errors(f"{path} cannot be written"):
             self.make_folder(path)
-            obstore.put(self.objects, path, data, use_multipart=False)
-            self.settle(path)
+            self.objects.put(path, data, use_multipart=False)
+            self.make_durable(path)
         return Stored(len(data), hashlib.sha256(data).hexdigest())
 
     def copy_in(self, path: str, file: BinaryIO) -> Stored:
-        """Write what a file holds, from where it stands."""
+        """Write the rest of an open file."""
         upload = self.upload(path)
-        while block := file.read(READ_BYTES):
+        while block := file.read(FETCH_BYTES):
             upload.write(block)
         upload.close()
         return upload.stored
 
     def delete(self, path: str) -> None:
-        """Remove an object; one that is gone already is no error."""
-        with contextlib.suppress(Missing), _meaning(f"{path} cannot be removed"):
-            obstore.delete(self.objects, path)
+        """Delete an object; one that does not exist is not an error."""
+        with contextlib.suppress(Missing), _store_errors(f"{path} cannot be removed"):
+            self.objects.delete(path)
 
     # -- reading ----------------------------------------------------------------------------------
 
     def read(self, path: str) -> bytes:
-        """A small object as a whole."""
-        with _meaning(f"{path} cannot be read"):
-            return bytes(obstore.get(self.objects, path).bytes())
+        """Read a small object."""
+        with _store_errors(f"{path} cannot be read"):
+            return bytes(self.objects.get(path).bytes())
 
     def open(self, path: str) -> Download:
-        """An object to be read here and there."""
+        """Open an object for reading at any offset."""
         return Download(self, path)
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """An object from its start, in pieces of a few megabytes."""
-        with _meaning(f"{path} cannot be read"):
-            for chunk in obstore.get(self.objects, path).stream(min_chunk_size=READ_BYTES):
+        """Read an object from its start, a few megabytes at a time."""
+        with _store_errors(f"{path} cannot be read"):
+            for chunk in self.objects.get(path).stream(min_chunk_size=FETCH_BYTES):
                 yield bytes(chunk)
 
     def hashed(self, path: str) -> Stored:
-        """Read an object and say what it is."""
+        """Read an object; its size and checksum."""
         found, size = hashlib.sha256(), 0
         for chunk in self.chunks(path):
             found.update(chunk)
@@ -245,24 +255,24 @@ class Store:
         return Stored(size, found.hexdigest())
 
     def size(self, path: str) -> int | None:
-        """Bytes of an object; None when there is none."""
+        """The size of an object; None when it does not exist."""
         try:
-            with _meaning(f"{path} cannot be read"):
-                return int(obstore.head(self.objects, path)["size"])
+            with _store_errors(f"{path} cannot be read"):
+                return int(self.objects.head(path)["size"])
         except Missing:
             return None
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """All objects below a folder of the store, in no order."""
-        with _meaning(f"{self.name} cannot be listed"):
-            for batch in obstore.list(self.objects, prefix=prefix or None):
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects below a folder of the store, in no particular order."""
+        with _store_errors(f"{self.name} cannot be listed"):
+            for batch in self.objects.list(prefix=prefix or None):
                 for each in batch:
-                    yield Entry(each["path"], each["size"], each["last_modified"])
+                    yield StoredObject(each["path"], each["size"], each["last_modified"])
 
     # -- folders of this machine ------------------------------------------------------------------
 
     def make_folder(self, path: str) -> None:
-        """What holds an object: private, before the library would make it for everybody."""
+        """Create the folder of an object as a private one; the library would not."""
         if self.folder is None:
             return
         folder = self.folder
@@ -272,23 +282,23 @@ class Store:
                 folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 _sync(folder.parent)
 
-    def settle(self, path: str) -> None:
-        """See to it that a file is ours alone, and that a loss of power does not undo it."""
+    def make_durable(self, path: str) -> None:
+        """Make a file private, and make it survive a loss of power."""
         if self.folder is not None:
             file = self.folder / path
             file.chmod(FILE_MODE)
             _sync(file)
             _sync(file.parent)
 
-    def sweep(self, folder: str) -> None:
-        """Remove what an upload left that was killed: the library's unfinished files."""
+    def remove_unfinished(self, folder: str, name: str = "*") -> None:
+        """Remove the unfinished files that killed uploads left: of one object, or of all."""
         if self.folder is not None:
-            for left in (self.folder / folder).glob("*#*"):
+            for left in (self.folder / folder).glob(f"{name}#*"):
                 left.unlink(missing_ok=True)
 
 
-def shown(url: str) -> str:
-    """An address as people may see it: without user and arguments."""
+def display_url(url: str) -> str:
+    """An address for messages: without user, password and arguments."""
     parts = urlsplit(url)
     if url.startswith("/") or parts.scheme == "file":
         return url
@@ -296,18 +306,18 @@ def shown(url: str) -> str:
 
 
 def local_folder(url: str) -> Path | None:
-    """The folder that an address names, if it names one of this machine."""
+    """The folder that an address names; None when it is not on this machine."""
     if url.startswith("/"):
         return Path(url)
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-def _client() -> Any:
-    """A server of one's own, such as MinIO, may speak plain HTTP: its address says so."""
+def _client_options() -> Any:
+    """Plain HTTP is allowed when the endpoint says so, as for a MinIO server of your own."""
     names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AZURE_STORAGE_ENDPOINT")
     plain = any(os.environ.get(name, "").startswith("http://") for name in names)
-    return {"timeout": WAIT, "allow_http": plain}
+    return {"timeout": REQUEST_TIMEOUT, "allow_http": plain}
 
 
 def _sync(path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The control plane in one file: what people set up, and the history of it, without the tweets."""
+"""Backups: tracks, sources, users and history in one file, without the tweets."""

@@ -1,76 +1,80 @@
-"""`backup` and `restore-backup`: the control plane in one file, for another server."""
+"""`backup` and `restore-backup`: settings, tracks and history in one file, without tweets."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 import click
 
-from monitor.backup.keys import Box, pack
-from monitor.backup.making import make
-from monitor.backup.restoring import Restored, restore
-from stream import sources
-from stream.commands.context import Context, command
+from monitor.backup.create import make
+from monitor.backup.format import SealedKey, seal
+from monitor.backup.restore import Restored, restore
+from stream import files
+from stream.commands.context import Context, command, first_line, text_of_file
 from stream.db import Database
 from stream.errors import ConfigError, TwitterstreamError
+from stream.store import sources
 
 PASSPHRASE = click.option(
     "--passphrase-file",
     "passphrase_file",
-    type=click.File("r", encoding="utf-8"),
-    help="File whose first line is the passphrase of the credentials; - reads standard input.",
+    type=text_of_file,
+    metavar="FILE",
+    help="File whose first line is a passphrase for the credentials; - reads standard input.",
 )
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @PASSPHRASE
-@click.option("--without-credentials", is_flag=True, help="Leave the credentials out.")
+@click.option("--without-credentials", is_flag=True, help="Leave out credentials.")
 @command
 async def backup(
-    context: Context, file: Path | None, passphrase_file: TextIO | None, without_credentials: bool
+    context: Context, file: Path | None, passphrase_file: str | None, without_credentials: bool
 ) -> None:
-    """Tracks, sources and their history in one FILE, for another server. No tweets.
+    """Back up tracks, sources and their history to FILE, without tweets.
 
-    THE FILE IS A SECRET: it holds the credentials of the sources, and the key that opens them. With
-    --passphrase-file the key in it is of no use to who does not know the passphrase. Without FILE
-    it is named after the time, and lies in this folder.
+    THE FILE IS A SECRET: it contains the credentials of the sources and the key that decrypts them.
+    --passphrase-file encrypts that key with a passphrase. Without FILE, the backup is written to
+    the current folder, with the time as its name.
     """
     if without_credentials and passphrase_file is not None:
-        raise ConfigError("Without credentials there is nothing that a passphrase could protect.")
+        raise ConfigError(
+            "Use either --without-credentials or --passphrase-file: without credentials there is"
+            " nothing to encrypt."
+        )
     path = file or Path(f"twitterstream-{datetime.now(UTC):%Y%m%d-%H%M%S}.backup")
     passphrase = _passphrase(passphrase_file)
     async with context.database() as database:
-        box: Box | None = None
+        box: SealedKey | None = None
         if not without_credentials and await _sealed(context, database):
-            box = pack(context.vault.key(), passphrase)
+            box = seal(context.vault.key(), passphrase)
         with _new(path) as target:
             header = await make(database, target.write, box)
     if header.without:
-        context.out.print(f"{path} is written, without the credentials of the sources.")
+        context.out.print(f"Wrote {path}, without the credentials of the sources.")
     elif box is None:
-        context.out.print(f"{path} is written; there were no credentials to be taken along.")
+        context.out.print(f"Wrote {path}; there were no credentials to include.")
     elif passphrase is None:
-        context.out.print(f"{path} is written. It is a secret: it opens the credentials.")
+        context.out.print(f"Wrote {path}. Keep it secret: it decrypts the credentials.")
     else:
-        context.out.print(f"{path} is written. Keep the passphrase elsewhere.")
+        context.out.print(f"Wrote {path}. Keep the passphrase in a different place.")
 
 
 @click.command("restore-backup")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @PASSPHRASE
-@click.option("--force", is_flag=True, help="What this database has goes, and its history.")
+@click.option("--force", is_flag=True, help="Delete existing data first.")
 @command
 async def restore_backup(
-    context: Context, file: Path, passphrase_file: TextIO | None, force: bool
+    context: Context, file: Path, passphrase_file: str | None, force: bool
 ) -> None:
-    """Take FILE, which `backup` wrote, into a fresh database: everything or nothing.
+    """Restore FILE, written by `backup`, into a new database: everything or nothing.
 
-    Numbers stay, so archives and tracks still fit together. Stop the daemon of the old server
-    before this one's starts: a network serves only one of them.
+    Ids stay the same, so archives and tracks still match. Stop the daemon of the old server before
+    you start this one: a network serves only one of them.
     """
     passphrase = _passphrase(passphrase_file)
     async with context.database() as database:
@@ -78,61 +82,53 @@ async def restore_backup(
     context.out.print(_summary(done))
 
 
-def _passphrase(file: TextIO | None) -> str | None:
-    if file is None:
+def _passphrase(text: str | None) -> str | None:
+    if text is None:
         return None
-    if not (line := file.readline().rstrip("\r\n")):
+    if not (line := first_line(text)):
         raise ConfigError("The passphrase is empty: it is the first line of --passphrase-file.")
     return line
 
 
 @contextlib.contextmanager
 def _new(path: Path) -> Iterator[BinaryIO]:
-    """A file of our own, there when it is complete."""
+    """A new file that appears when it is complete."""
     if path.exists():
-        raise TwitterstreamError(f"{path} is there already; name another file.")
-    partial = path.with_name(f"{path.name}.partial")
+        raise TwitterstreamError(f"{path} exists already; choose another name.")
     try:
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with files.replacing(path) as file:
             yield file
-            file.flush()
-            os.fsync(descriptor)
-        partial.rename(path)
     except OSError as error:
         raise TwitterstreamError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 async def _sealed(context: Context, database: Database) -> bool:
-    """Whether there are credentials; what our own key does not open, no other server would."""
+    """Whether there are credentials; all must be readable with this server's key."""
     async with database.acquire() as connection:
-        rows = await sources.everything(connection)
+        rows = await sources.get_all(connection)
     sealed = [row for row in rows if row.secrets is not None]
     for row in sealed:
         try:
             context.vault.open(row.secrets or b"")
         except TwitterstreamError as error:
             raise TwitterstreamError(
-                f"Source {row.name}: {error}. Or leave the credentials out: --without-credentials."
+                f"Source {row.name}: {error}. Or leave out credentials: --without-credentials."
             ) from error
     return bool(sealed)
 
 
 def _summary(done: Restored) -> str:
-    """What came back, and what is left to do."""
+    """Summarize what was restored, and what is left to do."""
     rows = done.rows
     text = (
         f"Restored from {done.header.made_at:%Y-%m-%d %H:%M} UTC: {rows['sources']:,} sources,"
-        f" {rows['tracks']:,} tracks, {rows['track_days']:,} days of counts,"
-        f" {rows['archives']:,} archived days. The other server's daemon must not run any more."
+        f" {rows['tracks']:,} tracks, {rows['track_days']:,} daily counts,"
+        f" {rows['archives']:,} archived days. The old server's daemon must not run any more."
     )
     if names := done.header.without:
         text += (
-            f"\nCredentials were left out, so these sources are disabled: {', '.join(names)}. Give"
-            " them by `source secrets NAME --secrets FILE`, then `source enable NAME`."
+            f"\nThe backup has no credentials for these sources, so they are disabled:"
+            f" {', '.join(names)}. Enter them with `source secrets NAME --secrets FILE`, then run"
+            " `source enable NAME`."
         )
     return text

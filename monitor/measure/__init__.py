@@ -1,1 +1,1 @@
-"""Looks at the machine, the process, the pipeline and Postgres, and keeps what it saw."""
+"""Measuring: samples machine, process, sources and Postgres, and stores a row per minute."""

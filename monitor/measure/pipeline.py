@@ -1,62 +1,120 @@
-"""The sources of this daemon: connection, journal and writer of each."""
+"""Measure the sources of this daemon: connection, journal, writer, gaps and commits."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from monitor.measure.commits import commits
-from monitor.measure.gaps import Gaps
-from monitor.reading import Commits, SourceReading
+from monitor.snapshot import Commits, SinkSnapshot, SourceSnapshot
 from stream.collector import Collector
 from stream.daemon import Daemon
-from stream.sources import SourceRow
+from stream.db import Database
+from stream.store import gaps
+from stream.store.gaps import GapsOfDay
+from stream.store.sources import SourceRow
 from stream.tweet import SourceId
-from stream.writer import Pace
+from stream.writer import CommitTiming
+
+DAY = 86_400  # seconds
+MIN_SPREAD = 1e-9  # seconds; for a batch whose frames came at the same moment
 
 
-class Tally:
-    """A count since the start of the daemon, of something that is replaced now and then."""
+class MonotonicCounter:
+    """A count since the start of the daemon, of an object that may be replaced by a new one."""
 
     def __init__(self) -> None:
         self._before: Counter[str] = Counter()
         self._now: Mapping[Any, int] = {}
 
     def total(self, now: Mapping[Any, int] | None) -> Counter[str]:
-        """All together; `now` is the count that goes on, always the same object while it does."""
+        """The total. `now` is the present count: the same object until it is replaced."""
         if now is not None and now is not self._now:
             self._before.update(self._now)
             self._now = now
         return self._before + Counter(self._now)
 
 
-class Pipeline:
-    """Reads what the parts of a daemon count."""
+class StallTimer:
+    """How long a position has not advanced although frames wait.
 
-    def __init__(self, daemon: Daemon, gaps: Gaps) -> None:
+    Measured from outside: a writer that hangs cannot report it. Time is monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._position = -1
+        self._since = clock()
+
+    def seconds(self, position: int, end: int) -> float:
+        """Update with the current position; call this at every snapshot."""
+        if position != self._position or position >= end:
+            self._position, self._since = position, self._clock()
+        return self._clock() - self._since
+
+
+class GapTimes:
+    """The seconds without delivery since midnight UTC, read rarely and counted on in between."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._found: Mapping[SourceId, GapsOfDay] = {}
+        self._midnight = 0.0
+        self._read_at = 0.0
+
+    async def look(self) -> None:
+        """Read the gaps. DatabaseAway when Postgres does not answer."""
+        midnight = _midnight()
+        async with self.database.acquire() as connection:
+            self._found = await gaps.gaps_of_day(connection, midnight)
+        self._midnight, self._read_at = midnight, time.time()
+
+    def today(self, source_id: SourceId, *, delivering: bool) -> float:
+        """Seconds, including the open gap, which ends when the source delivers again."""
+        found, midnight, now = self._found.get(source_id), _midnight(), time.time()
+        if found is None:
+            return 0.0
+        closed = found.closed if midnight == self._midnight else 0.0
+        if found.open_since is None:
+            return closed
+        until = self._read_at if delivering else now
+        return closed + max(until - max(found.open_since, midnight), 0.0)
+
+
+def _midnight() -> float:
+    return time.time() // DAY * DAY
+
+
+class Pipeline:
+    """Reads the counters and states of the parts of a daemon."""
+
+    def __init__(self, daemon: Daemon, gaps: GapTimes) -> None:
         self.daemon = daemon
         self.gaps = gaps
-        self._tallies: dict[SourceId, dict[str, Tally]] = {}
-        self._newest: dict[SourceId, Pace] = {}  # that was read already
+        self._counters: dict[SourceId, dict[str, MonotonicCounter]] = {}
+        self._newest: dict[SourceId, CommitTiming] = {}  # that was read already
+        self._stall_timers: dict[SourceId, StallTimer] = {}
 
-    def sources(self) -> tuple[SourceReading, ...]:
-        """All sources of the table, also those without a collector."""
-        rows = self.daemon.control.sources
-        self._tallies = {row.id: self._tallies.get(row.id) or _tallies() for row in rows}
+    def sources(self) -> tuple[SourceSnapshot, ...]:
+        """Snapshots of all sources in the table, including those without a collector."""
+        rows = self.daemon.reconciler.sources
+        self._counters = {row.id: self._counters.get(row.id) or _counters() for row in rows}
+        self._stall_timers = {
+            row.id: self._stall_timers.get(row.id) or StallTimer() for row in rows
+        }
         return tuple(self._source(row, self.daemon.collectors.get(row.id)) for row in rows)
 
-    def _source(self, row: SourceRow, collector: Collector | None) -> SourceReading:
-        tallies = self._tallies[row.id]
+    def _source(self, row: SourceRow, collector: Collector | None) -> SourceSnapshot:
+        counters_of = self._counters[row.id]
         connection = collector.connection if collector is not None else None
         writer = collector.writer if collector is not None else None
         journal = collector.journal if collector is not None else None
         collecting = collector is not None and collector.collecting
-        counters = tallies["counters"].total(connection.counters if connection else None)
+        counters = counters_of["counters"].total(connection.counters if connection else None)
         state, reason, since, until = _state(row, collector)
         started = writer is not None and writer.started.is_set()
-        return SourceReading(
+        return SourceSnapshot(
             id=row.id,
             name=row.name,
             network=row.network,
@@ -68,7 +126,7 @@ class Pipeline:
             state_since=since,
             until=until,
             last_byte=(
-                connection.delivery.last_byte
+                connection.recorder.last_byte
                 if connection and collecting
                 else _seconds(row.last_at)
             ),
@@ -80,42 +138,61 @@ class Pipeline:
                 if connection and collecting
                 else None
             ),
-            losses=tallies["losses"].total(connection.losses if connection else None),
-            outcomes=tallies["outcomes"].total(writer.stored if writer else None),
-            rejects=tallies["rejects"].total(writer.rejects if writer else None),
+            losses=counters_of["losses"].total(connection.interruptions if connection else None),
+            outcomes=counters_of["outcomes"].total(writer.stored if writer else None),
+            rejects=counters_of["rejects"].total(writer.rejects if writer else None),
             journal_bytes=journal.size if journal else 0,
-            journal_room=journal.room() if journal else None,
-            # Before the writer has asked for its position nobody knows what is stored.
+            why_journal_full=(
+                journal.why_full()
+                if journal
+                else collector.blocked
+                if collector is not None
+                else None
+            ),
+            # Before the writer has read its position it is not known what is stored.
             lag_bytes=journal.end - journal.stored if journal and started else 0,
             lag_seconds=_ago(writer.waiting_since) if writer else 0.0,
             away_since=_wall(writer.away_since) if writer else None,
             gap_seconds_today=self.gaps.today(row.id, delivering=state == "streaming"),
+            not_in_force=connection.reporter.not_in_force if connection and collecting else "",
+            clock_corrections=journal.clock_corrections if journal else 0,
+            journal_damaged=journal.damaged if journal else 0,
+            writer_stalled=(
+                self._stall_timers[row.id].seconds(journal.stored, journal.end) if journal else 0.0
+            ),
             code=connection.state.code if connection and collecting else "",
         )
 
+    def sinks(self) -> tuple[SinkSnapshot, ...]:
+        """Snapshots of the sinks that this daemon runs."""
+        statuses = self.daemon.sinks.statuses
+        return tuple(
+            SinkSnapshot(each.name, each.reason, each.remedy, each.late_since) for each in statuses
+        )
+
     def commits(self) -> Commits:
-        """Those since the last time somebody asked."""
-        fresh: list[Pace] = []
+        """The commits since the last call."""
+        fresh: list[CommitTiming] = []
         for source_id, collector in self.daemon.collectors.items():
             if collector.writer is None:
                 continue
             known, newest = self._newest.get(source_id), None
-            for pace in reversed(collector.writer.paces):
-                if pace is known:
+            for timing in reversed(collector.writer.timings):
+                if timing is known:
                     break
-                newest = newest or pace
-                fresh.append(pace)
+                newest = newest or timing
+                fresh.append(timing)
             if newest is not None:
                 self._newest[source_id] = newest
         return commits(fresh)
 
 
-def _tallies() -> dict[str, Tally]:
-    return {name: Tally() for name in ("counters", "losses", "outcomes", "rejects")}
+def _counters() -> dict[str, MonotonicCounter]:
+    return {name: MonotonicCounter() for name in ("counters", "losses", "outcomes", "rejects")}
 
 
 def _state(row: SourceRow, collector: Collector | None) -> tuple[str, str, float, float | None]:
-    """State, reason, since when, until when: the collector's own, or what the row says."""
+    """State, reason, since when, until when: of the collector, or else of the row."""
     if collector is not None and collector.collecting and collector.connection is not None:
         state = collector.connection.state
         return state.state, state.reason, state.at, state.until
@@ -135,3 +212,36 @@ def _wall(loop_time: float | None) -> float | None:
     if loop_time is None:
         return None
     return time.time() - (asyncio.get_running_loop().time() - loop_time)
+
+
+def commits(timings: Sequence[CommitTiming]) -> Commits:
+    """Sum up these commits in four numbers."""
+    frames = sum(timing.frames for timing in timings)
+    if not frames:
+        return Commits(len(timings), None, None, None)
+    return Commits(
+        len(timings), frames / len(timings), percentile(timings, 0.5), percentile(timings, 0.99)
+    )
+
+
+def percentile(timings: Sequence[CommitTiming], share: float) -> float:
+    """The delay in seconds that this share of the frames kept below.
+
+    Only the delays of a batch's first and last frame are known: the others count as spread evenly.
+    """
+    edges: list[tuple[float, float]] = []  # at this delay, so many more frames a second of delay
+    for timing in timings:
+        low, high = sorted((max(timing.newest, 0.0), max(timing.oldest, 0.0)))
+        high = max(high, low + MIN_SPREAD)
+        density = timing.frames / (high - low)
+        edges += [(low, density), (high, -density)]
+    edges.sort()
+    wanted = share * sum(timing.frames for timing in timings)
+    passed = density = 0.0
+    at = edges[0][0]
+    for edge, more in edges:
+        within = density * (edge - at)
+        if density > 0 and passed + within >= wanted:
+            return at + (wanted - passed) / density
+        passed, density, at = passed + within, density + more, edge
+    return edges[-1][0]

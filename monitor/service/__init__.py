@@ -1,1 +1,1 @@
-"""What the daemon shows to programs that watch it: Prometheus, load balancers, systemd."""
+"""The service for programs that monitor the daemon: /metrics, /health, notifying systemd."""

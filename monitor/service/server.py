@@ -1,73 +1,80 @@
-"""/metrics and /health on a port of their own, where nobody can do harm, whatever they send."""
+"""Serve programs that watch the daemon: /metrics and /health over HTTP, its status to systemd.
+
+The port is separate from the web UI's, and hardened against any client.
+"""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
-from monitor.reading import Reading
+from monitor.alert.alerts import Alerts
+from monitor.alert.verdict import HealthReport
+from monitor.jobs import PeriodicJob
 from monitor.service import health, metrics
+from monitor.service.systemd import SystemdNotifier
+from monitor.snapshot import Snapshot
+from stream.config import Settings
+from stream.daemon import Daemon
+from stream.http_server import ConnectionOptions, HttpConnection, Refusal, listening, split_listen
+from stream.logs import redact
 
 logger = logging.getLogger(__name__)
-# What clients do wrong is no news, and must not fill the log. Our own errors are said below.
-_quiet = logging.getLogger(f"{__name__}.clients")
-_quiet.setLevel(logging.CRITICAL + 1)
 
-
-RETRY = 30.0  # seconds between two attempts to have the port
-MOST = 32  # connections at once
-LONGEST = 10.0  # seconds that a connection may last
-SWEEP = 1.0  # seconds between two looks for those that last longer
-REMEMBER = 1.0  # seconds that the text of /metrics is given again
-LONGEST_LINE = 4096  # bytes
-MOST_HEADERS = 64
-GOODBYE = 1.0  # seconds for answers on their way, at the end
+BIND_RETRY_INTERVAL = 30.0  # seconds between two attempts to bind the port
+CONNECTIONS_MAX = 32  # at once
+CONNECTION_TIMEOUT = 10.0  # seconds
+SWEEP_INTERVAL = 1.0  # seconds between two searches for connections beyond it
+METRICS_CACHE = 1.0  # seconds that the text of /metrics is served again
+LINE_MAX = 4096  # bytes of a request or header line
+HEADERS_MAX = 64
+SHUTDOWN_TIMEOUT = 1.0  # seconds for open responses
 
 INDEX = """twitterstream
 
 /metrics       for Prometheus
-/health/live   200 while the daemon lives; else a restart may help
-/health/ready  200 while tweets are collected and stored; else it says why not
+/health/live   200 while the daemon runs
+/health/ready  200 while tweets are collected and stored and no critical alert is open
 """
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "twitterstream",  # without versions, which would help attackers
+}
 
 
-class Sights(msgspec.Struct, frozen=True):
-    """What there is to be seen."""
+class Endpoints(msgspec.Struct, frozen=True):
+    """The functions that make the content of each response."""
 
-    newest: Callable[[], Reading | None]
+    newest: Callable[[], Snapshot | None]
     alerts: Callable[[], metrics.OpenAlerts]
-    live: Callable[[], health.Answer]
-    ready: Callable[[], health.Answer]
+    live: Callable[[], HealthReport]
+    ready: Callable[[], HealthReport]
 
 
 class Server:
     """Serves on `listen` (host:port, also [::1]:port) for as long as `run` runs.
 
-    A port that cannot be had is said once and tried for again: collecting goes on without it.
+    A port that cannot be bound is logged once and tried again: collecting continues without it.
     """
 
     def __init__(
         self,
         listen: str,
-        sights: Sights,
+        endpoints: Endpoints,
         *,
-        retry: float = RETRY,
-        longest: float = LONGEST,
+        retry: float = BIND_RETRY_INTERVAL,
+        timeout: float = CONNECTION_TIMEOUT,
     ) -> None:
-        host, _, port = listen.rpartition(":")
-        self.host = host.removeprefix("[").removesuffix("]")
-        self.port = int(port)
-        self.sights = sights
+        self.host, self.port = split_listen(listen)
+        self.endpoints = endpoints
         self.retry = retry
-        self.longest = longest
+        self.timeout = timeout
         self.address: tuple[str, int] | None = None  # while it serves; 0 as port: any free one
         self._text = b""
         self._text_until = float("-inf")
@@ -76,70 +83,55 @@ class Server:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        said = ""
+        logged = ""
         while True:
             try:
                 await self._serve()
-            except Exception as error:  # noqa: BLE001 - what watches may not stop what it watches
-                level = logging.DEBUG if said == str(error) else logging.WARNING
-                said = str(error)
+            except Exception as error:  # noqa: BLE001 - the monitor must not stop the daemon
+                level = logging.DEBUG if logged == str(error) else logging.WARNING
+                logged = str(error)
                 logger.log(
                     level,
-                    "monitor.listen cannot be had; it is tried for again and again",
-                    extra={"host": self.host, "port": self.port, "why": said},
+                    "monitor.listen cannot be bound; will retry",
+                    extra={"host": self.host, "port": self.port, "why": logged},
                 )
             await asyncio.sleep(self.retry)
 
     async def _serve(self) -> None:
-        # Each answer ends its connection: what lasts is slow or hostile, and is swept out.
-        runner = web.AppRunner(
-            self._application(),
-            access_log=None,
-            logger=_quiet,
-            keepalive_timeout=self.longest,
-            lingering_time=0,
-            max_line_size=LONGEST_LINE,
-            max_field_size=LONGEST_LINE,
-            max_headers=MOST_HEADERS,
-            handle_signals=False,
-        )
-        await runner.setup()
+        # Each response ends its connection; one that lasts is slow or hostile, and is aborted.
+        application, address = self._application(), (self.host, self.port)
         try:
-            web_server = runner.server
-            assert web_server is not None
-            listening = await asyncio.get_running_loop().create_server(
-                lambda: web_server() if len(web_server.connections) < MOST else _Refusal(),
-                self.host,
-                self.port,
-                backlog=MOST,
-            )
-            try:
-                self.address = listening.sockets[0].getsockname()[:2]
-                logger.info(
-                    "metrics and health can be read",
-                    extra={"address": f"{self.address[0]}:{self.address[1]}"},
-                )
-                await self._sweep(web_server)
-            finally:
-                self.address = None
-                listening.close()
+            async with listening(
+                application,
+                address,
+                self._accept,
+                shutdown_timeout=SHUTDOWN_TIMEOUT / 2,
+                backlog=CONNECTIONS_MAX,
+            ) as (server, self.address):
+                host, port = self.address
+                logger.info("serving metrics and health", extra={"address": f"{host}:{port}"})
+                await self._sweep(server)
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE):
-                    await runner.cleanup()
+            self.address = None
+
+    def _accept(self, server: web.Server) -> asyncio.Protocol:
+        if len(server.connections) >= CONNECTIONS_MAX:
+            return Refusal()
+        options = ConnectionOptions(HEADERS, self.timeout, 0, LINE_MAX, HEADERS_MAX)
+        return HttpConnection(server, options)
 
     async def _sweep(self, server: web.Server) -> None:
-        """End connections that last too long; their other side may neither write nor read."""
+        """Abort connections that last too long, also those that neither read nor write."""
         since: dict[RequestHandler, float] = {}
         while True:
-            await asyncio.sleep(min(SWEEP, self.longest))
+            await asyncio.sleep(min(SWEEP_INTERVAL, self.timeout))
             now = time.monotonic()
             since = {each: since.get(each, now) for each in server.connections}
             for each, began in since.items():
-                if now - began >= self.longest and each.transport is not None:
+                if now - began >= self.timeout and each.transport is not None:
                     each.transport.abort()
 
-    # -- answers ----------------------------------------------------------------------------------
+    # -- responses --------------------------------------------------------------------------------
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=1)
@@ -155,11 +147,11 @@ class Server:
             response = await handler(request)
         except web.HTTPException as error:
             response = web.Response(status=error.status, text=f"{error.reason}\n")
-        except Exception:  # nothing that watches may stop what it watches
+        except Exception:  # the monitor must not stop the daemon
             if not self._failed:
                 self._failed = True
-                logger.exception("%s cannot be answered", request.path)
-            response = web.Response(status=500, text="This is our fault; the log says more.\n")
+                logger.exception("request for %s failed", request.path)
+            response = web.Response(status=500, text="Internal error; see the log.\n")
         else:
             self._failed = False
         response.headers.update(HEADERS)
@@ -171,28 +163,73 @@ class Server:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         async with self._writing:
-            if time.monotonic() >= self._text_until:  # however often it is asked for
-                reading, alerts = self.sights.newest(), tuple(self.sights.alerts())
-                self._text = await asyncio.to_thread(metrics.exposition, reading, alerts)
-                self._text_until = time.monotonic() + REMEMBER
+            if time.monotonic() >= self._text_until:  # however often it is requested
+                snapshot, alerts = self.endpoints.newest(), tuple(self.endpoints.alerts())
+                self._text = await asyncio.to_thread(metrics.exposition, snapshot, alerts)
+                self._text_until = time.monotonic() + METRICS_CACHE
         return web.Response(body=self._text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def _live(self, _: web.Request) -> web.Response:
-        return _answer(self.sights.live())
+        return _response(self.endpoints.live())
 
     async def _ready(self, _: web.Request) -> web.Response:
-        return _answer(self.sights.ready())
+        return _response(self.endpoints.ready())
 
 
-def _answer(answer: health.Answer) -> web.Response:
-    body = msgspec.json.format(msgspec.json.encode(answer), indent=2) + b"\n"
+def _response(report: HealthReport) -> web.Response:
+    body = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
     return web.Response(
-        status=200 if answer.ok else 503, body=body, content_type="application/json"
+        status=200 if report.ok else 503, body=body, content_type="application/json"
     )
 
 
-class _Refusal(asyncio.Protocol):
-    """There are enough connections."""
+class Service:
+    """Runs the HTTP port and the notifications to systemd."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).abort()  # uvloop's have no base class of asyncio's
+    def __init__(
+        self,
+        daemon: Daemon,
+        settings: Settings,
+        jobs: Sequence[PeriodicJob],
+        newest: Callable[[], Snapshot | None],
+        alerts: Alerts,
+    ) -> None:
+        self.daemon = daemon
+        self.settings = settings.monitor
+        self.newest = newest
+        self.alerts = alerts
+        self.liveness = health.Liveness(jobs)
+        endpoints = Endpoints(
+            newest=newest,
+            alerts=lambda: [(each.rule, each.severity) for each in alerts.open_alerts],
+            live=self.liveness.report,
+            ready=self._ready,
+        )
+        listen = self.settings.listen
+        self.server = Server(listen, endpoints) if listen else None
+        self.notifier = SystemdNotifier(self._status)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.notifier.run(self.daemon.stop), name="systemd")
+            if self.server is not None:
+                group.create_task(self.server.run(), name="metrics and health")
+            await asyncio.Event().wait()  # also without systemd and an address
+
+    def _ready(self) -> HealthReport:
+        return self.alerts.readiness(self.daemon.begun_at)
+
+    def _status(self) -> str | None:
+        """The status line for systemd; None until it is known whether the start succeeds.
+
+        Waiting for Postgres is not a failed start: systemd would end the daemon.
+        """
+        if self.daemon.begun_at is None:
+            return (
+                f"Waiting for Postgres: {redact(self.daemon.waits)}" if self.daemon.waits else None
+            )
+        snapshot = self.newest()
+        if snapshot is not None and not snapshot.database.up:
+            return redact(f"Postgres is away: {snapshot.database.error}. {self.daemon.status}")
+        return redact(self.daemon.status) or "Collecting."

@@ -1,46 +1,67 @@
-"""What every command needs: the settings, the database, and a loop to run in."""
+"""What every command shares: settings, database access, input, output, and the event loop."""
 
 import contextlib
+import io
+import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cached_property, update_wrapper
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 import msgspec
 import uvloop
-from rich.console import Console
 
-from stream import config, db, migrations
-from stream.config import Settings
+from stream import config, db, logs
+from stream.config import Settings, exposure
+from stream.errors import ConfigError
 from stream.postgres import Embedded
+from stream.store import migrations
+from stream.text import decoded
 from stream.vault import Vault
+
+logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_CONFIG = Path("config.yaml")
 PIPE_WIDTH = 200  # characters
+FILE_BYTES_MAX = 1 << 20  # more is not a file of credentials
 
 
 class Context:
-    """The settings of this call, and the doors they open."""
+    """The settings of this command, and what they give access to."""
 
     def __init__(self, config_path: Path | None) -> None:
         self.config_path = config_path
-        # Into a file or a pipe lines are not cut to the width of a screen that is not there.
+
+    @cached_property
+    def out(self) -> "Console":
+        """Where a command prints; made on first use, as a daemon prints nothing."""
+        from rich.console import Console  # noqa: PLC0415 - 0.02 s, which a daemon saves
+
+        # Lines written to a file or a pipe are not cut to a terminal's width.
         width = None if sys.stdout.isatty() else PIPE_WIDTH
-        self.out = Console(highlight=False, markup=False, soft_wrap=True, width=width)
+        return Console(highlight=False, markup=False, soft_wrap=True, width=width)
 
     @cached_property
     def settings(self) -> Settings:
-        """Read when the first command needs them, so that `version` works with a broken file."""
-        path = self.config_path
-        if path is None and DEFAULT_CONFIG.exists():
-            path = DEFAULT_CONFIG
-        return config.load(path, os.environ)
+        """Read on first use, so that `version` works with a broken file."""
+        return config.load(self.config_file, os.environ)
+
+    @property
+    def config_file(self) -> Path | None:
+        """The settings file, if there is one."""
+        if self.config_path is None and DEFAULT_CONFIG.exists():
+            return DEFAULT_CONFIG
+        return self.config_path
 
     @cached_property
     def data_dir(self) -> Path:
@@ -52,12 +73,12 @@ class Context:
 
     @cached_property
     def embedded(self) -> Embedded | None:
-        """The embedded server, unless the settings name another."""
+        """The embedded server, unless the settings name another database."""
         return None if self.settings.database else Embedded(self.data_dir)
 
     @contextlib.asynccontextmanager
     async def url(self) -> AsyncIterator[str]:
-        """The database's address; the embedded server runs while inside."""
+        """The database's URL; starts the embedded server if needed, and stops it afterwards."""
         if self.embedded is None:
             yield self.settings.database
         else:
@@ -66,9 +87,9 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[db.Database]:
-        """The database, with a schema that fits this program.
+        """The database, with the schema that this version needs.
 
-        Our own server is brought up to date by itself; somebody else's only by `migrate` and `run`.
+        The embedded server is migrated automatically; others only by `migrate` and `run`.
         """
         async with self.url() as url, db.connect(url) as database:
             if self.embedded is not None:
@@ -76,18 +97,68 @@ class Context:
             await migrations.require_current(database)
             yield database
 
+    def set_up_logging(self) -> None:
+        """Configure logging, and log what the settings expose to others."""
+        logs.set_up(self.settings)
+        for warning in exposure.warnings(self.settings, self.config_file):
+            logger.warning(warning)
+
     def print_json(self, value: object) -> None:
-        """For programs: one JSON document on standard output."""
+        """Print one JSON document on standard output."""
         click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def current() -> Context:
+    """The Context of the running command; created from the option --config."""
+    root = click.get_current_context().find_root()
+    if not isinstance(root.obj, Context):
+        root.obj = Context(root.obj)
+    return root.obj
 
 
 def command(
     function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]],
 ) -> Callable[P, R]:
-    """Make a coroutine that takes the Context first into what click can call."""
+    """Decorator: turn a coroutine that takes the Context first into a click command's function."""
 
-    @click.pass_obj
-    def call(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return uvloop.run(function(context, *args, **kwargs))
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            # asyncio makes it a cancellation, so that the command ends in order.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return uvloop.run(function(current(), *args, **kwargs))
 
     return update_wrapper(call, function)
+
+
+def data_output() -> TextIO:
+    """Standard output as UTF-8, whatever the terminal's encoding."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
+    return sys.stdout
+
+
+def text_of_file(name: str) -> str:
+    """Option type: the text of a file, or of standard input for `-`."""
+    shown = "Standard input" if name == "-" else name
+    try:
+        data = _read(name)
+    except OSError as error:
+        raise ConfigError(f"{shown} cannot be read: {error.strerror}.") from error
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError(f"{shown} is longer than {FILE_BYTES_MAX:,} bytes.")
+    try:
+        return decoded(data)
+    except UnicodeError:
+        raise ConfigError(f"{shown} is neither UTF-8 nor UTF-16: save it as UTF-8.") from None
+
+
+def _read(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+    with Path(name).open("rb") as file:
+        return file.read(FILE_BYTES_MAX + 1)
+
+
+def first_line(text: str) -> str:
+    """The first line of a text, without its line ending."""
+    return text.partition("\n")[0].removesuffix("\r")

@@ -1,8 +1,7 @@
-"""`doctor`: looks for what will go wrong, and says what to do about it."""
+"""`doctor`: check settings, disk, database, sources and tracks, and suggest fixes."""
 
 import asyncio
 import os
-import shutil
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -12,47 +11,47 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from stream import db, migrations, sources, tracks
+from stream import credentials, db
 from stream.commands.context import Context, command
+from stream.commands.daemons import running_daemons
+from stream.config import exposure
+from stream.config.exposure import safe_url
 from stream.db import Database
 from stream.errors import TwitterstreamError
-from stream.networks.table import NETWORKS
+from stream.files import disk
+from stream.networks.egress import choose_proxy
+from stream.networks.registry import NETWORKS
+from stream.store import migrations, server, sources, tracks
 
-CONNECT_WITHIN = 5.0  # seconds
-CLOCK_OFF = 5.0  # seconds between our clock and the database's
-OLDEST = 150000  # server_version_num of PostgreSQL 15
-
-_SERVER = """
-SELECT current_setting('server_version_num')::integer AS number,
-       current_setting('server_version') AS version,
-       current_setting('server_encoding') AS encoding,
-       current_setting('fsync') AS fsync,
-       extract(epoch FROM clock_timestamp())::double precision AS now
-"""
+CONNECT_TIMEOUT = 5.0  # seconds
+CLOCK_OFFSET_MAX = 5.0  # seconds between our clock and the database's
+POSTGRES_MIN = 150000  # server_version_num of PostgreSQL 15
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
-    verdict: Literal["fine", "careful", "wrong"]
+    result: Literal["ok", "warning", "error"]
     text: str
 
 
 @click.command()
 @command
 async def doctor(context: Context) -> None:
-    """Look at settings, disk, database, sources and tracks, and say what to mend."""
+    """Check settings, disk, database, sources and tracks, and suggest fixes."""
     worst = 0
     async for finding in examine(context):
-        context.out.print(f"{finding.verdict:8} {finding.text}")
-        worst = max(worst, 1 if finding.verdict == "wrong" else 0)
+        context.out.print(f"{finding.result:8} {finding.text}")
+        worst = max(worst, 1 if finding.result == "error" else 0)
     if worst:
         raise SystemExit(worst)
 
 
 async def examine(context: Context) -> AsyncIterator[Finding]:
-    """All findings, from the ground up; ends early where nothing above can stand."""
-    yield Finding("fine", f"settings are valid; data in {context.data_dir.resolve()}")
+    """Run the checks of `doctor` in order of dependence; ends early if later ones cannot work."""
+    yield Finding("ok", f"settings are valid; data folder {context.data_dir.resolve()}")
+    for warning in exposure.warnings(context.settings, context.config_file):
+        yield Finding("warning", warning[:1].lower() + warning[1:])
     for finding in _disk(context):
         yield finding
     try:
@@ -60,98 +59,108 @@ async def examine(context: Context) -> AsyncIterator[Finding]:
             async for finding in _database(database):
                 yield finding
             if await migrations.pending(database):
-                yield Finding("wrong", "the schema is behind this program: run `migrate`")
+                yield Finding("error", "the database schema is outdated: run `migrate`")
                 return
             async for finding in _sources(context, database):
                 yield finding
             async for finding in _tracks(database):
                 yield finding
     except TwitterstreamError as error:
-        yield Finding("wrong", f"the database does not work: {error}")
+        yield Finding("error", f"the database cannot be used: {error}")
 
 
 def _disk(context: Context) -> list[Finding]:
     context.data_dir.mkdir(parents=True, exist_ok=True)
     found = []
     if not os.access(context.data_dir, os.W_OK):
-        found.append(Finding("wrong", f"{context.data_dir} cannot be written to"))
+        found.append(
+            Finding("error", f"{context.data_dir} is not writable: give this user write permission")
+        )
     journal = context.settings.journal
-    usage = shutil.disk_usage(context.data_dir)
-    floor = max(journal.min_free_bytes, usage.total * journal.min_free_percent / 100)
+    usage = disk(context.data_dir)
+    floor = usage.floor(journal.min_free_bytes, journal.min_free_percent)
     text = f"{usage.free / 1e9:,.1f} GB free on the disk of data_dir"
     if usage.free < floor:
         found.append(
-            Finding("wrong", f"{text}: sources pause below {floor / 1e9:,.1f} GB; free some space")
+            Finding("error", f"{text}: sources pause below {floor / 1e9:,.1f} GB; free some space")
         )
     elif usage.free < floor + journal.max_bytes:
-        found.append(Finding("careful", f"{text}: less than journal.max_bytes above the floor"))
+        found.append(Finding("warning", f"{text}: less than the minimum plus journal.max_bytes"))
     else:
-        found.append(Finding("fine", text))
+        found.append(Finding("ok", text))
     key = context.data_dir / "secret.key"
     if key.exists() and stat.S_IMODE(key.stat().st_mode) & 0o077:
-        found.append(Finding("wrong", f"others may read {key}: run chmod 600 on it"))
+        found.append(Finding("error", f"other users can read {key}: run chmod 600 on it"))
     return found
 
 
 async def _database(database: Database) -> AsyncIterator[Finding]:
-    [row] = await database.fetch(_SERVER)
-    if row["number"] < OLDEST:
-        yield Finding("wrong", f"PostgreSQL {row['version']} is too old: 15 or newer is needed")
+    async with database.acquire() as connection:
+        found = await server.version(connection)
+    if found.number < POSTGRES_MIN:
+        yield Finding("error", f"PostgreSQL {found.text} is too old: 15 or newer is needed")
     else:
-        yield Finding("fine", f"PostgreSQL {row['version']} answers")
-    if row["encoding"] != "UTF8":
-        yield Finding("wrong", f"the database is in {row['encoding']}: make one with UTF8")
-    if row["fsync"] != "on":
-        yield Finding("careful", "fsync is off: a loss of power may cost what was stored")
-    off = time.time() - row["now"]
-    if abs(off) > CLOCK_OFF:
-        yield Finding("careful", f"our clock and the database's are {off:+.0f} s apart: use NTP")
+        yield Finding("ok", f"PostgreSQL {found.text} answers")
+    if found.encoding != "UTF8":
+        yield Finding("error", f"the database's encoding is {found.encoding}: create one with UTF8")
+    if found.fsync != "on":
+        yield Finding("warning", "fsync is off: a power loss may destroy stored tweets")
+    off = time.time() - found.now
+    if abs(off) > CLOCK_OFFSET_MAX:
+        yield Finding(
+            "warning", f"this machine's clock and the database's differ by {off:+.0f} s: use NTP"
+        )
 
 
 async def _sources(context: Context, database: Database) -> AsyncIterator[Finding]:
     async with database.acquire() as connection:
-        rows = [row for row in await sources.everything(connection) if row.enabled]
-        living = await sources.daemons(connection)
+        rows = [row for row in await sources.get_all(connection) if row.enabled]
+        living = await running_daemons(connection)
     if not rows:
-        yield Finding("careful", "no source is enabled: nothing is collected")
+        yield Finding("warning", "no source is enabled: nothing is collected")
     elif not living:
-        yield Finding("careful", "no daemon is running: nothing is collected")
+        yield Finding("warning", "no daemon is running: nothing is collected")
     for row in rows:
         network = NETWORKS[row.network]
         try:
-            absent = network.missing(context.vault.open(row.secrets) if row.secrets else {})
+            absent = network.missing_credentials(credentials.source_of(context.vault, row).secrets)
         except TwitterstreamError as error:
-            yield Finding("wrong", f"source {row.name}: {error}")
+            yield Finding("error", f"source {row.name}: {error}")
             continue
         if absent:
-            yield Finding("wrong", f"source {row.name} lacks the secrets {', '.join(absent)}")
-        yield await _reachable(row.name, row.proxy or row.url or network.address)
+            yield Finding("error", f"source {row.name} needs these secrets: {', '.join(absent)}")
+        yield await _reachable(row.name, row.proxy, row.url or network.address)
         if row.state == "failed":
-            yield Finding("wrong", f"source {row.name} has failed: {row.reason}")
+            yield Finding("error", f"source {row.name} has failed: {row.reason}")
 
 
-async def _reachable(name: str, url: str) -> Finding:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+async def _reachable(name: str, own_proxy: str | None, address: str) -> Finding:
+    """Check that the network, or the proxy on the way to it, accepts connections."""
+    proxy = choose_proxy(own_proxy, address)
+    where = safe_url(address) if proxy is None else f"the proxy {proxy}"
     try:
-        async with asyncio.timeout(CONNECT_WITHIN):
+        parts = urlsplit(address if proxy is None else proxy.url)
+        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        async with asyncio.timeout(CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
-    except (OSError, TimeoutError) as error:
+    except (OSError, ValueError) as error:
         why = str(error) or "no answer"
-        return Finding("wrong", f"source {name}: {parts.hostname}:{port} is not reachable: {why}")
+        return Finding("error", f"source {name}: {where} is not reachable: {why}")
     writer.close()
-    return Finding("fine", f"source {name}: {parts.hostname}:{port} is reachable")
+    return Finding("ok", f"source {name}: {where} is reachable")
 
 
 async def _tracks(database: Database) -> AsyncIterator[Finding]:
     async with database.acquire() as connection:
-        rows = await tracks.everything(connection)
+        rows = await tracks.get_all(connection)
     refused = [row for row in rows if row.state in ("refused", "partial")]
     if not rows:
-        yield Finding("careful", "there is no track: nothing is followed")
+        yield Finding("warning", "there is no track: nothing is collected")
     for row in refused[:10]:
-        yield Finding("careful", f"track {row.id} is {row.state}: {row.reason}")
+        yield Finding("warning", f"track {row.id} is {row.state}: {row.reason}")
     if len(refused) > 10:
-        yield Finding("careful", f"{len(refused) - 10} more tracks are not followed in full")
+        yield Finding(
+            "warning", f"{len(refused) - 10} more tracks are refused or only partly supported"
+        )
     if rows and not refused:
-        yield Finding("fine", f"{len(rows):,} tracks, none refused")
+        yield Finding("ok", f"{len(rows):,} tracks, none refused")

@@ -1,38 +1,36 @@
-"""`source add|list|secrets|enable|disable|remove`: the connections to networks."""
-
-from typing import TextIO, get_args
+"""`source add|test|list|secrets|enable|disable|remove`: manage connections to networks."""
 
 import click
 import msgspec
 from rich.table import Table
 
-from stream import sources
-from stream.commands.context import Context, command
+from stream.commands.context import Context, command, text_of_file
+from stream.commands.parameters import NetworkChoice
 from stream.config import safe_url
 from stream.errors import ConfigError, TwitterstreamError
-from stream.networks.table import NETWORKS
-from stream.tweet import NetworkName
+from stream.networks.descriptions import OWN_SERVER, SERVER_MISSING, credentials_missing
+from stream.store import sources
+from stream.tweet import NETWORK_NAMES, NetworkName
 from stream.vault import parse_secrets
-
-NETWORK = click.Choice(get_args(NetworkName))
 
 
 @click.group()
 def source() -> None:
-    """Connections to networks."""
+    """Manage sources: connections to networks."""
 
 
 @source.command("add")
 @click.argument("name")
-@click.option("--network", type=NETWORK, required=True)
-@click.option("--url", help="Base address; left out, the network's own.")
-@click.option("--proxy", help="Address of an HTTP proxy.")
+@click.option("--network", type=NetworkChoice(NETWORK_NAMES), required=True)
+@click.option("--url", help="Base URL (default: the network's own).")
+@click.option("--proxy", help="URL of an HTTP proxy.")
 @click.option(
     "--secrets",
-    type=click.File("r", encoding="utf-8"),
-    help="File with the credentials as `key: value` lines; - reads standard input.",
+    type=text_of_file,
+    metavar="FILE",
+    help="File with credentials as `key: value` lines; - for standard input.",
 )
-@click.option("--disabled", is_flag=True, help="Add it without connecting yet.")
+@click.option("--disabled", is_flag=True, help="Add the source without connecting.")
 @command
 async def add(
     context: Context,
@@ -40,56 +38,105 @@ async def add(
     network: NetworkName,
     url: str | None,
     proxy: str | None,
-    secrets: TextIO | None,
+    secrets: str | None,
     disabled: bool,
 ) -> None:
-    """Connect to a network under a NAME of your choice."""
-    given: dict[str, str] = parse_secrets(secrets.read()) if secrets is not None else {}
-    if absent := NETWORKS[network].missing(given):
-        raise ConfigError(f"A source on {network} needs these secrets, too: {', '.join(absent)}.")
-    sealed = context.vault.seal(given) if given else None
+    """Add a source: a connection to a network, under a NAME of your choice."""
+    given: dict[str, str] = parse_secrets(secrets) if secrets is not None else {}
+    sealed = _sealed(context, network, url, proxy, given)
     async with context.database() as database, database.acquire() as connection:
-        await sources.add(connection, name, network, url, proxy, sealed, enabled=not disabled)
-    context.out.print(f"Source {name} added. A running daemon connects within seconds.")
+        secret = sealed if given else None
+        await sources.add(connection, name, network, url, proxy, secret, enabled=not disabled)
+    then = "Enable it to collect." if disabled else "A running daemon connects within seconds."
+    context.out.print(f"Source {name} added. {then}")
+
+
+def _sealed(
+    context: Context,
+    network: NetworkName,
+    url: str | None,
+    proxy: str | None,
+    given: dict[str, str],
+) -> bytes:
+    """The credentials, complete and encrypted for these addresses."""
+    # The networks import aiohttp, which `source list` and `status` do without.
+    from stream import credentials  # noqa: PLC0415 - see above
+    from stream.networks.registry import NETWORKS  # noqa: PLC0415 - see above
+
+    if absent := NETWORKS[network].missing_credentials(given):
+        raise ConfigError(credentials_missing(network, absent))
+    if url is None and network in OWN_SERVER:
+        raise ConfigError(f"{SERVER_MISSING} Give it as --url.")
+    credentials.check_addresses(url, proxy)
+    return credentials.seal(context.vault, network, url, proxy, given)
+
+
+@source.command("test")
+@click.argument("name")
+@command
+async def test_connection(context: Context, name: str) -> None:
+    """Test the connection of a source; exit code 1 if it does not work."""
+    # See `_sealed`.
+    from stream import credentials  # noqa: PLC0415 - see above
+    from stream.networks.connection_test import run_connection_test  # noqa: PLC0415 - see above
+    from stream.networks.registry import NETWORKS  # noqa: PLC0415 - see above
+
+    async with context.database() as database, database.acquire() as connection:
+        row = await sources.by_name(connection, name)
+        collected = await sources.collected_ids(connection)
+    if row is None:
+        raise unknown(name)
+    if row.state == "importing":
+        raise TwitterstreamError(f"{name} contains imported tweets only, and cannot connect.")
+    if row.id in collected and row.state == "streaming" and NETWORKS[row.network].test_opens_stream:
+        raise TwitterstreamError(f"{name} is connected, and a test would end its stream.")
+    result = await run_connection_test(credentials.source_of(context.vault, row), context.settings)
+    context.out.print(result.sentence)
+    if result.problem:
+        raise SystemExit(1)
 
 
 @source.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @command
 async def list_sources(context: Context, as_json: bool) -> None:
-    """All sources and how they are."""
+    """List sources and their states."""
     async with context.database() as database, database.acquire() as connection:
-        rows = await sources.everything(connection)
+        rows = await sources.get_all(connection)
     if as_json:
         context.print_json([describe(row) for row in rows])
         return
     if not rows:
-        context.out.print("There is no source yet. `source add --help` tells how to add one.")
+        context.out.print("There is no source yet. See `source add --help`.")
         return
     table = Table("name", "network", "state", "reason", "address")
     for row in rows:
         table.add_row(
-            row.name, row.network, row.state, row.reason, safe_url(row.url or "the network's own")
+            row.name,
+            row.network,
+            row.shown_state,
+            row.reason,
+            safe_url(row.url or "the network's own"),
         )
     context.out.print(table)
 
 
 def describe(row: sources.SourceRow) -> dict[str, object]:
-    """A source for programs; whether there are credentials, never what they are."""
-    fields = {
-        name: value for name, value in msgspec.structs.asdict(row).items() if name != "secrets"
-    }
+    """A source as JSON fields: whether it has credentials, but never what they are."""
+    fields = msgspec.structs.asdict(row)
+    del fields["secrets"]
+    fields["state"] = fields.pop("shown_state")
     shown = {name: safe_url(value) for name in ("url", "proxy") if (value := fields[name])}
     return fields | shown | {"has_secrets": row.secrets is not None}
 
 
 async def _enable(context: Context, name: str, *, enabled: bool) -> None:
     async with context.database() as database, database.acquire() as connection:
-        row = await sources.named(connection, name)
+        row = await sources.by_name(connection, name)
         if row is None:
             raise unknown(name)
         if row.state == "importing":
-            raise TwitterstreamError(f"{name} holds what was imported; it connects to nothing.")
+            raise TwitterstreamError(f"{name} contains imported tweets only, and cannot connect.")
         await sources.enable(connection, name, enabled=enabled)
 
 
@@ -97,7 +144,7 @@ async def _enable(context: Context, name: str, *, enabled: bool) -> None:
 @click.argument("name")
 @command
 async def enable(context: Context, name: str) -> None:
-    """Connect again."""
+    """Enable a source: connect again."""
     await _enable(context, name, enabled=True)
     context.out.print(f"Source {name} is enabled.")
 
@@ -106,21 +153,21 @@ async def enable(context: Context, name: str) -> None:
 @click.argument("name")
 @click.option(
     "--secrets",
-    type=click.File("r", encoding="utf-8"),
+    type=text_of_file,
+    metavar="FILE",
     required=True,
-    help="File with the credentials as `key: value` lines; - reads standard input.",
+    help="File with credentials as `key: value` lines; - for standard input.",
 )
 @command
-async def give_secrets(context: Context, name: str, secrets: TextIO) -> None:
-    """Exchange the credentials; a running daemon connects with them at once."""
-    given = parse_secrets(secrets.read())
+async def replace_secrets(context: Context, name: str, secrets: str) -> None:
+    """Replace the credentials; a running daemon uses them at once."""
+    given = parse_secrets(secrets)
     async with context.database() as database, database.acquire() as connection:
-        row = await sources.named(connection, name)
+        row = await sources.by_name(connection, name)
         if row is None:
             raise unknown(name)
-        if absent := NETWORKS[row.network].missing(given):
-            raise ConfigError(f"A source on {row.network} needs these, too: {', '.join(absent)}.")
-        await sources.give_secrets(connection, name, context.vault.seal(given))
+        sealed = _sealed(context, row.network, row.url, row.proxy, given)
+        await sources.set_credentials(connection, name, sealed)
     context.out.print(f"Source {name} has new credentials.")
 
 
@@ -128,7 +175,7 @@ async def give_secrets(context: Context, name: str, secrets: TextIO) -> None:
 @click.argument("name")
 @command
 async def disable(context: Context, name: str) -> None:
-    """Disconnect, and keep the source for later."""
+    """Disable a source: disconnect, but keep its settings."""
     await _enable(context, name, enabled=False)
     context.out.print(f"Source {name} is disabled.")
 
@@ -137,7 +184,7 @@ async def disable(context: Context, name: str) -> None:
 @click.argument("name")
 @command
 async def remove(context: Context, name: str) -> None:
-    """Forget a source and its credentials. What it brought stays."""
+    """Remove a source and its credentials. Its tweets stay."""
     async with context.database() as database, database.acquire() as connection:
         if not await sources.remove(connection, name):
             raise unknown(name)
@@ -145,4 +192,4 @@ async def remove(context: Context, name: str) -> None:
 
 
 def unknown(name: str) -> TwitterstreamError:
-    return TwitterstreamError(f"There is no source named {name}; `source list` shows all.")
+    return TwitterstreamError(f"There is no source named {name}; see `source list`.")

@@ -1,125 +1,117 @@
-"""`status`: how everything is, in one screen."""
+"""`status`: daemons, sources, tracks and the journal on one screen."""
 
-import socket
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
-import psutil
 from rich.table import Table
 
-from stream import ledger, sources, tracks
 from stream.commands.context import Context, command
+from stream.commands.daemons import running_daemons
 from stream.commands.source import describe
 from stream.db import Executor, Row
-from stream.sources import SourceRow
+from stream.store import gaps, rollups, sinks, sources, tracks
+from stream.store.sinks import SinkRow
+from stream.store.sources import SourceRow
 
 
-class SourcePicture(msgspec.Struct, frozen=True):
-    """One source: its row, and what it brought."""
+class SourceStatus(msgspec.Struct, frozen=True):
+    """One source: its row, and its counts."""
 
     row: dict[str, object]
-    collected: bool  # by some daemon, at this moment
-    outcomes: dict[str, int]  # frames, ever
+    collected: bool  # by a running daemon
+    outcomes: dict[str, int]  # frames in total
     recent: dict[str, int]  # frames of the last five minutes
-    gaps_today: int
-    gap_seconds_today: int
+    gaps_last_day: int
+    gap_seconds_last_day: int
 
 
-class Picture(msgspec.Struct, frozen=True):
-    """All that `status` shows."""
+class Status(msgspec.Struct, frozen=True):
+    """Everything that `status` shows."""
 
     daemons: Sequence[dict[str, object]]
-    sources: Sequence[SourcePicture]
+    sources: Sequence[SourceStatus]
     tracks: dict[str, int]  # number of tracks by state
     journal_bytes: int
+    sinks: Sequence[SinkRow]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @command
 async def status(context: Context, as_json: bool) -> None:
-    """Who collects, how each source is, and what it brought."""
+    """Show running daemons, source states, counts, gaps and sinks."""
     async with context.database() as database, database.acquire() as connection:
-        picture = await take(connection, context.data_dir / "journal")
+        found = await take(connection, context.data_dir / "journal")
     if as_json:
         sources_flat = [
             each.row | {k: v for k, v in msgspec.structs.asdict(each).items() if k != "row"}
-            for each in picture.sources
+            for each in found.sources
         ]
-        context.print_json(msgspec.structs.asdict(picture) | {"sources": sources_flat})
+        context.print_json(msgspec.structs.asdict(found) | {"sources": sources_flat})
     else:
-        _show(context, picture)
+        _show(context, found)
 
 
-async def take(connection: Executor, journals: Path) -> Picture:
-    """Read the picture from the tables and the journal folder."""
-    rows = await sources.everything(connection)
-    states: Counter[str] = Counter(track.state for track in await tracks.everything(connection))
-    return Picture(
-        daemons=[_daemon(row) for row in await sources.daemons(connection) if _lives(row)],
+async def take(connection: Executor, journals: Path) -> Status:
+    """Read the status from the tables and the journal folder."""
+    rows = await sources.get_all(connection)
+    states: Counter[str] = Counter(track.state for track in await tracks.get_all(connection))
+    return Status(
+        daemons=[_daemon(row) for row in await running_daemons(connection)],
         sources=[await _source(connection, row) for row in rows],
         tracks=dict(states),
         journal_bytes=sum(path.stat().st_size for path in journals.glob("*/*.journal*")),
+        sinks=await sinks.get_all(connection),
     )
-
-
-def _lives(row: Row) -> bool:
-    """Not so a daemon of this machine whose process is gone: it was killed a moment ago."""
-    return bool(row["host"] != socket.gethostname() or psutil.pid_exists(row["pid"]))
 
 
 def _daemon(row: Row) -> dict[str, object]:
     return {**row, "id": str(row["id"])}
 
 
-async def _source(connection: Executor, row: SourceRow) -> SourcePicture:
-    totals = await ledger.totals(connection, row.id)
-    gaps = await ledger.gaps_today(connection, row.id)
-    return SourcePicture(
+async def _source(connection: Executor, row: SourceRow) -> SourceStatus:
+    totals = await rollups.frame_totals(connection, row.id)
+    last_day = await gaps.gaps_last_day(connection, row.id)
+    return SourceStatus(
         describe(row),
-        row.id in await sources.collected(connection),
+        row.id in await sources.collected_ids(connection),
         {total["outcome"]: total["frames"] for total in totals},
         {total["outcome"]: total["recent"] for total in totals},
-        gaps["gaps"],
-        gaps["seconds"],
+        last_day["gaps"],
+        last_day["seconds"],
     )
 
 
-def _state(source: SourcePicture) -> str:
-    """The state; where no daemon is left to change it, so much is said."""
-    state = str(source.row["state"])
-    over = source.collected or state in ("idle", "failed", "disabled", "importing")
-    return state if over else f"{state} when the daemon ended"
-
-
-def _show(context: Context, picture: Picture) -> None:
+def _show(context: Context, found: Status) -> None:
     out = context.out
-    if not picture.daemons:
+    if not found.daemons:
         out.print("No daemon is running on this database.")
-    for daemon in picture.daemons:
-        does = "collecting" if daemon["role"] == "collecting" else "standing by, ready to take over"
+    for daemon in found.daemons:
+        does = "collecting" if daemon["role"] == "collecting" else "on standby, ready to take over"
         out.print(
             f"Daemon {daemon['host']}:{daemon['pid']} since {daemon['started_at']:%F %T}: {does}"
         )
     table = Table("source", "state", "reason", "tweets", "last 5 min", "rejected", "gaps in 24 h")
-    for source in picture.sources:
+    for source in found.sources:
         outcomes, recent = Counter(source.outcomes), Counter(source.recent)
         table.add_row(
             str(source.row["name"]),
-            _state(source),
+            str(source.row["state"]),
             str(source.row["reason"]),
             f"{outcomes['stored'] + outcomes['unmatched']:,}",
             f"{recent['stored'] + recent['unmatched']:,}",
             f"{outcomes['rejected']:,}",
-            f"{source.gaps_today} ({source.gap_seconds_today:,} s)",
+            f"{source.gaps_last_day} ({source.gap_seconds_last_day:,} s)",
         )
-    if picture.sources:
+    if found.sources:
         out.print(table)
     else:
-        out.print("There is no source yet. `source add --help` tells how to add one.")
-    states = ", ".join(f"{number:,} {state}" for state, number in sorted(picture.tracks.items()))
-    out.print(f"Tracks: {states or 'none yet; `track add --help` tells how to add one'}")
-    out.print(f"Journal: {picture.journal_bytes:,} bytes on disk")
+        out.print("There is no source yet. See `source add --help`.")
+    states = ", ".join(f"{number:,} {state}" for state, number in sorted(found.tracks.items()))
+    out.print(f"Tracks: {states or 'none yet; see `track add --help`'}")
+    out.print(f"Journal: {found.journal_bytes:,} bytes on disk")
+    for sink in found.sinks:
+        out.print(f"Sink {sink.name}: {sink.state}")

@@ -1,4 +1,4 @@
-"""`migrate`, `psql`, `dump`, `check-config`, `version`: small tools for administrators."""
+"""`migrate`, `psql`, `dump`, `check-config`: tools for administrators."""
 
 import asyncio
 import os
@@ -9,15 +9,17 @@ from pathlib import Path
 
 import click
 
-from stream import __version__, db, migrations
-from stream.commands.context import Context, command
+from stream import db
+from stream.commands.context import Context, command, current
+from stream.config import exposure
 from stream.postgres import Embedded, client_environment
+from stream.store import migrations
 
 
 @click.command()
 @command
 async def migrate(context: Context) -> None:
-    """Bring the database to the schema of this program."""
+    """Migrate the database to the schema of this version."""
     async with context.url() as url, db.connect(url) as database:
         done = await migrations.migrate(database)
     for migration in done:
@@ -25,7 +27,7 @@ async def migrate(context: Context) -> None:
     context.out.print("The schema is up to date.")
 
 
-# Everything behind the command's name belongs to the tool of PostgreSQL.
+# All arguments after the command's name are passed to the PostgreSQL tool.
 _PASS_ON = {
     "ignore_unknown_options": True,
     "allow_interspersed_args": False,
@@ -37,7 +39,7 @@ _PASS_ON = {
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @command
 async def psql(context: Context, arguments: tuple[str, ...]) -> None:
-    """psql on the program's own database; all ARGUMENTS go to psql."""
+    """Open psql on the database; ARGUMENTS are passed to psql."""
     await _pass_on(context, "psql", arguments)
 
 
@@ -45,42 +47,40 @@ async def psql(context: Context, arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @command
 async def dump(context: Context, arguments: tuple[str, ...]) -> None:
-    """pg_dump of the program's own database, to standard output; ARGUMENTS go to pg_dump."""
-    await _pass_on(context, "pg_dump", ("--no-owner", *arguments))
+    """Dump the database to standard output with pg_dump; ARGUMENTS are passed to it."""
+    await _pass_on(context, "pg_dump", (*arguments, "--no-owner"))  # `--help` must be first
 
 
-_PATIENCE = {"PGCONNECT_TIMEOUT": "10"}  # seconds; without it the tools wait for ever
+_CONNECT_TIMEOUT = {"PGCONNECT_TIMEOUT": "10"}  # seconds; by default the tools wait without a limit
 
 
 async def _pass_on(context: Context, tool: str, arguments: tuple[str, ...]) -> None:
     async with context.url() as url:
-        # Ctrl-C belongs to the tool: psql ends a query by it, and goes on.
+        # Ctrl-C is for the tool: psql cancels a query and continues.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         process = await asyncio.create_subprocess_exec(
             str(_path(context, tool)),
             *arguments,
-            env=_PATIENCE | os.environ | client_environment(url),
+            env=_CONNECT_TIMEOUT | os.environ | client_environment(url),
         )
         sys.exit(await process.wait())
 
 
 def _path(context: Context, tool: str) -> Path:
-    """The administrator's own tool where there is one for his server, else the wheel's."""
+    """The installed tool if the database is external and it exists, otherwise the bundled one."""
     if context.embedded is None and (found := shutil.which(tool)):
         return Path(found)
     return (context.embedded or Embedded(context.data_dir)).psql_path.with_name(tool)
 
 
 @click.command("check-config")
-@click.pass_obj
-def check_config(context: Context) -> None:
-    """Read the settings, and say what is wrong with them."""
+def check_config() -> None:
+    """Check the settings, and report errors and risks."""
+    context = current()
     settings = context.settings
     where = "the embedded PostgreSQL" if not settings.database else "your own PostgreSQL"
-    context.out.print(f"The settings are fine. Data in {settings.data_dir}, tweets in {where}.")
-
-
-@click.command()
-def version() -> None:
-    """The version of this program."""
-    click.echo(f"twitterstream {__version__}")
+    context.out.print(
+        f"The settings are valid. Data folder: {settings.data_dir}. Database: {where}."
+    )
+    for warning in exposure.warnings(settings, context.config_file):
+        context.out.print(f"Warning: {warning}")

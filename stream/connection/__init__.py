@@ -1,5 +1,5 @@
-"""The connection of one source: connect, prove life, watch for silence, back off, record gaps."""
+"""The connection of one source: connect, watch for silence, back off, record gaps."""
 
-from stream.connection.supervisor import Connection
+from stream.connection.supervisor import ConnectionSupervisor
 
-__all__ = ["Connection"]
+__all__ = ["ConnectionSupervisor"]

@@ -1,30 +1,31 @@
-"""Appending to a journal and keeping its files: sync, seal, compress, trim."""
+"""The journal of one source: append frames and notes, know its segments, say when it is full."""
 
 import asyncio
 import contextlib
-import errno
 import fcntl
+import logging
 import os
+import threading
 import time
 import uuid
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
 
 from stream.config import JournalSettings
 from stream.errors import Broken, JournalFull, TwitterstreamError
+from stream.files import sync_folder
 from stream.journal import segments
-from stream.journal.recovery import recover
-from stream.journal.segments import Segment
-from stream.tweet import EventNote, Note
+from stream.journal.recovery import recover, write_id
+from stream.journal.segments import RecordClock, Segment, open_to_append, unwritable, why_no_room
+from stream.notes import EventNote, Note
 
-SYNC_EVERY = 0.2  # seconds; a loss of power costs at most what came in since
-KEEP_EVERY = 1.0  # seconds between two looks at the files
-PACK_AGAIN = 10.0  # seconds after there was no room to compress
-NEARLY = 0.9  # of max_bytes: from here on what is stored makes room, however young it is
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-HOUR = 3600  # seconds; a segment never holds frames of two hours
+SURPLUS_BATCH = 1000  # frames appended again at once
+
+logger = logging.getLogger(__name__)
 
 _encode_note = msgspec.json.Encoder().encode
 
@@ -34,30 +35,37 @@ class JournalTaken(TwitterstreamError):
 
 
 class Journal:
-    """The journal of one source. Appending is a plain call: it cannot wait."""
+    """An append-only log of frames. Appending is a synchronous call."""
 
     def __init__(self, folder: Path, settings: JournalSettings) -> None:
         self.folder = folder
         self.settings = settings
-        self.held: str | None = None  # why nothing more shall come, said by whoever watches disks
-        self.keep_stored = True  # what is stored stays for `keep` hours; False: the disk is short
+        self.paused_because: str | None = None  # set by the disk watch
+        self.keep_stored = True  # for `keep_hours`; False: the disk is short of space
         self._stored = 0
-        self.last_at: float | None = None  # seconds since 1970: the newest record
-        self._segments: list[Segment] = []
+        self.last_at: float | None = None  # time of the newest record, seconds since 1970
+        self.segments: list[Segment] = []
         self._descriptor = -1
-        self._unsynced: list[int] = []  # sealed but not yet on the platter
-        self._dirty = asyncio.Event()
-        self._grown = asyncio.Event()
-        self._last = 0  # microseconds: stamp of the newest record
-        self._pack_at = 0.0  # seconds, monotonic: not before, for want of room
+        self._unsynced: list[int] = []  # descriptors of sealed segments, not yet synced
+        self.has_unsynced = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._torn = False  # after the last record are bytes of a failed write
+        self.unusable: str | None = None  # why the next segment cannot be created
+        self.clock = RecordClock()
         self.end = 0
-        self.cut = 0  # bytes of a torn tail that recovery has cut
+        self.truncated = 0  # bytes of an incomplete last record, removed by recovery
+        self.clock_corrections = 0  # how often the clock was set back since the start
+        self.damaged = 0  # how many damages were found since the start
+        self._damages: list[str] = []  # found on opening, not yet recorded
+        self._surplus: list[bytes] = []  # frames that no longer fit at their position
+        self.rewrite_lock = threading.Lock()  # while a sealed segment is compressed or repaired
         self.id = uuid.UUID(int=0)
+        self.id_lost = False  # there are frames, but the id file is unreadable
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, folder: Path, settings: JournalSettings) -> Iterator["Journal"]:
-        """Open, mend and lock; JournalTaken when another process holds it."""
+        """Lock, recover and open; JournalTaken when another process has it open."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -78,92 +86,166 @@ class Journal:
 
     def _recover(self) -> None:
         found = recover(self.folder)
-        self.id, self._segments, self.cut = found.id, found.segments, found.cut
+        self.segments, self.truncated = found.segments, found.truncated
+        self._damages, self._surplus = found.damages, found.surplus
+        self.id_lost = found.id is None and bool(found.segments)
+        self.adopt(found.id or uuid.uuid4())
         if found.last:
-            self._last, self.last_at = found.last, found.last / 1e6
-        if self._segments:
-            self.end = self._segments[-1].end
-        if self._segments and not self._segments[-1].packed:
-            self._descriptor = _open(self._segments[-1].path)
+            # If the clock was ahead, the last record cannot be from the future.
+            self.clock.last, self.last_at = found.last, min(found.last / 1e6, time.time())
+        if self.segments:
+            self.end = self.segments[-1].end
+        if self.segments and not self.segments[-1].compressed:
+            self._descriptor = open_to_append(self.segments[-1].path)
         else:
             self._begin_segment()
 
-    def resume(self, position: int) -> None:
-        """Nothing may be appended before this: `position` is how far Postgres has the frames.
+    def adopt(self, identity: uuid.UUID) -> None:
+        """Take over the id that the database knows this journal by."""
+        if identity != self.id:
+            self.id = identity
+            write_id(self.folder, identity)
 
-        After a loss of power Postgres may have more than the disk has kept: what is appended then
-        must not come to lie before the position, where nobody would read it.
+    def resume(self, position: int) -> None:
+        """Allow appending; `position` is how far Postgres has stored the frames.
+
+        After a power loss Postgres may have more than the disk has kept. Frames appended before
+        that position would never be read, so the next segment begins there.
         """
         if position > self.end:
-            self._seal()
-            self.end = position
-            self._begin_segment()
-        if self.cut:
-            last_at = self.last_at
-            text = f"cut {self.cut} bytes of a torn tail after a crash"
-            self.note(EventNote("journal", text, time.time()))
-            self.last_at = last_at  # the gap since then begins there, not with this note
-            self.cut = 0
+            end, self.end = self.end, position
+            try:
+                self._begin_segment()
+            except JournalFull:
+                self.end = end
+                raise
+        last_at = self.last_at
+        if self.truncated:
+            self._record_event(
+                f"removed {self.truncated} bytes of an incomplete record after a crash"
+            )
+            self.truncated = 0
+        if self.id_lost:
+            self._record_event(
+                f"the file {self.folder / 'id'} could not be read; the journal is now {self.id}"
+                f" and continues at position {position}"
+            )
+            self.id_lost = False
+        self.report_damage(self._damages, [])
+        self._damages = []
+        self.last_at = last_at  # the gap begins with the last frame, not with these notes
         self.stored = position
 
-    def heard_elsewhere(self, at: float) -> None:
-        """Another collector of this source took frames until then, into a journal of its own."""
-        self.last_at = max(self.last_at or at, at)
+    def report_damage(self, damages: Sequence[str], surplus: Sequence[bytes]) -> None:
+        """Record damage that was found, and append the frames that no longer fit again."""
+        for text in damages:
+            self.damaged += 1
+            self._record_event(text)
+        self._surplus.extend(surplus)
+        with contextlib.suppress(JournalFull):  # then as soon as there is space
+            self.append_surplus()
+
+    def append_surplus(self) -> None:
+        """Append frames that a repair has displaced; JournalFull when there is no space yet."""
+        while self._surplus:
+            self.append(self._surplus[:SURPLUS_BATCH])
+            del self._surplus[:SURPLUS_BATCH]
+
+    # -- damage -----------------------------------------------------------------------------------
+
+    def note_hole(self, begin: int, end: int) -> None:
+        """Record that a reader found bytes missing from the disk."""
+        self.report_damage([f"{end - begin:,} bytes are missing at position {begin}"], [])
+
+    def note_received_elsewhere(self, at: float) -> None:
+        """Another collector of this source received frames until then, in its own journal."""
+        self.last_at = min(max(self.last_at or at, at), time.time())
 
     # -- appending --------------------------------------------------------------------------------
 
     def append(self, bodies: Sequence[bytes]) -> None:
-        """Keep these frames, in this order. JournalFull when the disk has no room for them."""
+        """Append frames in this order; JournalFull when the disk has no space for them."""
         self._append(segments.FRAME, bodies)
 
     def note(self, note: Note) -> None:
-        """Keep what the daemon itself has to say."""
+        """Append a note of the daemon itself: a state, a gap, an event."""
         self._append(segments.NOTE, [_encode_note(note)])
 
+    def _record_event(self, text: str) -> None:
+        """Record what happened to this journal, in the log and in `events`."""
+        logger.warning("%s", text, extra={"journal": self.folder.name})
+        with contextlib.suppress(JournalFull):  # then only the log has it
+            self.note(EventNote("journal", text, time.time()))
+
     def _append(self, kind: int, bodies: Sequence[bytes]) -> None:
-        parts: list[bytes] = []
-        stamp = max(time.time_ns() // 1000, self._last + 1)
-        for body in bodies:
-            parts.extend(segments.encode(kind, stamp, body))
-            stamp += 1
-        if not parts:
+        if not bodies:
             return
+        if back := self.clock.set_back():
+            self._follow_clock(back)
+        parts: list[bytes] = []
+        first = stamp = self.clock.next()
+        for stamp, body in enumerate(bodies, first):
+            parts.extend(segments.encode(kind, stamp, body))
         self._write(b"".join(parts))
-        self._last = stamp - 1
-        self.last_at = self._last / 1e6
+        self.clock.last = stamp
+        self.last_at = stamp / 1e6
+
+    def _follow_clock(self, back: int) -> None:
+        """The clock was set back: continue with the correct time, in a new segment."""
+        self._try_rotate()
+        self.clock.last = 0
+        self.clock_corrections += 1
+        self._record_event(
+            f"the clock was set back by {back / 1e6:,.0f} s; frames now get the correct time"
+        )
 
     def _write(self, data: bytes) -> None:
-        # A write into the page cache, so on the loop: a thread would cost more than the write.
-        current = self._segments[-1]
+        # Into the page cache, so on the event loop: a thread would cost more than the write.
+        current = self.segments[-1]
         if current.end - current.start >= self.settings.segment_bytes:
-            self.rotate()
-            current = self._segments[-1]
+            self._try_rotate()
+            current = self.segments[-1]
         view = memoryview(data)
         try:
+            if self._torn:
+                self._cut_back()
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
-            os.ftruncate(self._descriptor, current.end - current.start)
-            if error.errno in FULL:
-                raise JournalFull(f"no space left for {self.folder}; free some") from error
-            raise Broken(f"cannot write to {current.path}: {error}") from error
+            self._torn = True
+            with contextlib.suppress(OSError):
+                self._cut_back()
+            raise JournalFull(unwritable(current.path, error)) from error
         current.end += len(data)
         current.size += len(data)
         self.end = current.end
-        self._dirty.set()
-        self._grown.set()
+        self.has_unsynced.set()
+        self._changed.set()
+
+    def _cut_back(self) -> None:
+        """Remove the incomplete record that a failed write has left."""
+        current = self.segments[-1]
+        os.ftruncate(self._descriptor, current.end - current.start)
+        self._torn = False
 
     def _seal(self) -> None:
         if self._descriptor >= 0:
-            self._segments[-1].changed_at = time.time()
+            self.segments[-1].changed_at = time.time()
             self._unsynced.append(self._descriptor)
             self._descriptor = -1
 
     def _begin_segment(self) -> None:
+        """Create the next segment, and seal the current one; JournalFull when that fails."""
         path = self.folder / segments.segment_name(self.end)
-        self._descriptor = _open(path)
-        if not self._segments or self._segments[-1].path != path:
-            self._segments.append(Segment(path, self.end, self.end, 0, time.time()))
+        try:
+            descriptor = open_to_append(path)
+        except OSError as error:
+            self.unusable = unwritable(path, error)
+            raise JournalFull(self.unusable) from error
+        self._seal()
+        self._descriptor, self.unusable, self._torn = descriptor, None, False
+        if not self.segments or self.segments[-1].path != path:
+            self.segments.append(Segment(path, self.end, self.end, 0, time.time()))
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -175,170 +257,82 @@ class Journal:
     @stored.setter
     def stored(self, position: int) -> None:
         self._stored = position
-        self.poke()  # an import may wait for it
+        self.notify()  # an import may wait for it
 
     @property
     def start(self) -> int:
-        """The oldest position that is still there."""
-        return self._segments[0].start
+        """The oldest position that is still on disk."""
+        return self.segments[0].start
 
     def segment_at(self, position: int) -> Segment | None:
-        """The segment to read from at this position: it holds it, or is the next behind a hole."""
-        if position < self.start:
-            raise Broken(
-                f"{self.folder} begins at {self.start}, but Postgres has only the frames before "
-                f"{position}: segments were removed that were not stored yet."
-            )
-        return next((s for s in self._segments if s.end > position), None)
+        """The segment with this position, or the next one when the position is missing."""
+        index = bisect_right(self.segments, position, key=attrgetter("end"))
+        return self.segments[index] if index < len(self.segments) else None
 
-    async def changed(self) -> None:
-        """Wait until the journal has grown, or somebody has poked."""
-        self._grown.clear()
-        await self._grown.wait()
+    async def wait_changed(self) -> None:
+        """Wait until the journal has grown, or `notify` was called."""
+        self._changed.clear()
+        await self._changed.wait()
 
-    def poke(self) -> None:
-        """Wake who waits in `changed`."""
-        self._grown.set()
+    def notify(self) -> None:
+        """Wake the tasks in `wait_changed`."""
+        self._changed.set()
 
-    # -- room -------------------------------------------------------------------------------------
+    # -- space ------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
-        return sum(segment.size for segment in self._segments)
+        """Size of a journal on disk, in bytes."""
+        return sum(segment.size for segment in self.segments)
 
-    def room(self) -> str | None:
-        """None while frames may be appended; otherwise why not, and what to do."""
-        if self.held is not None:
-            return self.held
+    def why_full(self) -> str | None:
+        """Why no frames may be appended, and what to do; None when they may."""
+        if self.paused_because is not None:
+            return self.paused_because
         if self.size >= self.settings.max_bytes:
             return (
                 f"the journal {self.folder} has reached journal.max_bytes "
-                f"({self.settings.max_bytes:,} bytes); it shrinks when Postgres stores again"
+                f"({self.settings.max_bytes:,} bytes); it shrinks once Postgres stores again"
             )
-        disk = os.statvfs(self.folder)
-        free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-        floor = max(self.settings.min_free_bytes, int(total * self.settings.min_free_percent / 100))
-        if free < floor:
-            return (
-                f"the disk of {self.folder} has {free:,} bytes free, and {floor:,} shall stay "
-                "free (journal.min_free_bytes, journal.min_free_percent); free some space"
-            )
-        return None
+        return self.unusable or why_no_room(self.folder, self.settings)
 
-    # -- keeping ----------------------------------------------------------------------------------
+    # -- syncing and sealing: see `maintenance` ---------------------------------------------------
 
-    async def run(self) -> None:
-        """Sync, seal, compress and trim, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._sync_loop(), name=f"sync {self.folder.name}")
-            group.create_task(self._keep_loop(), name=f"keep {self.folder.name}")
-
-    async def _sync_loop(self) -> None:
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            await asyncio.to_thread(self._sync, self._take_unsynced())
-            await asyncio.sleep(SYNC_EVERY)
-
-    def _take_unsynced(self) -> list[int]:
-        """What has to be synced: taken on the loop, since there it is sealed and begun anew."""
+    def take_unsynced(self) -> list[int]:
+        """Descriptors to sync: taken on the event loop, where segments are sealed and created."""
         taken, self._unsynced = [*self._unsynced, os.dup(self._descriptor)], []
         return taken
 
-    def _sync(self, descriptors: list[int]) -> None:
+    def sync(self, descriptors: list[int]) -> None:
+        """Flush files to disk, in a thread; Broken when the disk fails."""
         try:
             for each in descriptors:
                 os.fdatasync(each)
         except OSError as error:
-            # After a failed fsync the kernel may have dropped the pages: nothing is sure any more.
+            # After a failed fsync the kernel may have dropped the pages: nothing is certain now.
             raise Broken(f"the disk lost what was written to {self.folder}: {error}") from error
         finally:
             for each in descriptors:
                 os.close(each)
-        _sync_folder(self.folder)
-
-    async def _keep_loop(self) -> None:
-        while True:
-            self._seal_by_hour()
-            self._seal_when_full()
-            await self._pack()
-            await self.trim()
-            await asyncio.sleep(KEEP_EVERY)
-
-    async def _pack(self) -> None:
-        """Compress what is sealed; on a full disk it stays as it is, until there is room."""
-        for segment in self._segments[:-1]:
-            if segment.packed or time.monotonic() < self._pack_at:
-                continue
-            if not await asyncio.to_thread(_compress, segment):
-                self._pack_at = time.monotonic() + PACK_AGAIN
-
-    async def trim(self) -> None:
-        """Remove the segments that are stored and too old, or in the way of new frames."""
-        await asyncio.to_thread(self._unlink, self._take_trimmable())
+        sync_folder(self.folder)
 
     def rotate(self) -> None:
-        """Seal the current segment, unless it is empty, and begin the next."""
-        if self._segments[-1].end > self._segments[-1].start:
-            self._seal()
+        """Seal the current segment, unless it is empty, and create the next."""
+        if self.segments[-1].end > self.segments[-1].start:
             self._begin_segment()
 
-    def _seal_by_hour(self) -> None:
-        if self._last // 1_000_000 // HOUR < time.time() // HOUR:
+    def _try_rotate(self) -> None:
+        """Try `rotate`; while it fails the current segment grows, and `why_full` reports it."""
+        with contextlib.suppress(JournalFull):
             self.rotate()
-
-    def _seal_when_full(self) -> None:
-        """The segment in use can only go when it is sealed: when all is stored, make room by it."""
-        if self.stored >= self.end and self.size >= self.settings.max_bytes * NEARLY:
-            self.rotate()
-
-    def _take_trimmable(self) -> list[Segment]:
-        """Stored segments that are too old, or in the way of new frames."""
-        taken = []
-        oldest = time.time() - self.settings.keep * HOUR
-        while len(self._segments) > 1 and self._segments[0].end <= self.stored:
-            first = self._segments[0]
-            young = first.changed_at >= oldest and self.keep_stored
-            if young and self.size < self.settings.max_bytes * NEARLY:
-                break
-            taken.append(self._segments.pop(0))
-        return taken
-
-    @staticmethod
-    def _unlink(taken: list[Segment]) -> None:
-        for segment in taken:
-            segment.path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._descriptor >= 0:
-            self._sync(self._take_unsynced())
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _compress(segment: Segment) -> bool:
-    """False when the disk has no room for both."""
-    try:
-        packed = segments.compress(segment.path)
-    except OSError as error:
-        if error.errno in FULL:
-            return False
-        raise
-    raw, size = segment.path, packed.stat().st_size
-    segment.path, segment.size = packed, size
-    _sync_folder(packed.parent)
-    raw.unlink()
-    return True
+            try:
+                self.sync(self.take_unsynced())
+            except OSError as error:  # the folder is missing
+                extra = {"why": unwritable(self.folder, error)}
+                logger.warning("the journal could not be synced", extra=extra)
+            finally:
+                os.close(self._descriptor)
+                self._descriptor = -1

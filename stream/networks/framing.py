@@ -1,16 +1,15 @@
-"""Bytes as they come → whole messages. Pure; memory is bounded by the longest message allowed.
+"""Split received bytes into messages. Pure; memory is bounded by the greatest message size.
 
 Networks cut their bytes anywhere, even inside a character or between `\\r` and `\\n`; messages
-end at `\\n`, which JSON never holds unescaped. A message over the limit is handed on cut to the
-limit, and what follows of it is skipped: further down it is found to be no JSON, and kept as a
-reject.
+end at `\\n`, which JSON never holds unescaped. A message over the limit is cut to the limit, and
+the rest of it is skipped: decoding finds that it is not valid JSON and keeps it as a reject.
 """
 
 from typing import Protocol
 
 
 class Framing(Protocol):
-    """Feed bytes, get messages."""
+    """Splits the bytes of a stream into messages."""
 
     keepalives: int
 
@@ -20,7 +19,7 @@ class Framing(Protocol):
 
 
 class Lines:
-    """One message a line; a blank line is a keep-alive."""
+    """Newline-delimited JSON (NDJSON): one message per line; a blank line is a keep-alive."""
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
@@ -41,7 +40,7 @@ class Lines:
         return messages + self._hold(data[last + 1 :])
 
     def rest(self) -> list[bytes]:
-        """What came of a message that was never finished."""
+        """The beginning of a message that is not complete, if there is one."""
         torn, self._parts, self._held = b"".join(self._parts), [], 0
         return [torn] if torn.strip() else []
 
@@ -62,7 +61,7 @@ class Lines:
         return [line[: self.longest]]
 
     def _hold(self, data: bytes) -> list[bytes]:
-        """Keep the beginning of a line; hand it on when it has become too long."""
+        """Keep the beginning of a line; return it when it has become too long."""
         if self._skipping or not data:
             return []
         self._parts.append(data)
@@ -77,7 +76,7 @@ class Lines:
 class Delimited:
     """Before each message a line with its length in bytes (X v1.1 reference §9).
 
-    The count includes the message's own line end. A line that is no number is taken as a message:
+    The count includes the message's own line end. A line without a number is taken as a message:
     so a server that does not know `delimited` is understood, and a lost count found again.
     """
 
@@ -85,7 +84,7 @@ class Delimited:
         self.longest = longest
         self.keepalives = 0
         self._buffer = bytearray()
-        self._wanted = 0  # bytes of the message that is being read; 0: a line comes next
+        self._wanted = 0  # bytes of the message being read; 0: the next is a line
         self._skip = 0  # bytes of a message that is too long
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -98,7 +97,7 @@ class Delimited:
         return messages
 
     def rest(self) -> list[bytes]:
-        """What came of a message that was never finished."""
+        """The beginning of a message that is not complete, if there is one."""
         torn = bytes(self._buffer)
         self._buffer.clear()
         return [torn] if torn.strip() else []

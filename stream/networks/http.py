@@ -1,172 +1,147 @@
-"""HTTP as the networks need it: short questions, and one answer that never ends.
+"""HTTP client for networks: requests with their proxy, timeouts and errors.
 
-Every request has a session and a socket of its own. After a failure nothing of the old transport is
-left that the next attempt could stumble over, and addresses are looked up anew.
+Every request has its own session and socket, so a failure leaves no broken transport for the next
+attempt, and addresses are looked up again.
 """
 
 import asyncio
 import contextlib
-import errno
-import os
-import ssl
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from importlib import metadata
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import msgspec
 
 from stream.backoff import Clock
-from stream.errors import ConnectError
-from stream.networks.framing import Framing
+from stream.config import safe_url
+from stream.errors import ConnectError, RetryMode
+from stream.networks.egress import (
+    Proxy,
+    check_host,
+    choose_proxy,
+    is_refusal,
+    make_public_socket,
+    make_socket,
+)
+from stream.networks.http_errors import describe
+from stream.networks.response import Response, foreign_response
 from stream.tweet import Source
 
-CONNECT_TIMEOUT = 30.0  # seconds, from the lookup of the address to the head of the answer
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 30.0  # seconds, from the DNS lookup to the response's headers
 TCP_TIMEOUT = 10.0  # seconds
-LONGEST_ANSWER = 32 << 20  # bytes; 25,000 rules are less
-ERROR_BODY = 1024  # bytes of an error's body that are read for a person
-LATEST_RETRY = 3600.0  # seconds; no server may send us away for longer
-HIDDEN = "***"
-SHORTEST_SECRET = 5  # characters
+RESPONSE_BYTES_MAX = 32 << 20  # 25,000 rules are less
+ERROR_BYTES_MAX = 1 << 20  # of an error's body; the network's own are shorter
+BODY_TIMEOUT = 5.0  # seconds, for reading an error's body
+REDACTED = "***"
+SECRET_LENGTH_MIN = 5  # characters
 
 
 def user_agent() -> str:
-    """Who we are, with the version."""
+    """The User-Agent header: name and version."""
     try:
         return f"twitterstream/{metadata.version('twitterstream')}"
     except metadata.PackageNotFoundError:  # run from a working copy
         return "twitterstream/0"
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer, or the beginning of one that is an error."""
+class NetworkHttp:
+    """HTTP requests of one source, with its address and proxy; errors never contain its secrets.
 
-    status: int
-    headers: Mapping[str, str]  # keys in lower case
-    body: bytes
-
-    def text(self) -> str:
-        """The body for a person: one line, HTML and all."""
-        return " ".join(self.body[:ERROR_BODY].decode("utf-8", "replace").split())
-
-    def skew(self, now: float) -> float | None:
-        """Seconds by which our clock is ahead of the server's; None when it does not say."""
-        try:
-            return now - parsedate_to_datetime(self.headers["date"]).timestamp()
-        except (KeyError, ValueError, TypeError):
-            return None
-
-    def retry_at(self, now: float) -> float | None:
-        """When the server wants to see us again, by our own clock; None when it does not say."""
-        waits = []
-        with contextlib.suppress(KeyError, ValueError):
-            waits.append(float(self.headers["retry-after"]))
-        with contextlib.suppress(KeyError, ValueError, TypeError):
-            date = parsedate_to_datetime(self.headers["retry-after"]).timestamp()
-            waits.append(date - now + (self.skew(now) or 0))
-        with contextlib.suppress(KeyError, ValueError):
-            reset = float(self.headers["x-rate-limit-reset"])
-            waits.append(reset - now + (self.skew(now) or 0))
-        later = [wait for wait in waits if wait > 0]  # also leaves out NaN
-        return now + min(max(later), LATEST_RETRY) if later else None
-
-
-class HttpStream:
-    """An answer that goes on and on, cut into messages."""
+    `public_only`: nothing is sent to a private address; for an address that a stranger chose.
+    `max_bytes`: of a response.
+    """
 
     def __init__(
-        self, session: aiohttp.ClientSession, response: aiohttp.ClientResponse, framing: Framing
+        self,
+        source: Source,
+        clock: Clock,
+        default: str,
+        *,
+        public_only: bool = False,
+        max_bytes: int = RESPONSE_BYTES_MAX,
     ) -> None:
-        self._session = session
-        self._response = response
-        self._framing = framing
-        self.received = 0
-        self.headers = _headers(response)
-
-    @property
-    def keepalives(self) -> int:
-        return self._framing.keepalives
-
-    async def read(self) -> list[bytes] | None:
-        """See `base.Stream`."""
-        try:
-            data = await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise ConnectError(f"the connection broke: {describe(error)}", "drop") from error
-        if not data:
-            return None
-        self.received += len(data)
-        return self._framing.feed(data)
-
-    def rest(self) -> list[bytes]:
-        """See `base.Stream`."""
-        return self._framing.rest()
-
-    async def close(self) -> None:
-        """See `base.Stream`."""
-        self._response.close()
-        await self._session.close()
-
-
-class Wire:
-    """Requests of one source: by its address, its proxy and its clock; no secret comes out."""
-
-    def __init__(self, source: Source, clock: Clock, default: str) -> None:
         self.base = (source.url or default).rstrip("/")
+        self._public_only = public_only
+        self._max_bytes = max_bytes
+        self._shown = safe_url(self.base)
         self.clock = clock
-        self._proxy = source.proxy
-        self._hidden = _secrets(source)
+        self._proxy = choose_proxy(source.proxy, self.base)
+        self._hidden = _secrets(source, self._proxy)
+        if self._proxy is not None and self._proxy.variable:
+            text = "requests use the proxy of an environment variable; NO_PROXY sets exceptions"
+            logger.info(text, extra={"source": source.name, "proxy": str(self._proxy)})
 
-    def scrub(self, text: str) -> str:
-        """The text without the source's credentials, however they came into it."""
+    def redact(self, text: str) -> str:
+        """Redact the source's credentials in a text."""
         for secret in self._hidden:
-            text = text.replace(secret, HIDDEN)
+            text = text.replace(secret, REDACTED)
         return text
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None = None,
-    ) -> Answer:
-        """A short request and its whole answer, whatever its status. ConnectError `network`."""
+    ) -> Response:
+        """Send a short request; returns the whole response, whatever its status.
+
+        ConnectError when there is none, when it is too large, or a web page instead.
+        """
         async with (
-            self._trouble(),
-            self._session() as session,
-            self._request(session, method, path, headers, body) as response,
+            self.errors(),
+            self.session() as session,
+            self.send(session, method, path, headers, body) as response,
         ):
-            return await _answer(response, LONGEST_ANSWER)
+            answer = await self.read_response(response)
+        if answer.status == 200 and answer.is_page:
+            raise foreign_response(answer, self.clock.time()).reworded(self.redact)
+        return answer
 
-    async def open(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        framing: Framing,
-        body: bytes | None = None,
-    ) -> HttpStream | Answer:
-        """The endless answer, or the error. ConnectError `network` when there is no answer."""
-        async with contextlib.AsyncExitStack() as opened, self._trouble():
-            session = await opened.enter_async_context(self._session())
-            request = self._request(session, method, path, headers, body)
-            response = await opened.enter_async_context(request)
-            if response.status != 200:
-                return await _answer(response, ERROR_BODY)
-            opened.pop_all()  # the stream closes both
-            return HttpStream(session, response, framing)
-        raise AssertionError("one of the two was returned")
+    def make_response(self, response: aiohttp.ClientResponse, body: bytes) -> Response:
+        """A response with this body."""
+        proxy = "" if self._proxy is None else str(self._proxy)
+        return Response(response.status, headers_of(response), body, self.base, proxy)
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def read_response(self, response: aiohttp.ClientResponse) -> Response:
+        """A response as a whole; of an error only the beginning."""
+        if response.status < 300:
+            body = await _whole(response, self._max_bytes + 1)
+            if len(body) > self._max_bytes:
+                text = f"{self._shown} answered with more than {self._max_bytes:,} bytes"
+                raise ConnectError(self.redact(text), "http", code="foreign")
+            return self.make_response(response, body)
+        return self.make_response(response, await self.read_beginning(response))
+
+    async def read_beginning(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read an error's body for a short time; the status suffices if it is incomplete."""
+        body = bytearray()
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self.clock.timeout(BODY_TIMEOUT):
+                while len(body) < ERROR_BYTES_MAX and (data := await response.content.readany()):
+                    body += data
+        return bytes(body[:ERROR_BYTES_MAX])
+
+    def session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+        """A session with one socket of its own."""
+        # A proxy may be at a private address: the operator chose it.
+        public_only = self._public_only and self._proxy is None
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, use_dns_cache=False),
+            connector=aiohttp.TCPConnector(
+                force_close=True,
+                use_dns_cache=False,
+                socket_factory=make_public_socket if public_only else make_socket,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=TCP_TIMEOUT),
+            middlewares=(*middlewares, _only_once),
             headers={"User-Agent": user_agent(), "Accept-Encoding": "gzip, deflate"},
         )
 
-    def _request(
+    def send(
         self,
         session: aiohttp.ClientSession,
         method: str,
@@ -174,66 +149,107 @@ class Wire:
         headers: Mapping[str, str],
         body: bytes | None,
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        # Never to another host with our credentials: redirects are answers like any other.
+        """Send a request in a session; the response is open within the context."""
+        # Redirects are not followed: another host must not get our credentials.
         return session.request(
             method,
-            self.base + path,
+            self.url(path),
             headers=headers,
             data=body,
-            proxy=self._proxy,
+            proxy=self.proxy_url,
             allow_redirects=False,
         )
 
+    def url(self, path: str) -> str:
+        """The whole address; RefusedAddress where nothing may be sent to."""
+        check_host(self.base, public_only=self._public_only)
+        return self.base + path
+
+    @property
+    def proxy_url(self) -> str | None:
+        return None if self._proxy is None else self._proxy.url
+
     @contextlib.asynccontextmanager
-    async def _trouble(self) -> AsyncIterator[None]:
-        """Whatever keeps us from an answer is a ConnectError."""
+    async def errors(self) -> AsyncIterator[None]:
+        """Translate everything that prevents a response into ConnectError."""
         try:
+            if self._proxy is not None and not self._proxy.usable:
+                text = f"the proxy {self._proxy} is not supported: only http:// and https:// are"
+                raise ConnectError(text, "final", code="proxy")
             async with self.clock.timeout(CONNECT_TIMEOUT):
                 yield
-        except (aiohttp.InvalidURL, ValueError) as error:
-            reason = f"the address {self.base} cannot be used: {describe(error)}"
-            raise ConnectError(self.scrub(reason), "final") from error
+        except aiohttp.InvalidURL as error:
+            raise self.unusable(error) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise self._refused_by_proxy(error) from error
+        except aiohttp.ClientProxyConnectionError as error:
+            reason = f"no connection to the proxy {self._proxy}: {describe(error)}"
+            raise ConnectError(self.redact(reason), "network", code="proxy") from error
         except TimeoutError as error:
-            reason = f"{self.base} did not answer within {CONNECT_TIMEOUT:.0f} s"
-            raise ConnectError(self.scrub(reason), "network") from error
+            seconds = TCP_TIMEOUT if isinstance(error, aiohttp.ClientError) else CONNECT_TIMEOUT
+            reason = f"{self._shown}{self._via} did not answer within {seconds:.0f} s"
+            raise ConnectError(self.redact(reason), "network") from error
+        # Certificate errors are ValueErrors as well, so this comes before ValueError.
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            reason = f"no connection to {self.base}: {describe(error)}"
-            raise ConnectError(self.scrub(reason), "network") from error
+            reason = f"no connection to {self._shown}{self._via}: {describe(error)}"
+            retry: RetryMode = "final" if is_refusal(error) else "network"
+            raise ConnectError(self.redact(reason), retry) from error
+        except ValueError as error:
+            raise self.unusable(error) from error
+
+    @property
+    def _via(self) -> str:
+        return "" if self._proxy is None else f" (through the proxy {self._proxy})"
+
+    def unusable(self, error: ValueError) -> ConnectError:
+        """The error for an invalid address."""
+        reason = f"the address {self._shown}{self._via} cannot be used: {describe(error)}"
+        return ConnectError(self.redact(reason), "final")
+
+    def _refused_by_proxy(self, error: aiohttp.ClientHttpProxyError) -> ConnectError:
+        """A proxy that refuses to connect to an https address."""
+        if error.status == 407:
+            reason = f"the proxy {self._proxy} asks for a user name and password (407)"
+        else:
+            answer = f"{error.status} {error.message}".strip()
+            where = f"the proxy {self._proxy} does not connect to {self._shown}"
+            reason = f"{where}: it answered {answer}"
+        return ConnectError(self.redact(reason), "http", code="proxy")
 
 
-def describe(error: BaseException) -> str:
-    """An exception in words; some have none of their own, and some too many."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        # The event loop says in brackets which call it was; the error's own name is for people.
-        # TLS and the lookup of names have numbers of their own.
-        other = isinstance(cause, ssl.SSLError) or (cause.errno or 0) not in errno.errorcode
-        return (cause.strerror or str(error)) if other else os.strerror(cause.errno or 0)
-    return str(error) or type(error).__name__
-
-
-async def _answer(response: aiohttp.ClientResponse, longest: int) -> Answer:
+async def _whole(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     body = bytearray()
+    while len(body) < max_bytes and (data := await response.content.read(max_bytes - len(body))):
+        body += data
+    return bytes(body)
+
+
+async def _only_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a request only once: aiohttp would repeat one without a response, and X counts both.
+
+    There is no switch for that; aiohttp repeats on these two exceptions only.
+    """
     try:
-        while len(body) < longest and (data := await response.content.read(longest - len(body))):
-            body += data
-    except aiohttp.ClientPayloadError:
-        if response.status == 200:
-            raise
-        # The status of an error says enough, also when its body is torn.
-    return Answer(response.status, _headers(response), bytes(body))
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise  # without a connection it is not repeated
+        raise aiohttp.ClientConnectionError(describe(error)) from error
 
 
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+def headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """The headers of a response, their names in lower case."""
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _secrets(source: Source) -> list[str]:
-    """Everything that must not appear in a message, as it is and as it stands in an address."""
+def _secrets(source: Source, proxy: Proxy | None) -> list[str]:
+    """Everything to redact in messages, also in URL encoding."""
     secrets: Iterable[str | None] = source.secrets.values()
-    for address in (source.url, source.proxy):
+    for address in (source.url, source.proxy, None if proxy is None else proxy.url):
         with contextlib.suppress(ValueError):
             secrets = (*secrets, urlsplit(address or "").password)
-    # Real ones are long; to hide a letter or two would only make messages unreadable.
-    plain = {secret for secret in secrets if secret and len(secret) >= SHORTEST_SECRET}
+    # Real secrets are long; hiding a letter or two would make messages unreadable.
+    plain = {secret for secret in secrets if secret and len(secret) >= SECRET_LENGTH_MIN}
     return sorted(plain | {quote(secret, safe="") for secret in plain}, key=len, reverse=True)

@@ -1,86 +1,175 @@
-"""What every network's plan needs: who asks for what, what cannot be done, and areas in parts.
+"""What the plans of all networks share: clauses with their tracks, limitations, split areas."""
 
-The networks do not know each other; what their plans share is here.
-"""
-
+import bisect
 import math
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
-from stream.networks.base import Claim, Followed
-from stream.query import Alternative
-from stream.tweet import Box, LonLat, TrackId
+from stream import geo
+from stream.geo import KM_PER_DEGREE
+from stream.networks.base import RuleOwner
+from stream.query import Alternative, And, Leaf, Node, Not, Or, Query
+from stream.tweet import Box, ReachHow, TrackId
 
-KM_PER_DEGREE = 111.32  # of latitude, and of longitude at the equator; rounded up
+T = TypeVar("T")
+
 DECIMALS = 5  # of degrees; a metre
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """An alternative, and who asks for it; the oldest track first."""
+class Clause(Generic[T]):
+    """An alternative, the tracks that ask for it, and what the network can make of it."""
 
-    alternative: Alternative
-    claims: tuple[Claim, ...]
+    __slots__ = ("alternative", "made", "number", "owners")
+
+    def __init__(self, alternative: Alternative, number: int, made: T) -> None:
+        self.alternative = alternative
+        self.number = number  # in the order of asking
+        self.owners: list[RuleOwner] = []  # the oldest track first
+        self.made = made
 
     @property
-    def since(self) -> TrackId:
-        """The oldest track that asks for it: who came first is served first."""
-        return self.claims[0].track_id
+    def order(self) -> tuple[TrackId, int]:
+        """The oldest tracks are served first."""
+        return self.owners[0].track_id, self.number
 
 
-def wishes(followed: Sequence[Followed]) -> list[Wish]:
-    """The distinct alternatives of all tracks, those of the oldest tracks first."""
-    found: dict[str, tuple[Alternative, list[Claim]]] = {}
-    for track in sorted(followed, key=lambda track: track.track_id):
-        for alternative in track.query.alternatives:
-            # Terms are canonical, but a person may write one that reads like another's rule.
-            _, claims = found.setdefault(repr(alternative.node), (alternative, []))
-            claims.append(Claim(track.track_id, alternative.term))
-    return [Wish(alternative, tuple(claims)) for alternative, claims in found.values()]
+class Limitations(msgspec.Struct, frozen=True):
+    """Why a network does not follow an alternative, or only in part; `how` it follows it."""
+
+    against: str = ""
+    limits: tuple[str, ...] = ()
+    how: ReachHow = "decided"
 
 
-class Objections:
-    """Collects what a network cannot do for whom; in the end one sentence or two for each track."""
+class ClausePlanner(ABC, Generic[T]):
+    """The clauses of one network's plan, updated track by track.
+
+    Each alternative is compiled once. Networks implement `make`, and `touched` for clauses that are
+    new, gone, or have other owners.
+    """
 
     def __init__(self) -> None:
-        self._against: dict[TrackId, list[tuple[str, str]]] = defaultdict(list)
-        self._limits: dict[TrackId, dict[str, None]] = defaultdict(dict)
+        self.clauses: dict[Node, Clause[T]] = {}
+        self._followed: dict[TrackId, Query] = {}
+        self._number = 0
+        self._refused: dict[TrackId, str] = {}
+        self._caveats: dict[TrackId, str] = {}
+        self._how: dict[TrackId, ReachHow] = {}
+        self._unsaid: set[TrackId] = set()  # tracks whose limitations may have changed
+        self._news: set[TrackId] = set()  # tracks whose limitations were updated since `news`
 
-    def refuse(self, wish: Wish, sentence: str) -> None:
-        """This alternative is not followed, for any of its tracks."""
-        for claim in wish.claims:
-            self._against[claim.track_id].append((claim.term, sentence))
+    @abstractmethod
+    def make(self, node: Node) -> T:
+        """Compile a node for this network."""
 
-    def limit(self, wish: Wish, sentence: str) -> None:
-        """This alternative is followed only in part."""
-        for claim in wish.claims:
-            self._limits[claim.track_id][sentence] = None
+    @abstractmethod
+    def touched(self, clause: Clause[T]) -> None:
+        """A clause is new, has other owners, or (without owners) was removed."""
 
-    def refused(self, followed: Sequence[Followed]) -> dict[TrackId, str]:
-        """The tracks of which nothing is followed."""
-        return {
-            track.track_id: _listed(self._against[track.track_id])
-            for track in followed
-            if len(self._against.get(track.track_id, ())) >= len(track.query.alternatives)
-        }
+    @abstractmethod
+    def limitations_of(self, clause: Clause[T]) -> Limitations:
+        """The current limitations of a clause."""
 
-    def caveats(self, followed: Sequence[Followed]) -> dict[TrackId, str]:
-        """The tracks of which something is followed, but not all."""
-        refused = self.refused(followed)
-        found = {}
-        for track in followed:
-            against = self._against.get(track.track_id, [])
-            sentences = [*self._limits.get(track.track_id, ())]
-            if against:
-                sentences.insert(0, f"Not all of it is followed. {_listed(against)}")
-            if sentences and track.track_id not in refused:
-                found[track.track_id] = " ".join(sentences)
-        return found
+    def follow(self, track_id: TrackId, query: Query) -> None:
+        """Add a track."""
+        self._followed[track_id] = query
+        self._unsaid.add(track_id)
+        for alternative in query.alternatives:
+            clause = self.clauses.get(alternative.node)
+            if clause is None:
+                self._number += 1
+                made = self.make(alternative.node)
+                clause = self.clauses[alternative.node] = Clause(alternative, self._number, made)
+            bisect.insort(clause.owners, RuleOwner(track_id, alternative.term), key=_track_of)
+            self.touched(clause)
+
+    def drop(self, track_id: TrackId) -> None:
+        """Remove a track."""
+        query = self._followed.pop(track_id, None)
+        self._unsaid.add(track_id)
+        for alternative in query.alternatives if query is not None else ():
+            clause = self.clauses.get(alternative.node)
+            if clause is None:
+                continue  # adding it had failed
+            clause.owners = [owner for owner in clause.owners if owner.track_id != track_id]
+            if not clause.owners:
+                del self.clauses[alternative.node]
+            self.touched(clause)
+
+    def ordered(self) -> list[Clause[T]]:
+        """All clauses of a plan, those of the oldest tracks first."""
+        return sorted(self.clauses.values(), key=lambda clause: clause.order)
+
+    def limitations_changed(self, clause: Clause[T]) -> None:
+        """The limitations of a clause have changed."""
+        self._unsaid.update(owner.track_id for owner in clause.owners)
+
+    def news(self) -> set[TrackId]:
+        """Tracks whose refusals or caveats may differ between the last two plans."""
+        news, self._news = self._news, set()
+        return news
+
+    def update_sentences(self) -> None:
+        """Update the refusals and caveats of changed tracks."""
+        looked_at, self._unsaid = self._unsaid, set()
+        self._news |= looked_at
+        for track_id in looked_at:
+            self._refused.pop(track_id, None)
+            self._caveats.pop(track_id, None)
+            self._how.pop(track_id, None)
+            if (query := self._followed.get(track_id)) is not None:
+                self._update_sentences(track_id, query)
+
+    def _update_sentences(self, track_id: TrackId, query: Query) -> None:
+        against: list[tuple[str, str]] = []
+        limits: dict[str, None] = {}
+        how: set[ReachHow] = set()
+        for alternative in query.alternatives:
+            found = self.limitations_of(self.clauses[alternative.node])
+            if found.against:
+                against.append((alternative.term, found.against))
+            else:
+                how.add(found.how)
+            limits.update(dict.fromkeys(found.limits))
+        if against and len(against) == len(query.alternatives):
+            self._refused[track_id] = _listed(against)
+            return
+        self._how[track_id] = how.pop() if len(how) == 1 else "both"
+        if against:
+            self._caveats[track_id] = " ".join(
+                [f"Tracked only partly. {_listed(against)}", *limits]
+            )
+        elif limits:
+            self._caveats[track_id] = " ".join(limits)
+
+
+def reason_against(node: Node, leaf_reason: Callable[[Leaf], str]) -> str:
+    """Why no post of a network can meet a node; empty if one can.
+
+    `leaf_reason` gives the same for a leaf.
+    """
+    match node:
+        case And(children):
+            return next(filter(None, (reason_against(each, leaf_reason) for each in children)), "")
+        case Or(children):
+            reasons = [reason_against(each, leaf_reason) for each in children]
+            return reasons[0] if all(reasons) else ""
+        case Not():
+            return ""
+        case _:
+            return leaf_reason(node)
+
+
+def _track_of(owner: RuleOwner) -> TrackId:
+    return owner.track_id
 
 
 def _listed(against: Sequence[tuple[str, str]]) -> str:
-    """The sentences, each with the terms that it is about; not more than a person reads."""
+    """The reasons, each with its terms; a few of each."""
     terms: dict[str, list[str]] = defaultdict(list)
     for term, sentence in against:
         terms[sentence].append(term if len(term) <= 60 else f"{term[:57]}...")
@@ -92,26 +181,30 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{more}"
 
 
-def merged(claims: Iterable[tuple[str, tuple[Claim, ...]]]) -> Mapping[str, tuple[Claim, ...]]:
-    """Claims by key; a key that stands twice has the claims of both."""
-    found: dict[str, tuple[Claim, ...]] = {}
-    for key, several in claims:
-        found[key] = tuple(dict.fromkeys((*found.get(key, ()), *several)))
-    return found
-
-
 def size(box: Box) -> tuple[float, float]:
     """Width and height in kilometres; the width where it is greatest."""
-    west, south, east, north = box
+    _, south, _, north = box
     nearest = 0.0 if south <= 0 <= north else min(abs(south), abs(north))
     return (
-        (east - west) * KM_PER_DEGREE * math.cos(math.radians(nearest)),
+        geo.width(box) * KM_PER_DEGREE * math.cos(math.radians(nearest)),
         (north - south) * KM_PER_DEGREE,
     )
 
 
 def parts(box: Box, side: float, most: int) -> list[Box] | None:
-    """The box in parts of at most `side` km each way; None when it takes more than `most`."""
+    """Split a box into parts of at most `side` km; None when that takes more than `most` parts.
+
+    No part crosses the 180th meridian.
+    """
+    found: list[Box] = []
+    for half in geo.halves(box):
+        if (more := _tiles(half, side, most - len(found))) is None:
+            return None
+        found += more
+    return found
+
+
+def _tiles(box: Box, side: float, most: int) -> list[Box] | None:
     west, south, east, north = box
     rows = max(math.ceil(size(box)[1] / side), 1)
     if rows > most:
@@ -128,19 +221,9 @@ def parts(box: Box, side: float, most: int) -> list[Box] | None:
 
 
 def _between(low: float, high: float, step: int, steps: int) -> float:
-    # Neighbours round the same edge in the same way: no seam is left between them.
+    # Neighbours round their common edge in the same way, so no gap is left between them.
     return (
         round(low + (high - low) * step / steps, DECIMALS)
         if 0 < step < steps
         else (low if step == 0 else high)
     )
-
-
-def around(centre: LonLat, km: float) -> Box:
-    """The box that holds a circle."""
-    longitude, latitude = centre
-    high = km / KM_PER_DEGREE * 1.01  # a degree is a little shorter at the equator
-    south, north = max(latitude - high, -90.0), min(latitude + high, 90.0)
-    widest = math.cos(math.radians(max(abs(south), abs(north))))
-    wide = high / widest if widest > 0.01 else 360.0
-    return max(longitude - wide, -180.0), south, min(longitude + wide, 180.0), north

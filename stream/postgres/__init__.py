@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a server of our own in data_dir, for those who bring none."""
+"""The embedded PostgreSQL: our own server in data_dir, unless the settings name another."""
 
 from stream.postgres.server import Embedded as Embedded
 from stream.postgres.server import client_environment as client_environment

@@ -1,15 +1,23 @@
-"""The files of the embedded server: made once, configured at every start."""
+"""The folders, files and locks of the embedded server: created once, configured at every start."""
 
 import asyncio
+import errno
+import fcntl
+import hashlib
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from stream import files
 from stream.errors import TwitterstreamError
 from stream.postgres import process
-from stream.postgres.account import Account
-from stream.postgres.programs import MAJOR
+from stream.postgres.unprivileged import MAJOR, Account
+from stream.store.server import new_database, role_password
 
 ROLE = "twitterstream"  # also the name of the database
 CLEARINGS, POLL = 100, 0.05  # attempts; seconds
@@ -63,14 +71,23 @@ log_timezone = 'UTC'
 """
 
 MAIN = """\
-# The settings of twitterstream come first; what you write below them wins.
+# The settings of twitterstream; your own settings below override them.
 include 'twitterstream.conf'
 """
 
 ACCESS = """\
-# Nobody comes in without the password, and nobody comes from outside.
+# A password is required; there are no connections from other machines.
 local all all scram-sha-256
 """
+LOCK_POLL = 0.05  # seconds
+LOCK_WITHIN = 1200.0  # seconds; longer than a start with initdb may take
+SOCKET_NAME = ".s.PGSQL.5432"
+SOCKET_BYTES = 100  # the kernel takes 107; a socket's path is fixed when the folder is chosen
+
+PASSWORD_BYTES = 24
+PASSWORD = re.compile(rf"[0-9a-f]{{{2 * PASSWORD_BYTES}}}")  # else its file was torn
+
+UNQUOTABLE = frozenset('"$`\\\n')  # pg_ctl gives the path to a shell, in double quotes
 
 
 async def make(programs: Path, account: Account, cluster: Path, password: str) -> None:
@@ -89,21 +106,31 @@ async def make(programs: Path, account: Account, cluster: Path, password: str) -
     account.own(new)
     initdb = [*account.prefix, str(programs / "initdb"), *INITDB]
     await _run([*initdb, f"--pgdata={new}", f"--username={ROLE}"])
-    single = [*account.prefix, str(programs / "postgres"), "--single", "-D", str(new)]
-    await _run(
-        [*single, "-c", "exit_on_error=on", "template1"],
-        f"ALTER ROLE {ROLE} PASSWORD '{password}';\nCREATE DATABASE {ROLE};\n",
-    )
+    await set_password(programs, account, new, password, new_database(ROLE))
     write(new / "pg_hba.conf", ACCESS, account)
     write(new / "postgresql.conf", MAIN, account)
     new.rename(cluster)
+
+
+async def set_password(
+    programs: Path, account: Account, cluster: Path, password: str, more: str = ""
+) -> None:
+    """Set it without a server that listens: no one can log in before, and no former one is needed.
+
+    `more`: statements that follow, one a line.
+    """
+    single = [*account.prefix, str(programs / "postgres"), "--single", "-D", str(cluster)]
+    await _run(
+        [*single, "-c", "exit_on_error=on", "template1"],
+        role_password(ROLE, password) + more,
+    )
 
 
 async def _run(command: list[str], text: str = "") -> None:
     result = await process.run(command, text)
     if result.code != 0:
         raise TwitterstreamError(
-            f"The embedded PostgreSQL could not be made; it says: {last_lines(result.output)}"
+            f"The embedded PostgreSQL could not be set up. Its output: {last_lines(result.output)}"
         )
 
 
@@ -112,21 +139,21 @@ def check_version(cluster: Path) -> None:
     found = (cluster / "PG_VERSION").read_text(encoding="ascii").strip()
     if found != MAJOR:
         raise TwitterstreamError(
-            f"{cluster} was written by PostgreSQL {found}, and this program brings PostgreSQL"
+            f"{cluster} was written by PostgreSQL {found}, and this program includes PostgreSQL"
             f" {MAJOR}: save the data with pg_dump of the former program, move the folder away,"
             " start again, and load them with psql"
         )
 
 
 def configure(cluster: Path, account: Account, socket: Path, changed: Mapping[str, str]) -> None:
-    """Write our settings anew: the socket moves when data_dir does. `changed` is for tests."""
+    """Write our settings again: the socket moves with data_dir. `changed` is for tests."""
     lines = [f"{name} = {quoted(value)}\n" for name, value in changed.items()]
     where = f"unix_socket_directories = {quoted(str(socket))}\n"
     write(cluster / "twitterstream.conf", SETTINGS + where + "".join(lines), account)
 
 
 def quoted(value: str) -> str:
-    """As a string of postgresql.conf."""
+    """Quote a text as a string of postgresql.conf."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
@@ -135,19 +162,16 @@ def write(path: Path, text: str, account: Account) -> None:
 
     By a new name: root never writes through a link that lies in another account's folder.
     """
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(handle)
+
+    def give(descriptor: int) -> None:
         if account.foreign:
-            os.fchown(handle, account.uid, account.gid)
-    new.rename(path)
+            os.fchown(descriptor, account.uid, account.gid)
+
+    with files.replacing(path, prepare=give) as file:
+        file.write(text.encode())
 
 
-def complaint(cluster: Path) -> str:
+def log_tail(cluster: Path) -> str:
     """The end of what the server wrote last, for an error; empty if nothing."""
     logs = [cluster / "start.log", *cluster.glob("log/*.log")]
     written = [log for log in logs if log.exists() and log.stat().st_size]
@@ -158,5 +182,123 @@ def complaint(cluster: Path) -> str:
 
 
 def last_lines(text: str, count: int = 4) -> str:
-    """The last lines as one."""
+    """The last lines of a text, joined to one line."""
     return " / ".join(line.strip() for line in text.splitlines()[-count:] if line.strip())
+
+
+def new_password() -> str:
+    """Create a password of letters and digits only."""
+    return secrets.token_hex(PASSWORD_BYTES)
+
+
+class Folders:
+    """All paths, from data_dir.
+
+    postgres/           0700, or 0711 when the server runs under another account
+    postgres/cluster    0700, the server's own
+    postgres/socket     0700, the server's own
+    postgres/password   0600
+    postgres/*.lock     0600
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.expanduser().resolve()
+        self.base = self.data_dir / "postgres"
+        self.cluster = self.base / "cluster"
+        self.users_lock = self.base / "users.lock"
+        self.start_lock = self.base / "start.lock"
+        self.password_file = self.base / "password"
+
+    def make(self) -> None:
+        """Make the folders above the cluster, if they are missing."""
+        if unquotable := set(str(self.base)) & UNQUOTABLE:
+            raise TwitterstreamError(
+                f"PostgreSQL's own tools cannot work in {self.base}, because of the"
+                f" {min(unquotable)} in its name: set data_dir to another folder"
+            )
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.base.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise TwitterstreamError(
+                f"The folder {self.base} cannot be created ({error.strerror}): set data_dir to a"
+                " folder that you may write to"
+            ) from error
+
+    def password(self) -> str | None:
+        """The password of the server; None when its file is missing, torn or unreadable."""
+        with suppress(OSError, UnicodeError):
+            found = self.password_file.read_text(encoding="ascii").strip()
+            return found if PASSWORD.fullmatch(found) else None
+        return None
+
+    def keep_password(self, password: str) -> None:
+        """Write the password that the server has now."""
+        files.write(self.password_file, password.encode())
+
+    def socket(self, account_uid: int) -> Path:
+        """The folder of the socket: in data_dir, or in /tmp when the path would be too long."""
+        inside = self.base / "socket"
+        if len(os.fsencode(inside / SOCKET_NAME)) <= SOCKET_BYTES:
+            return inside
+        name = hashlib.sha256(os.fsencode(self.base)).hexdigest()[:12]
+        return Path(f"/tmp/twitterstream-{account_uid}-{name}")  # noqa: S108  # checked in make_socket
+
+
+def make_socket(folder: Path, account: Account) -> None:
+    """Create the socket's folder; refuse one that another user has created."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        os.chown(folder, account.uid, account.gid)
+    found = folder.lstat()
+    private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+    if not private or found.st_uid not in (account.uid, os.geteuid()):
+        raise TwitterstreamError(
+            f"{folder} must be a folder that only user {account.uid} may enter, for the"
+            " database's socket: remove it, and start again"
+        )
+    account.own(folder)
+
+
+@asynccontextmanager
+async def locked(path: Path, kind: int) -> AsyncIterator[int]:
+    """Hold a lock on a file; the kernel gives it back however the process ends."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP):
+            remedy = (
+                "data_dir belongs to another user; start as that one, or set data_dir to a folder"
+                " of your own"
+            )
+        elif error.errno == errno.EROFS:
+            remedy = "the disk is read-only: see `dmesg`, check it and remount it read-write"
+        else:
+            remedy = "check the disk of data_dir: free space, free inodes, errors (`dmesg`)"
+        raise TwitterstreamError(f"{path} cannot be opened ({error.strerror}): {remedy}") from error
+    try:
+        await _take_soon(path, handle, kind)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+async def _take_soon(path: Path, handle: int, kind: int) -> None:
+    try:
+        async with asyncio.timeout(LOCK_WITHIN):
+            while not take(handle, kind):  # noqa: ASYNC110  # held by another process
+                await asyncio.sleep(LOCK_POLL)
+    except TimeoutError:
+        raise TwitterstreamError(
+            f"Another process of this program has held {path} for {LOCK_WITHIN:.0f} s while it"
+            f" starts or stops the database: end it (`fuser {path}` names it), and start again"
+        ) from None
+
+
+def take(handle: int, kind: int) -> bool:
+    """Take or convert a lock without waiting. A failed conversion has given up the former lock."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

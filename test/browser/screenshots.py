@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from playwright.async_api import FloatRect
 
-if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.browser.conftest import House, MakeHouse, OpenWindow, Watched
+from browser import MakeProgram, OpenTab, Program, Tab
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
@@ -50,43 +48,42 @@ TRACKS = (
 )
 
 
-async def _busy(house: House, eventually: Callable[..., Awaitable[None]]) -> None:
-    for kind, value in TRACKS:
-        house.ask("INSERT INTO tracks (owner, kind, value) VALUES ('admin', %s, %s)", kind, value)
-    house.ask("UPDATE tracks SET owner = 'admin'")
-    await eventually(lambda: house.ask(COUNT, FIRST) == [(True,)], 300)
-    house.ask(PAST)
+async def _busy(program: Program, eventually: Callable[..., Awaitable[None]]) -> None:
+    for track in TRACKS:
+        program.rows("INSERT INTO tracks (owner, kind, value) VALUES ('admin', %s, %s)", *track)
+    program.rows("UPDATE tracks SET owner = 'admin'")
+    await eventually(lambda: program.rows(COUNT, FIRST) == [(True,)], 300)
+    program.rows(PAST)
 
 
 async def _take(
-    watched: Watched, name: str, path: str, ready: str, value: str = "", height: int = 0
+    tab: Tab, name: str, path: str, ready: str, value: str = "", height: int = 0
 ) -> None:
-    await watched.open(path)
+    await tab.open(path)
     if value:
-        await watched.page.get_by_label("Value", exact=True).fill(value)
-    await watched.page.locator(ready).nth(2).wait_for()
-    await watched.until("() => !document.querySelector('.htmx-request')")
-    await watched.page.evaluate("document.activeElement.blur()")
-    size = watched.page.viewport_size
+        await tab.page.get_by_label("Value", exact=True).fill(value)
+    await tab.page.locator(ready).nth(2).wait_for()
+    await tab.wait_for("() => !document.querySelector('.htmx-request')")
+    await tab.page.evaluate("document.activeElement.blur()")
+    size = tab.page.viewport_size
     assert size is not None
     clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
-    await watched.page.screenshot(path=FOLDER / f"{name}.png", full_page=True, clip=clip)
+    await tab.page.screenshot(path=FOLDER / f"{name}.png", full_page=True, clip=clip)
 
 
 async def test_pictures(
-    make_house: MakeHouse,
-    window: OpenWindow,
+    make_program: MakeProgram,
+    open_tab: OpenTab,
     empty_database: Callable[[], str],
     eventually: Callable[..., Awaitable[None]],
 ) -> None:
     FOLDER.mkdir(exist_ok=True)
-    async with make_house("pictures", empty_database()) as house:
-        wide = await window(house, viewport=WIDE)
-        await _busy(house, eventually)
+    async with make_program("pictures", empty_database()) as program:
+        wide = await open_tab(program, viewport=WIDE)
+        await _busy(program, eventually)
         await _take(wide, "tracks", "/", "table a")
         await _take(wide, "track", "/tracks/1", "article")
-        await _take(wide, "new", "/tracks/new", "article mark", value="snow day", height=1200)
+        await _take(wide, "new", "/tracks/new", "article mark", value="snow day", height=1450)
         await _take(wide, "live", "/live?query=snow+lang:en", "article mark")
-        await wide.page.close()
-        phone = await window(house, viewport=PHONE, color_scheme="dark")
+        phone = await open_tab(program, viewport=PHONE, color_scheme="dark")
         await _take(phone, "phone", "/tracks/1", "article")

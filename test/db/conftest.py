@@ -1,9 +1,11 @@
-"""A database with one old day in it, and a store to archive it in."""
+"""A database with one old day and a store to archive it in; a cluster of the embedded server."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,27 @@ import msgspec
 import psycopg
 import pytest
 
-from monitor.archive import book
-from monitor.archive.restoring import Restored, restore_day
-from monitor.archive.running import Archivist
+from embedded import ask
+from monitor.archive import catalog
+from monitor.archive.manifest import Manifest, decode
+from monitor.archive.restore import RestoredDay, restore_day
+from monitor.archive.run import ArchiveRun
 from monitor.archive.store import Store
-from stream import db, tweets
+from stream import db
 from stream.config import Settings
 from stream.db import Database
-from stream.tweet import SourceId
-from stream.tweets import tweet_key
+from stream.journal import Journal
+from stream.keys import to_datetime, tweet_key
+from stream.postgres import Embedded
+from stream.store import archives, partitions, sources
+from stream.tweet import NetworkName, Source, SourceId
+from writer_bench import ROOMY, WriterBench
 
 DAY = date(2026, 3, 14)
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 NUMBER = 300
 
-# What people and networks write, and what has broken exports before.
+# Texts that exist, and that have broken exports before.
 WEIRD: list[str] = [
     "",
     "\\N",
@@ -46,7 +54,7 @@ WEIRD: list[str] = [
 COMPARED = {
     "tweets": "SELECT tweets.*, doc::text FROM tweets ORDER BY id",
     "matches": "SELECT * FROM matches ORDER BY tweet_id, track_id",
-    "identities": "SELECT * FROM identities ORDER BY network, native_id",
+    "tweet_ids": "SELECT * FROM tweet_ids ORDER BY network, native_id",
     "minutes": "SELECT * FROM track_minutes ORDER BY 1, 2",
     "hours": "SELECT * FROM track_hours ORDER BY 1, 2",
     "days": "SELECT * FROM track_days ORDER BY 1, 2",
@@ -56,17 +64,17 @@ Picture = dict[str, list[tuple[Any, ...]]]
 
 
 class ArchiveBench:
-    """What the tests of archives do and see."""
+    """What tests of archives do with a day, and how they look at it."""
 
     def __init__(self, url: str, database: Database, store_url: str) -> None:
         self.url = url
         self.database = database
         self.settings = Settings()
-        self.said: list[str] = []
+        self.lines: list[str] = []  # that were printed
         self.set(archive={"url": store_url})
 
     def set(self, **sections: dict[str, object]) -> None:
-        """Other settings."""
+        """Change settings."""
         for section, values in sections.items():
             changed = msgspec.structs.replace(getattr(self.settings, section), **values)
             self.settings = msgspec.structs.replace(self.settings, **{section: changed})
@@ -76,22 +84,22 @@ class ArchiveBench:
         return Store(self.settings.archive.url)
 
     async def run(self, day: date | None = None, *, drop: bool = False) -> None:
-        archivist = Archivist(self.database, self.settings, self.store, self.said.append)
-        await archivist.run(day, drop=drop)
+        archive_run = ArchiveRun(self.database, self.settings, self.store, self.lines.append)
+        await archive_run.run(day, drop=drop)
 
-    async def restore(self, day: date = DAY) -> Restored:
-        async with book.locked(self.database, day) as connection:
+    async def restore(self, day: date = DAY) -> RestoredDay:
+        async with archives.day_lock(self.database, day) as connection:
             assert connection is not None
-            archivist = Archivist(self.database, self.settings, self.store, self.said.append)
-            await archivist.take_up(connection, day)
+            archive_run = ArchiveRun(self.database, self.settings, self.store, self.lines.append)
+            await archive_run.refresh_catalog(connection, day)
             erase = self.settings.deletions == "erase"
             return await restore_day(connection, self.store, day, erase=erase)
 
-    async def archives(self) -> list[book.Archive]:
+    async def archives(self) -> list[catalog.Archive]:
         async with self.database.acquire() as connection:
-            return await book.rows(connection)
+            return await catalog.rows(connection)
 
-    async def archive(self) -> book.Archive:
+    async def archive(self) -> catalog.Archive:
         [found] = await self.archives()
         return found
 
@@ -100,8 +108,12 @@ class ArchiveBench:
             cursor = connection.execute(query.encode(), arguments or None)
             return cursor.fetchall() if cursor.description else []
 
+    def manifest(self) -> Manifest:
+        """The one in the store."""
+        return decode(self.file("manifest.json").read_bytes(), "it")
+
     def picture(self) -> Picture:
-        """Everything that a drop and a restore must leave as it was."""
+        """Everything that must be equal after a drop and a restore."""
         return {name: self.rows(query) for name, query in COMPARED.items()}
 
     def file(self, name: str) -> Path:
@@ -111,10 +123,10 @@ class ArchiveBench:
         return found
 
     async def fill(self, number: int = NUMBER, day: date = DAY, first: int = 0) -> None:
-        """So many tweets, each credited to one or two tracks and counted."""
+        """Store so many tweets with up to two tracks each, and count them."""
         start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=first)
         async with self.database.transaction() as connection:
-            await tweets.ensure_days(connection, [day])
+            await partitions.ensure_days(connection, [day])
             rows = [_tweet(start + timedelta(seconds=n), first + n) for n in range(number)]
             matches = [m for row in rows for m in _matches(row)]
             await db.copy(connection, "tweets", list(rows[0]), [tuple(r.values()) for r in rows])
@@ -122,7 +134,7 @@ class ArchiveBench:
             await db.copy(connection, "matches", columns, matches)
             claims = [(r["network"], r["native_id"], r["id"]) for r in rows]
             names = ("network", "native_id", "tweet_id")
-            await db.copy(connection, "identities", names, claims)
+            await db.copy(connection, "tweet_ids", names, claims)
         self._count(start, start + timedelta(seconds=number))
 
     def _count(self, since: datetime, until: datetime) -> None:
@@ -142,7 +154,7 @@ class ArchiveBench:
             )
 
     def counts_agree(self) -> bool:
-        """Whether roll-ups and matches say the same."""
+        """Whether roll-ups and matches agree."""
         wrong = [
             self.rows(
                 f"(SELECT track_id, {at}, count(*) FROM matches GROUP BY 1, 2"
@@ -168,7 +180,7 @@ def _tweet(at: datetime, n: int) -> dict[str, object]:
     }  # fmt: skip
     return {
         "id": tweet_key(received, SourceId(1 + n % 3)),
-        "received_at": tweets.to_datetime(received),
+        "received_at": to_datetime(received),
         "created_at": None if n % 7 == 0 else at - timedelta(days=n, microseconds=n),
         "network": "x_v2" if n % 2 else "x_v1",
         "native_id": str(10**18 + n),
@@ -193,10 +205,93 @@ def _matches(row: dict[str, object]) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
-async def archive_bench(database: str, tmp_path: Path) -> AsyncIterator[ArchiveBench]:
-    async with db.connect(database) as connected:
-        made = ArchiveBench(database, connected, str(tmp_path / "archive"))
-        made.rows("INSERT INTO tracks (owner, value, networks) VALUES ('a\"b', 'snow', '{x_v1}')")
-        made.rows("INSERT INTO tracks (value) VALUES (%s)", "one\ntwo,\x01three")
-        await made.fill()
-        yield made
+async def archive_bench(database: str, connected: Database, tmp_path: Path) -> ArchiveBench:
+    made = ArchiveBench(database, connected, str(tmp_path / "archive"))
+    made.rows("INSERT INTO tracks (owner, value, networks) VALUES ('a\"b', 'snow', '{x_v1}')")
+    made.rows("INSERT INTO tracks (value) VALUES (%s)", "one\ntwo,\x01three")
+    await made.fill()
+    return made
+
+
+@pytest.fixture
+def new_data(tmp_path: Path) -> Path:
+    """A data_dir that does not exist yet, below a folder that only we may enter."""
+    tmp_path.chmod(0o700)
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir with a cluster that has run, and a table in it: to make one takes seconds."""
+    folder = tmp_path_factory.mktemp("embedded") / "data"
+
+    async def make() -> None:
+        async with Embedded(folder).lease() as url:
+            ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
+
+    asyncio.run(make())
+    return folder
+
+
+@pytest.fixture
+def data(made_data: Path) -> Iterator[Path]:
+    """This data_dir, without a server; afterwards its settings are again as they were."""
+    cluster = made_data / "postgres" / "cluster"
+    kept = {
+        path: path.read_bytes() for path in (cluster / "postgresql.conf", cluster / "PG_VERSION")
+    }
+    yield made_data
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture
+async def writer_bench(connected: Database, tmp_path: Path) -> AsyncIterator[WriterBench]:
+    async with _writer_bench(connected, tmp_path, "x_v1") as bench:
+        yield bench
+
+
+@pytest.fixture
+async def bluesky_bench(connected: Database, tmp_path: Path) -> AsyncIterator[WriterBench]:
+    async with _writer_bench(connected, tmp_path, "bluesky") as bench:
+        yield bench
+
+
+@pytest.fixture
+async def mastodon_benches(
+    connected: Database, tmp_path: Path
+) -> AsyncIterator[tuple[WriterBench, WriterBench]]:
+    """Two servers of one network."""
+    async with _two_writer_benches(connected, tmp_path, "mastodon") as both:
+        yield both
+
+
+@pytest.fixture
+async def x_benches(
+    connected: Database, tmp_path: Path
+) -> AsyncIterator[tuple[WriterBench, WriterBench]]:
+    """Two sources of X."""
+    async with _two_writer_benches(connected, tmp_path, "x_v1") as both:
+        yield both
+
+
+@contextlib.asynccontextmanager
+async def _two_writer_benches(
+    database: Database, folder: Path, network: NetworkName
+) -> AsyncIterator[tuple[WriterBench, WriterBench]]:
+    async with (
+        _writer_bench(database, folder / "1", network) as first,
+        _writer_bench(database, folder / "2", network) as second,
+    ):
+        yield first, second
+
+
+@contextlib.asynccontextmanager
+async def _writer_bench(
+    database: Database, folder: Path, network: NetworkName
+) -> AsyncIterator[WriterBench]:
+    async with database.acquire() as connection:
+        source_id = await sources.add(connection, folder.name, network)
+    source = Source(source_id, "test", network, None, None, {}, enabled=True)
+    with Journal.open(folder / "journal", ROOMY) as journal:
+        yield WriterBench(database, journal, source)

@@ -1,26 +1,18 @@
 """What alerts read from Postgres and write into it."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from monitor import chores_table
-from monitor.alert import book, yesterday
-from monitor.alert.engine import Alert
-from monitor.alert.facts import Observer
-from stream import db
+from monitor.alert.facts import FactReader
 from stream.db import Database
+from stream.store import alerts, digest, jobs
+from stream.store.alert_facts import DisabledWebhook
+from stream.store.alerts import Alert
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-async def connected(database: str) -> AsyncIterator[Database]:
-    async with db.connect(database) as opened:
-        yield opened
 
 
 async def rows(connected: Database, query: str, *arguments: object) -> list[tuple[Any, ...]]:
@@ -46,12 +38,17 @@ def alert(**changed: Any) -> Alert:
 async def test_an_alert_is_the_same_after_it_was_written_and_read(connected: Database) -> None:
     now = NOW.timestamp()
     opened = alert(
-        opened_at=now - 60, told_at=now - 50, told=2, told_severity="notice", missed=True
+        opened_at=now - 60,
+        notified_at=now - 50,
+        notified_count=2,
+        notified_severity="notice",
+        undelivered=True,
+        gone_since=now - 5,
     )
     async with connected.acquire() as connection:
-        await book.save(connection, opened)
-        [loaded] = await book.load(connection, "web1")
-        assert await book.load(connection, "web2") == []
+        await alerts.save(connection, opened)
+        [loaded] = await alerts.load(connection, "web1")
+        assert await alerts.load(connection, "web2") == []
     assert opened.saved == opened.changed
     loaded.saved = opened.saved
     assert msgspec.structs.asdict(loaded) == msgspec.structs.asdict(opened)
@@ -62,41 +59,41 @@ async def test_a_change_does_not_close_an_alert_nor_touch_what_people_wrote(
 ) -> None:
     opened = alert(opened_at=NOW.timestamp())
     async with connected.acquire() as connection:
-        await book.save(connection, opened)
+        await alerts.save(connection, opened)
         assert opened.id is not None
-        assert await book.acknowledge(connection, opened.id, "ann") is True
+        assert await alerts.acknowledge(connection, opened.id, "ann") is True
         opened.severity = "critical"
-        await book.save(connection, opened)
-        [loaded] = await book.load(connection, "web1")
+        await alerts.save(connection, opened)
+        [loaded] = await alerts.load(connection, "web1")
         assert (loaded.severity, loaded.closed_at) == ("critical", None)
         assert loaded.acknowledged_at is not None
         opened.closed_at = NOW.timestamp() - 3600  # a clock that was set back
-        await book.save(connection, opened)
+        await alerts.save(connection, opened)
     assert await rows(connected, "SELECT closed_at = opened_at, acknowledged_by FROM alerts") == [
         (True, "ann")
     ]
 
 
 async def test_the_same_alert_opened_twice_is_one_row(connected: Database) -> None:
-    first, second = alert(told=1, told_at=1_700_000_100.0), alert(severity="critical")
+    first, second = alert(notified_count=1, notified_at=1_700_000_100.0), alert(severity="critical")
     async with connected.acquire() as connection:
-        await book.save(connection, first)
-        await book.save(connection, second)
+        await alerts.save(connection, first)
+        await alerts.save(connection, second)
     assert first.id == second.id
-    assert await rows(connected, "SELECT severity, told, told_at IS NOT NULL FROM alerts") == [
-        ("critical", 1, True)
-    ]
+    assert await rows(
+        connected, "SELECT severity, notified_count, notified_at IS NOT NULL FROM alerts"
+    ) == [("critical", 1, True)]
 
 
 @pytest.mark.parametrize(
     ("changed", "loaded"),
     [
         ({}, True),
-        ({"closed_at": 60.0, "told": 1}, True),  # its end was not told
-        ({"closed_at": 60.0, "missed": True}, True),
-        ({"closed_at": 60.0}, False),  # nobody was to be told
-        ({"closed_at": 60.0, "told": 2, "all_clear_at": 50.0}, False),
-        ({"closed_at": 90_000.0, "told": 1}, False),  # no news any more
+        ({"closed_at": 60.0, "notified_count": 1}, True),  # its end was not notified
+        ({"closed_at": 60.0, "undelivered": True}, True),
+        ({"closed_at": 60.0}, False),  # no channel had to be notified
+        ({"closed_at": 60.0, "notified_count": 2, "all_clear_at": 50.0}, False),
+        ({"closed_at": 90_000.0, "notified_count": 1}, False),  # no news any more
     ],
 )
 async def test_after_a_restart_only_what_is_open_or_untold_is_loaded(
@@ -105,17 +102,17 @@ async def test_after_a_restart_only_what_is_open_or_untold_is_loaded(
     now = NOW.timestamp()
     ago = {name: now - value for name, value in changed.items() if name.endswith("_at")}
     async with connected.acquire() as connection:
-        await book.save(connection, alert(opened_at=now - 100_000, **changed | ago))
-        assert bool(await book.load(connection, "web1")) is loaded
+        await alerts.save(connection, alert(opened_at=now - 100_000, **changed | ago))
+        assert bool(await alerts.load(connection, "web1")) is loaded
 
 
 async def test_mutes_cover_a_rule_or_one_subject_until_they_end(connected: Database) -> None:
     async with connected.acquire() as connection:
-        await book.mute(connection, "disk_low", None, None, "")
-        await book.mute(connection, "track_silent", "7", NOW + timedelta(hours=1), "summer")
-        await book.mute(connection, "cpu_high", None, NOW - timedelta(seconds=1), "")
-        mutes = await book.mutes(connection)
-        assert [mute["rule"] for mute in await book.all_mutes(connection)] == [
+        await alerts.mute(connection, "disk_low", None, None, "")
+        await alerts.mute(connection, "track_silent", "7", NOW + timedelta(hours=1), "summer")
+        await alerts.mute(connection, "cpu_high", None, NOW - timedelta(seconds=1), "")
+        mutes = await alerts.mutes(connection)
+        assert [mute.rule for mute in await alerts.mutes(connection)] == [
             "disk_low",
             "track_silent",
         ]
@@ -127,10 +124,10 @@ async def test_mutes_cover_a_rule_or_one_subject_until_they_end(connected: Datab
         assert muted("track_silent", "7")
         assert not muted("track_silent", "8")
         assert not muted("cpu_high", "")
-        assert await book.unmute(connection, "track_silent", "8") == 0
-        assert await book.unmute(connection, "track_silent", "7") == 1
-        assert await book.unmute(connection, "disk_low", None) == 1
-        assert [mute.rule for mute in await book.mutes(connection)] == []
+        assert await alerts.unmute(connection, "track_silent", "8") == 0
+        assert await alerts.unmute(connection, "track_silent", "7") == 1
+        assert await alerts.unmute(connection, "disk_low", None) == 1
+        assert [mute.rule for mute in await alerts.mutes(connection)] == []
 
 
 async def test_alerts_of_machines_that_are_gone_are_closed(connected: Database) -> None:
@@ -139,11 +136,11 @@ async def test_alerts_of_machines_that_are_gone_are_closed(connected: Database) 
     )
     old, young = NOW.timestamp() - 100_000, NOW.timestamp() - 60
     async with connected.acquire() as connection:
-        await book.save(connection, alert(host="here", opened_at=old))
-        await book.save(connection, alert(host="gone", opened_at=old))
-        await book.save(connection, alert(host="new", opened_at=young))
-        await book.save(connection, alert(host="", rule="track_silent", opened_at=old))
-        await book.close_left_behind(connection)
+        await alerts.save(connection, alert(host="here", opened_at=old))
+        await alerts.save(connection, alert(host="gone", opened_at=old))
+        await alerts.save(connection, alert(host="new", opened_at=young))
+        await alerts.save(connection, alert(host="", rule="track_silent", opened_at=old))
+        await alerts.close_of_gone_hosts(connection)
     assert await rows(connected, "SELECT host FROM alerts WHERE closed_at IS NOT NULL") == [
         ("gone",)
     ]
@@ -151,13 +148,13 @@ async def test_alerts_of_machines_that_are_gone_are_closed(connected: Database) 
 
 async def test_acknowledging_tells_what_is_not_there_or_over(connected: Database) -> None:
     async with connected.acquire() as connection:
-        assert await book.acknowledge(connection, 99, "ann") is None
+        assert await alerts.acknowledge(connection, 99, "ann") is None
         over = alert(closed_at=1_700_000_100.0)
-        await book.save(connection, over)
+        await alerts.save(connection, over)
         assert over.id is not None
-        assert await book.acknowledge(connection, over.id, "ann") is False
-        assert len(await book.listing(connection, closed=True)) == 1
-        assert len(await book.listing(connection, closed=False)) == 0
+        assert await alerts.acknowledge(connection, over.id, "ann") is False
+        assert len(await alerts.listing(connection, closed=True)) == 1
+        assert len(await alerts.listing(connection, closed=False)) == 0
 
 
 # -- facts ----------------------------------------------------------------------------------------
@@ -185,6 +182,10 @@ INSERT INTO gaps (source_id, began_at, ended_at, cause) VALUES
     (2, now() - interval '1 h', NULL, 'refused');
 INSERT INTO archives (day, state, path, problem) VALUES
     ('2026-01-01', 'writing', 'p', 'no room'), ('2026-01-02', 'verified', 'q', NULL);
+INSERT INTO users (name) VALUES ('ana');
+INSERT INTO webhooks (user_id, name, url, position, state, reason) VALUES
+    (1, 'mine', 'https://a.example', '', 'disabled', 'no'),
+    (1, 'b', 'https://b.example', '', 'paused', '');
 INSERT INTO daemons (id, host, pid, role, started_at, seen_at) SELECT gen_random_uuid(), host, 1,
     'collecting', now() - started, now() - seen FROM (VALUES
         ('web1', interval '10 min', interval '9 min'), ('web1', interval '5 min', interval '4 min'),
@@ -195,12 +196,13 @@ INSERT INTO daemons (id, host, pid, role, started_at, seen_at) SELECT gen_random
 
 async def test_the_leader_knows_tracks_networks_and_archives(connected: Database) -> None:
     await connected.execute(FILL)
-    facts = await Observer(connected, "web1").look(leads=True)
-    assert facts.whole
+    facts = await FactReader(connected, "web1").read(leads=True)
+    assert facts.complete
     assert facts.outcomes == {1: {"stored": 42, "rejected": 2}}
-    assert facts.has_secrets
-    assert facts.starts == 2
+    assert facts.has_credentials
+    assert facts.crashes == 2
     assert facts.archive_problems == {"2026-01-01": "no room"}
+    assert facts.disabled_webhooks == (DisabledWebhook(1, "mine", "ana", "no"),)
     assert facts.history_days == pytest.approx(3, abs=0.01)
     # The short gap does not count, and a source with an open gap delivers nothing.
     [(network, since)] = facts.delivering.items()
@@ -218,15 +220,15 @@ async def test_the_leader_knows_tracks_networks_and_archives(connected: Database
 
 async def test_others_ask_for_less(connected: Database) -> None:
     await connected.execute(FILL)
-    observer = Observer(connected, "web1")
-    facts = await observer.look(leads=False)
-    assert (facts.whole, facts.tracks, facts.starts) == (False, (), 2)
-    assert len((await observer.look(leads=True)).tracks) == 2  # as soon as it leads
-    assert len((await observer.look(leads=True)).tracks[0].profile) == 24
+    fact_reader = FactReader(connected, "web1")
+    facts = await fact_reader.read(leads=False)
+    assert (facts.complete, facts.tracks, facts.crashes) == (False, (), 2)
+    assert len((await fact_reader.read(leads=True)).tracks) == 2  # as soon as it leads
+    assert len((await fact_reader.read(leads=True)).tracks[0].profile) == 24
 
 
 async def test_the_profile_is_that_of_the_days_before_a_silence(connected: Database) -> None:
-    """Or what is usual would fade while nobody does anything about it."""
+    """Or the usual rate would adapt while the problem lasts."""
     await connected.execute(
         "INSERT INTO sources (name, network) VALUES ('a', 'x_v2');"
         "INSERT INTO tracks (value, state) VALUES ('old', 'active');"
@@ -234,7 +236,7 @@ async def test_the_profile_is_that_of_the_days_before_a_silence(connected: Datab
         " date_trunc('hour', now()) - interval '40 days',"
         " date_trunc('hour', now()) - interval '20 days', interval '1 hour') AS hour"
     )
-    [track] = (await Observer(connected, "web1").look(leads=True)).tracks
+    [track] = (await FactReader(connected, "web1").read(leads=True)).tracks
     assert track.per_hour == pytest.approx(24)
 
 
@@ -249,7 +251,7 @@ async def test_a_forecast_of_this_machine_is_taken_from_the_view(connected: Data
         "  'used', 500000 - hours * 1000, 'free', 500000 + hours * 1000)), '{}', '{}'"
         " FROM generate_series(0, 48) AS hours, unnest(ARRAY['web1', 'web2']) AS host"
     )
-    [forecast] = (await Observer(connected, "web1").look(leads=False)).forecasts
+    [forecast] = (await FactReader(connected, "web1").read(leads=False)).forecasts
     assert forecast.volume == "data"
     assert forecast.bytes_per_day == pytest.approx(24_000, rel=0.01)
     assert forecast.days == pytest.approx(500_000 / 24_000, abs=0.1)
@@ -287,7 +289,7 @@ async def test_yesterday_is_read_from_the_roll_ups(connected: Database) -> None:
         """
     )
     async with connected.acquire() as connection:
-        found = await yesterday.read(connection, date(2026, 4, 30))
+        found = await digest.read(connection, date(2026, 4, 30))
     assert (found.tweets, found.before) == (17, 27)
     assert [(t.value, t.tweets, t.before, bool(t.is_new)) for t in found.tracks] == [
         ("kept", 10, 20, False),
@@ -314,16 +316,16 @@ async def test_yesterday_is_read_from_the_roll_ups(connected: Database) -> None:
     )
 
 
-async def test_a_chore_is_remembered_with_the_last_time_that_it_went_well(
+async def test_a_job_is_remembered_with_the_last_time_that_it_went_well(
     connected: Database,
 ) -> None:
     async with connected.acquire() as connection:
-        assert await chores_table.done_at(connection, "digest") is None
-        await chores_table.ran(connection, "digest", 0.5)
-        done = await chores_table.done_at(connection, "digest")
+        assert await jobs.last_success(connection, "digest") is None
+        await jobs.record_run(connection, "digest", 0.5)
+        done = await jobs.last_success(connection, "digest")
         assert done is not None
-        await chores_table.ran(connection, "digest", 0.5, "no channel took it")
-        assert await chores_table.done_at(connection, "digest") == done
-    assert await rows(connected, "SELECT failed, ran_at > done_at FROM chores") == [
+        await jobs.record_run(connection, "digest", 0.5, "no channel took it")
+        assert await jobs.last_success(connection, "digest") == done
+    assert await rows(connected, "SELECT failed, ran_at > done_at FROM jobs") == [
         ("no channel took it", True)
     ]

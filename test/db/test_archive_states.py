@@ -1,4 +1,4 @@
-"""Whatever happens to a day or its archive: nothing unsafe goes, and nothing is there twice."""
+"""Whatever happens to a day or its archive, no row is lost, and none is stored twice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from monitor.archive import book, drop_due, drop_early, dropping, inspecting
-from monitor.archive.files import BLOCK
-from monitor.archive.manifest import ArchiveError, Manifest, decode
+from monitor.archive import drop, verify
+from monitor.archive.data_files import BLOCK_BYTES
+from monitor.archive.drop import drop_due, drop_early
+from monitor.archive.manifest import ArchiveError
 from stream.config import JournalSettings
 from stream.errors import TwitterstreamError
 from stream.journal import Journal
+from stream.store import archives
 
 if TYPE_CHECKING:
     from test.db.conftest import ArchiveBench
@@ -28,10 +30,6 @@ NUMBER = 300
 @pytest.fixture
 def bench(archive_bench: ArchiveBench) -> ArchiveBench:
     return archive_bench
-
-
-def manifest(bench: ArchiveBench) -> Manifest:
-    return decode(bench.file("manifest.json").read_bytes(), "it")
 
 
 # -- what changes after archiving -----------------------------------------------------------------
@@ -48,7 +46,7 @@ async def test_late_rows_before_the_drop_are_archived_too(bench: ArchiveBench) -
     assert (archive.tweets, archive.generation, archive.state) == (NUMBER + 20, 2, "dropped")
     await bench.restore()
     assert bench.picture() == before
-    assert len(list(bench.file("manifest.json").parent.iterdir())) == 4  # nothing of the first one
+    assert len(list(bench.file("manifest.json").parent.iterdir())) == 4  # the old files are removed
 
 
 async def _drop_only(bench: ArchiveBench) -> None:
@@ -68,55 +66,57 @@ async def test_late_rows_after_the_drop_are_another_part(bench: ArchiveBench) ->
     done = await bench.restore()
     assert done.tweets == NUMBER + 20
     assert bench.counts_agree()
-    # Both are in Postgres again, and leave it together.
+    # Both are in Postgres again, and are dropped together.
     await bench.run(DAY, drop=True)
     assert [a.state for a in await bench.archives()] == ["dropped", "dropped"]
 
 
-async def test_late_rows_survive_a_restoring(bench: ArchiveBench) -> None:
+async def test_late_rows_survive_a_restore(bench: ArchiveBench) -> None:
     await bench.run(DAY, drop=True)
     await bench.fill(20, first=50_000)
     done = await bench.restore()
     assert done.tweets == NUMBER
     assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER + 20,)]
-    # The next archiving has one part for all of it.
+    # The next run has one part for all of it.
     await bench.run(DAY, drop=True)
     assert [(a.part, a.state, a.tweets) for a in await bench.archives()] == [
         (0, "dropped", NUMBER + 20)
     ]
 
 
-async def test_a_change_nobody_noted_keeps_the_day(bench: ArchiveBench) -> None:
-    """Somebody who goes around the triggers is found out by the digest."""
+async def test_an_unrecorded_change_keeps_the_day(bench: ArchiveBench) -> None:
+    """A change that bypasses the triggers is found by the digest."""
     await bench.run()
     bench.rows(
         "SET session_replication_role = replica;"
-        " UPDATE tweets SET author = 'somebody else' WHERE native_id = '1000000000000000010'"
+        " UPDATE tweets SET author = 'another' WHERE native_id = '1000000000000000010'"
     )
     assert await drop_early(bench.database, bench.settings) == []
     assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER,)]
 
 
 @pytest.mark.parametrize("name", ["tweets-1.parquet", "matches-1.parquet", "tracks-1.parquet"])
-async def test_a_damaged_file_is_found_and_nothing_goes(bench: ArchiveBench, name: str) -> None:
+async def test_a_damaged_file_is_found_and_nothing_is_dropped(
+    bench: ArchiveBench, name: str
+) -> None:
     await bench.run()
     path = bench.file(name)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    found = inspecting.problems(bench.store, manifest(bench))
+    found = verify.problems(bench.store, bench.manifest())
     assert any(f"{name} is damaged" in problem for problem in found)
     with pytest.raises(ArchiveError, match="damaged"):
         await drop_early(bench.database, bench.settings)
     assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER,)]
     assert "damaged" in str((await bench.archive()).problem)
-    # What is still in Postgres mends it.
-    bench.rows("INSERT INTO archive_touches (day) VALUES (%s)", DAY)
+    # It is written again from Postgres.
+    bench.rows("INSERT INTO archive_changes (day) VALUES (%s)", DAY)
     await bench.run(DAY, drop=True)
     assert (await bench.archive()).state == "dropped"
 
 
-async def test_a_file_that_is_gone_keeps_the_day(bench: ArchiveBench) -> None:
+async def test_a_missing_file_keeps_the_day(bench: ArchiveBench) -> None:
     await bench.run()
     bench.file("matches-1.parquet").unlink()
     with pytest.raises(TwitterstreamError, match="no such object"):
@@ -127,7 +127,7 @@ async def test_a_file_that_is_gone_keeps_the_day(bench: ArchiveBench) -> None:
 # -- dropping -------------------------------------------------------------------------------------
 
 
-async def test_days_go_when_they_are_due_and_not_before(bench: ArchiveBench) -> None:
+async def test_days_are_dropped_when_they_are_due_and_not_before(bench: ArchiveBench) -> None:
     age = (datetime.now(UTC).date() - DAY).days - 1
     await bench.run()
     for days, gone in ((0, []), (age + 1, []), (age, [DAY])):
@@ -135,7 +135,7 @@ async def test_days_go_when_they_are_due_and_not_before(bench: ArchiveBench) -> 
         assert await drop_due(bench.database, bench.settings) == gone
 
 
-async def test_a_day_that_was_asked_for_stays_a_while(bench: ArchiveBench) -> None:
+async def test_a_restored_day_stays_a_week(bench: ArchiveBench) -> None:
     bench.set(retention={"tweets_days": 1})
     await bench.run()
     assert (await bench.archive()).state == "dropped"
@@ -147,17 +147,17 @@ async def test_a_day_that_was_asked_for_stays_a_while(bench: ArchiveBench) -> No
     assert (await bench.archive()).state == "dropped"
 
 
-async def test_without_an_address_nothing_goes(bench: ArchiveBench) -> None:
+async def test_without_an_address_nothing_is_dropped(bench: ArchiveBench) -> None:
     await bench.run()
     bench.set(archive={"url": ""}, retention={"tweets_days": 1})
     assert await drop_due(bench.database, bench.settings) == []
     assert await drop_early(bench.database, bench.settings) == []
 
 
-async def test_a_long_query_is_not_in_the_way_of_writers(bench: ArchiveBench) -> None:
-    """The drop waits behind a reader so briefly that a writer behind it does not notice."""
+async def test_a_long_query_does_not_delay_writers(bench: ArchiveBench) -> None:
+    """The drop waits for a reader so briefly that writers are not delayed."""
     await bench.run()
-    async with bench.database.beside(2) as other, other.transaction() as reader:
+    async with bench.database.separate_pool(2) as other, other.transaction() as reader:
         await reader.fetch("SELECT count(*) FROM tweets")
         dropping = asyncio.create_task(drop_early(bench.database, bench.settings))
         async with asyncio.timeout(20):
@@ -170,18 +170,18 @@ async def test_a_long_query_is_not_in_the_way_of_writers(bench: ArchiveBench) ->
     assert await dropping == [DAY]
 
 
-async def test_two_archivers_do_not_do_the_same_day(bench: ArchiveBench) -> None:
-    async with book.locked(bench.database, DAY) as first:
+async def test_two_runs_do_not_archive_the_same_day(bench: ArchiveBench) -> None:
+    async with archives.day_lock(bench.database, DAY) as first:
         assert first is not None
         await bench.run()
         assert await bench.archives() == []
-        assert "another archiver" in bench.said[-1]
+        assert "another process" in bench.lines[-1]
     await asyncio.gather(*(bench.run() for _ in range(3)))
     archive = await bench.archive()
     assert (archive.state, archive.tweets, archive.generation) == ("verified", NUMBER, 1)
 
 
-async def test_old_archives_go_by_setting_and_only_when_they_are_not_in_postgres(
+async def test_old_archives_are_deleted_by_setting_unless_the_day_is_in_postgres(
     bench: ArchiveBench,
 ) -> None:
     bench.set(archive={"keep_days": 30})
@@ -193,10 +193,10 @@ async def test_old_archives_go_by_setting_and_only_when_they_are_not_in_postgres
     assert list(bench.store.list()) == []
 
 
-# -- strange states -------------------------------------------------------------------------------
+# -- unusual states -------------------------------------------------------------------------------
 
 
-async def test_partitions_that_somebody_dropped_leave_what_was_archived(
+async def test_after_a_manual_drop_the_last_archive_counts(
     bench: ArchiveBench,
 ) -> None:
     before = bench.picture()
@@ -210,7 +210,7 @@ async def test_partitions_that_somebody_dropped_leave_what_was_archived(
     assert bench.picture() == before
 
 
-async def test_a_database_that_was_set_back_takes_up_its_archives(bench: ArchiveBench) -> None:
+async def test_a_database_without_its_rows_takes_up_its_archives(bench: ArchiveBench) -> None:
     await bench.run()
     bench.rows("DELETE FROM archives")
     await bench.run()
@@ -218,10 +218,10 @@ async def test_a_database_that_was_set_back_takes_up_its_archives(bench: Archive
     assert (archive.part, archive.state, archive.tweets) == (0, "verified", NUMBER)
 
 
-async def test_archives_of_others_are_not_overwritten(bench: ArchiveBench) -> None:
+async def test_archives_of_another_database_are_not_overwritten(bench: ArchiveBench) -> None:
     await bench.run(DAY, drop=True)
     bench.rows("DELETE FROM archives")
-    bench.rows("DELETE FROM identities")
+    bench.rows("DELETE FROM tweet_ids")
     await bench.fill(20, first=50_000)
     await bench.run()
     assert [(a.part, a.state, a.tweets) for a in await bench.archives()] == [
@@ -230,22 +230,22 @@ async def test_archives_of_others_are_not_overwritten(bench: ArchiveBench) -> No
     ]
 
 
-async def test_a_lost_manifest_is_said(bench: ArchiveBench) -> None:
+async def test_a_lost_manifest_is_reported(bench: ArchiveBench) -> None:
     await bench.run(DAY, drop=True)
     bench.file("manifest.json").unlink()
     with pytest.raises(ArchiveError, match="lost"):
         await bench.run()
 
 
-async def test_a_manifest_of_a_later_program_is_refused(bench: ArchiveBench) -> None:
+async def test_a_manifest_of_a_newer_version_is_refused(bench: ArchiveBench) -> None:
     await bench.run(DAY, drop=True)
-    later = msgspec.structs.replace(manifest(bench), format=99)
+    later = msgspec.structs.replace(bench.manifest(), format=99)
     bench.file("manifest.json").write_bytes(msgspec.json.encode(later))
     with pytest.raises(ArchiveError, match="newer version"):
         await bench.restore()
 
 
-async def test_a_day_that_cannot_be_written_keeps_no_other_one_waiting(
+async def test_a_day_that_cannot_be_written_does_not_stop_the_others(
     bench: ArchiveBench,
 ) -> None:
     later = DAY + timedelta(days=1)
@@ -261,13 +261,11 @@ async def test_a_day_that_cannot_be_written_keeps_no_other_one_waiting(
     assert await drop_early(bench.database, bench.settings) == [later]
 
 
-async def test_a_day_waits_for_what_is_still_in_a_journal(
-    bench: ArchiveBench, tmp_path: Path
-) -> None:
+async def test_a_day_waits_for_frames_in_a_journal(bench: ArchiveBench, tmp_path: Path) -> None:
     bench.settings = msgspec.structs.replace(bench.settings, data_dir=str(tmp_path))
     noon = datetime(2026, 3, 14, 12, tzinfo=UTC)
     with Journal.open(tmp_path / "journal" / "1", JournalSettings()) as journal:
-        journal._last = round(noon.timestamp() * 1e6)
+        journal.clock.clock = lambda: round(noon.timestamp() * 1e6)
         with pytest.MonkeyPatch.context() as clock:
             clock.setattr("time.time_ns", lambda: int(noon.timestamp() * 1e9))
             journal.append([b"one", b"two"])
@@ -279,8 +277,8 @@ async def test_a_day_waits_for_what_is_still_in_a_journal(
     assert (await bench.archive()).state == "verified"
 
 
-async def test_large_messages_do_not_need_much_memory_at_once(bench: ArchiveBench) -> None:
-    """A row group has a bounded number of bytes, and so has what is compared at once."""
+async def test_large_messages_need_little_memory(bench: ArchiveBench) -> None:
+    """A row group, which is what is compared at once, has a bounded size."""
     bench.rows(
         "UPDATE tweets SET doc = jsonb_build_object('x', repeat(md5(id::text), 40000))"
         " WHERE id IN (SELECT id FROM tweets ORDER BY id LIMIT 60)"
@@ -289,30 +287,30 @@ async def test_large_messages_do_not_need_much_memory_at_once(bench: ArchiveBenc
     file = pq.ParquetFile(bench.file("tweets-1.parquet"))
     groups = [file.metadata.row_group(n).total_byte_size for n in range(file.num_row_groups)]
     assert len(groups) > 3
-    assert max(groups) < 2 * BLOCK
+    assert max(groups) < 2 * BLOCK_BYTES
 
 
-async def test_what_comes_in_the_last_moment_keeps_the_day(bench: ArchiveBench) -> None:
-    """After everything was compared, and before the locks were had."""
+async def test_a_change_in_the_last_moment_keeps_the_day(bench: ArchiveBench) -> None:
+    """After everything was compared, and before the locks are held."""
     await bench.run()
     await bench.fill(1, first=50_000)
-    async with book.locked(bench.database, DAY) as connection:
+    async with archives.day_lock(bench.database, DAY) as connection:
         assert connection is not None
-        assert not await dropping._take_away(connection, DAY)
+        assert not await drop._drop_unless_changed(connection, DAY)
     assert bench.rows("SELECT count(*) FROM tweets") == [(NUMBER + 1,)]
 
 
 async def test_a_partition_without_its_trigger_is_archived_again(bench: ArchiveBench) -> None:
-    """Whoever takes the trigger away takes away the proof that nothing has changed."""
+    """Without the trigger nothing proves that the day is unchanged."""
     await bench.run()
-    bench.rows("DROP TRIGGER archive_touch ON tweets_20260314")
+    bench.rows("DROP TRIGGER note_archive_change ON tweets_20260314")
     assert await drop_early(bench.database, bench.settings) == []
     await bench.run(DAY, drop=True)
     archive = await bench.archive()
     assert (archive.state, archive.generation) == ("dropped", 2)
 
 
-async def test_what_a_kill_left_is_removed(bench: ArchiveBench) -> None:
+async def test_files_left_by_a_kill_are_removed(bench: ArchiveBench) -> None:
     """Killed after the new manifest was written, and before the old files were removed."""
     await bench.run()
     folder = bench.file("manifest.json").parent

@@ -1,11 +1,11 @@
-"""A frame that a decoder accepts is one that jsonb accepts, once it is mended."""
+"""A frame that a decoder accepts is one that jsonb accepts, once it is repaired."""
 
 import random
 from pathlib import Path
 
 import psycopg
 
-from stream.jsontext import mend
+from stream.jsontext import sanitize_for_jsonb
 from stream.networks.x_v1.decode import decode
 from stream.tweet import Tweet
 
@@ -27,8 +27,8 @@ def test_jsonb_takes_every_frame_that_a_decoder_accepts(server: str) -> None:
     bodies += [f'{{"id":77,"text":"","x":{number}}}'.encode() for number in NUMBERS]
     bodies += [b'{"id":77,"text":"","x":' + b"[" * DEEP + b"]" * DEEP + b"}"]
     for body in bodies:
-        assert isinstance(decode(mend(body)[0]), Tweet)
+        assert isinstance(decode(sanitize_for_jsonb(body)[0]), Tweet)
     bodies += [path.read_bytes() for path in FRAMES.rglob("*.json")]
     with psycopg.connect(server, autocommit=True) as connection:
         for body in bodies:
-            connection.execute("SELECT %s::text::jsonb", [mend(body)[0].decode()])
+            connection.execute("SELECT %s::text::jsonb", [sanitize_for_jsonb(body)[0].decode()])

@@ -1,18 +1,17 @@
 """machine_minutes: rows that wait, rows that are shared, hours made of minutes."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from monitor.measure import minutes
-from monitor.measure.minute import MachineMinute, SourceMinute
-from monitor.measure.minutes import WAITING, Minutes
+from monitor.measure.rollup import QUEUE_MAX, MinuteQueue
 from stream import db
 from stream.db import Database
 from stream.errors import DatabaseAway, RowRefused
+from stream.store import machine_history
+from stream.store.machine_history import MachineMinute, SourceMinute
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -76,12 +75,6 @@ def minute(at: datetime, **changed: Any) -> MachineMinute:
     )
 
 
-@pytest.fixture
-async def connected(database: str) -> AsyncIterator[Database]:
-    async with db.connect(database) as connected:
-        yield connected
-
-
 async def rows(database: Database) -> list[dict[str, Any]]:
     """What is in the table, oldest first, with its jsonb read."""
     found = [dict(row) for row in await database.fetch("SELECT * FROM machine_minutes ORDER BY at")]
@@ -94,12 +87,12 @@ async def rows(database: Database) -> list[dict[str, Any]]:
 async def add(database: Database, *wanted: MachineMinute) -> None:
     async with database.acquire() as connection:
         for each in wanted:
-            await minutes.add(connection, each)
+            await machine_history.insert(connection, each)
 
 
 async def roll_up(database: Database, days: int) -> None:
     async with database.acquire() as connection:
-        await minutes.roll_up(connection, days)
+        await machine_history.roll_up(connection, days)
 
 
 async def test_a_minute_is_read_as_it_was_written(connected: Database) -> None:
@@ -125,9 +118,9 @@ async def test_two_daemons_of_one_machine_share_a_row(connected: Database) -> No
 
 async def test_minutes_wait_while_postgres_is_away(connected: Database) -> None:
     at = [HOUR + timedelta(minutes=n) for n in range(3)]
-    # Port 1 of this machine: nobody listens there.
+    # Nothing listens on port 1 of this machine.
     async with db.connect("postgresql://nobody@127.0.0.1:1/nothing") as away:
-        waiting = Minutes(away)
+        waiting = MinuteQueue(away)
         waiting.waiting.extend(minute(each) for each in at)
         with pytest.raises(DatabaseAway):
             await waiting.write()
@@ -139,14 +132,14 @@ async def test_minutes_wait_while_postgres_is_away(connected: Database) -> None:
 
 
 async def test_what_waits_is_bounded(connected: Database) -> None:
-    waiting = Minutes(connected)
-    waiting.waiting.extend(minute(HOUR + timedelta(minutes=n)) for n in range(WAITING + 10))
-    assert len(waiting.waiting) == WAITING
+    waiting = MinuteQueue(connected)
+    waiting.waiting.extend(minute(HOUR + timedelta(minutes=n)) for n in range(QUEUE_MAX + 10))
+    assert len(waiting.waiting) == QUEUE_MAX
     assert waiting.waiting[0].at == HOUR + timedelta(minutes=10)
 
 
 async def test_a_minute_that_postgres_refuses_is_in_nobodys_way(connected: Database) -> None:
-    waiting = Minutes(connected)
+    waiting = MinuteQueue(connected)
     waiting.waiting.append(minute(HOUR, host="nul\0"))
     waiting.waiting.append(minute(HOUR))
     with pytest.raises(RowRefused):
@@ -227,5 +220,5 @@ async def test_young_minutes_and_young_hours_stay(connected: Database) -> None:
     await add(connected, minute(now - timedelta(days=20)), minute(now - timedelta(days=9)))
     await roll_up(connected, 1)
     async with connected.acquire() as connection:
-        await minutes.prune(connection, 10)
+        await machine_history.prune(connection, 10)
     assert [row["minutes"] for row in await rows(connected)] == [60, 1, 1, 1]

@@ -1,116 +1,31 @@
-"""The embedded server: private, shared, restarted after a crash, as any user."""
+"""The embedded server: started, shared, restarted after a crash, stopped by the last user."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import pwd
 import signal
-import socket
-import stat
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
 import pytest
 
+from embedded import ask, holder, postmaster, running, socket_folder
 from stream.errors import TwitterstreamError
-from stream.postgres import Embedded, client_environment, server
+from stream.postgres import Embedded, server
 
-ROOT = Path(__file__).resolve().parents[2]
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+if TYPE_CHECKING:
+    from test.conftest import Eventually
 
-HOLDER = """
-import asyncio, sys
-from pathlib import Path
-import uvloop
-from stream.postgres import Embedded
-
-async def main():
-    embedded = Embedded(Path(sys.argv[1]))
-    async with embedded.lease() as url:
-        print(url, flush=True)
-        while await asyncio.to_thread(sys.stdin.readline):
-            await embedded.ensure_running()
-            print("running", flush=True)
-
-uvloop.run(main())
-"""
+UNSYNCED = {"fsync": "off"}  # a killed process loses nothing; only a machine would
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data_dir that does not exist yet, below a folder that only we may enter."""
-    tmp_path.chmod(0o700)
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@pytest.fixture
-def without_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that forbids user namespaces: unshare fails."""
-    refusing = tmp_path / "bin" / "unshare"
-    refusing.parent.mkdir()
-    refusing.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted'; exit 1\n")
-    refusing.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
-
-
-def ask(url: str, question: str = "SELECT 1") -> object:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(question.encode())
-        row = cursor.fetchone() if cursor.description else None
-        return row[0] if row else None
-
-
-def postmaster(data: Path) -> int:
-    return int((data / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])
-
-
-def running(data: Path) -> bool:
-    return (data / "postgres" / "cluster" / "postmaster.pid").exists()
-
-
-def children(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children()
-
-
-def socket_folder(url: str) -> Path:
-    return Path(parse_qs(urlsplit(url).query)["host"][0])
-
-
-@asynccontextmanager
-async def holder(data: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A process with a lease, on the loop that the program uses.
-
-    A line makes it ensure that the server runs; the end of its input makes it leave.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", HOLDER, str(data), stdin=-1, stdout=-1, cwd=ROOT
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process, (await process.stdout.readline()).decode().strip()
-    finally:
-        process.stdin.close()
-        await process.communicate()
-
-
-async def test_a_second_start_finds_everything_as_it_was(data: Path) -> None:
+async def test_a_second_start_finds_the_data_and_keeps_the_address(data: Path) -> None:
     async with Embedded(data).lease() as url:
-        ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
+        assert ask(url, "SELECT number FROM kept") == 7
     assert not running(data)
     async with Embedded(data).lease() as again:
         assert again == url
@@ -134,51 +49,76 @@ async def test_the_server_is_as_safe_as_the_documentation_says(data: Path) -> No
             " WHERE datname = current_database()"
         )
         assert ask(url, locale) == "bC.UTF-8"
+        # Ctrl-C in the terminal does not reach it.
+        assert os.getsid(postmaster(data)) != os.getsid(0)
+        assert os.getpgid(postmaster(data)) != os.getpgid(0)
 
 
-async def test_the_last_of_two_processes_stops_the_server(data: Path) -> None:
-    async with holder(data) as (_, theirs):
-        async with Embedded(data).lease() as url:
-            assert theirs == url
+async def test_settings_in_the_cluster_override_ours(data: Path) -> None:
+    with (data / "postgres/cluster/postgresql.conf").open("a") as file:
+        file.write("work_mem = 12MB\nmax_connections = 60\n")
+    async with Embedded(data).lease() as url:
+        assert ask(url, "SHOW work_mem") == "12MB"
+        assert ask(url, "SHOW max_connections") == "60"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("postgresql.conf", "shared_buffers = 'a lot'\n", r"does not start.*shared_buffers"),
+        ("PG_VERSION", "17\n", r"written by PostgreSQL 17.*pg_dump"),
+    ],
+)
+async def test_the_error_says_why_the_server_does_not_start(
+    data: Path, file: str, text: str, message: str
+) -> None:
+    (data / "postgres/cluster" / file).write_text(text)
+    with pytest.raises(TwitterstreamError, match=message):
+        async with Embedded(data).lease():
+            pass
+
+
+# -- several processes ----------------------------------------------------------------------------
+
+
+async def test_processes_share_one_server_and_the_last_stops_it(data: Path) -> None:
+    async with holder(data) as first, holder(data) as second:  # both start at once
+        url = await first.line()
+        assert await second.line() == url
+        async with Embedded(data).lease() as ours:
+            assert ours == url
         assert ask(url) == 1, "the first to leave stopped the server"
+        await first.leave()
+        assert ask(url) == 1
     assert not running(data)
 
 
-async def test_two_that_start_at_once_share_one_server(data: Path) -> None:
-    async with holder(data) as (_, first), holder(data) as (_, second):
-        assert first == second
-        assert ask(first) == 1
-
-
-async def test_the_lease_of_a_killed_process_is_gone_with_it(data: Path) -> None:
-    async with holder(data) as (process, url):
-        process.kill()
+async def test_the_lease_of_a_killed_process_ends_with_it(data: Path) -> None:
+    async with holder(data) as other:
+        url = await other.line()
+        other.process.kill()
     assert ask(url) == 1, "a killed process cannot stop the server"
     async with Embedded(data).lease():
         pass
     assert not running(data)
 
 
-async def test_ctrl_c_in_the_terminal_does_not_reach_the_server(data: Path) -> None:
-    async with Embedded(data).lease():
-        assert os.getsid(postmaster(data)) != os.getsid(0)
-        assert os.getpgid(postmaster(data)) != os.getpgid(0)
-
-
-async def test_a_killed_server_is_started_again_with_its_data(data: Path) -> None:
-    embedded = Embedded(data)
-    async with embedded.lease() as url:
-        ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
-        for _ in range(3):
+async def test_every_holder_of_a_lease_can_restart_a_killed_server(data: Path) -> None:
+    embedded = Embedded(data, UNSYNCED)
+    async with embedded.lease() as url, holder(data) as other:
+        await other.line()
+        for restart in (embedded.ensure_running, other.ensure_running, embedded.ensure_running):
             os.kill(postmaster(data), signal.SIGKILL)
-            await embedded.ensure_running()
+            await restart()
             assert ask(url, "SELECT number FROM kept") == 7
 
 
-async def test_a_server_that_is_killed_while_it_starts_comes_up_all_the_same(data: Path) -> None:
-    embedded = Embedded(data)
+# -- crashes --------------------------------------------------------------------------------------
+
+
+async def test_a_server_killed_while_it_starts_is_started_again(data: Path) -> None:
+    embedded = Embedded(data, UNSYNCED)
     async with embedded.lease() as url:
-        ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
         for _ in range(3):
             before = postmaster(data)
             os.kill(before, signal.SIGKILL)
@@ -195,24 +135,14 @@ async def test_a_server_that_is_killed_while_it_starts_comes_up_all_the_same(dat
             assert ask(url, "SELECT number FROM kept") == 7
 
 
-async def test_another_holder_of_a_lease_starts_it_again(data: Path) -> None:
-    async with Embedded(data).lease() as url, holder(data) as (process, _):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        os.kill(postmaster(data), signal.SIGKILL)
-        process.stdin.write(b"again\n")
-        assert await process.stdout.readline() == b"running\n"
-        assert ask(url) == 1
-
-
-async def test_children_of_a_killed_server_do_not_stop_the_next_one(
+async def test_children_of_a_killed_server_do_not_prevent_a_restart(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child that hangs keeps the shared memory, and PostgreSQL refuses to start beside it."""
+    """A child that hangs keeps the shared memory, and PostgreSQL refuses to start with it there."""
     monkeypatch.setattr(server, "CLEAR", ((signal.SIGQUIT, 0.5), (signal.SIGKILL, 5)))
-    embedded = Embedded(data)
+    embedded = Embedded(data, UNSYNCED)
     async with embedded.lease() as url:
-        stuck = children(postmaster(data))[0]
+        stuck = psutil.Process(postmaster(data)).children()[0]
         stuck.suspend()
         os.kill(postmaster(data), signal.SIGKILL)
         await embedded.ensure_running()
@@ -220,19 +150,19 @@ async def test_children_of_a_killed_server_do_not_stop_the_next_one(
         assert not stuck.is_running() or stuck.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_a_server_whose_socket_was_swept_away_is_replaced(data: Path) -> None:
-    embedded = Embedded(data)
+async def test_a_server_whose_socket_was_removed_is_replaced(data: Path) -> None:
+    embedded = Embedded(data, UNSYNCED)
     async with embedded.lease() as url:
-        deaf = postmaster(data)
+        unreachable = postmaster(data)
         for path in socket_folder(url).iterdir():
             path.unlink()
         await embedded.ensure_running()
         assert ask(url) == 1
-        assert postmaster(data) != deaf
+        assert postmaster(data) != unreachable
 
 
-async def test_a_number_that_now_belongs_to_another_process_is_no_server(data: Path) -> None:
-    """After a reboot, or in a new container, the process number left behind is somebody else's."""
+async def test_a_process_id_that_was_reused_is_not_taken_for_the_server(data: Path) -> None:
+    """After a reboot, or in a new container, the number left in the file is another process's."""
     async with Embedded(data).lease():
         kept = (data / "postgres/cluster/postmaster.pid").read_text().splitlines()
     (data / "postgres/cluster/postmaster.pid").write_text("\n".join([str(os.getpid()), *kept[1:]]))
@@ -240,17 +170,41 @@ async def test_a_number_that_now_belongs_to_another_process_is_no_server(data: P
         assert ask(url) == 1
 
 
-async def test_a_cluster_that_was_never_finished_is_made_again(data: Path) -> None:
-    half = data / "postgres" / "cluster.new"
-    half.mkdir(parents=True)
-    (half / "PG_VERSION").write_text("18\n")
+async def test_the_error_about_a_server_that_hangs_does_not_quote_what_it_logged_before(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "NO_ANSWER_TIMEOUT", 0.0)
     async with Embedded(data).lease() as url:
+        with pytest.raises(psycopg.Error):
+            ask(url, "SELECT 'mary'::integer")
+        hung = psutil.Process(postmaster(data))
+        hung.suspend()
+        try:
+            with pytest.raises(TwitterstreamError, match="does not answer: see") as caught:
+                await Embedded(data).ensure_running()
+        finally:
+            hung.resume()
+    assert "mary" not in str(caught.value)
+
+
+async def test_a_suspended_server_is_refused_at_once_and_left_alone(
+    data: Path, eventually: Eventually
+) -> None:
+    async with Embedded(data).lease() as url:
+        suspended = psutil.Process(postmaster(data))
+        suspended.suspend()
+        await eventually(lambda: suspended.status() == psutil.STATUS_STOPPED)
+        try:
+            async with asyncio.timeout(5):
+                with pytest.raises(TwitterstreamError, match=f"`kill -CONT {suspended.pid}`"):
+                    async with Embedded(data).lease():
+                        pass
+        finally:
+            suspended.resume()
         assert ask(url) == 1
 
 
-async def test_a_server_that_hangs_is_stopped_all_the_same(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_hangs_is_stopped(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "STOP", ((signal.SIGINT, 0.5), (signal.SIGKILL, 5)))
     async with Embedded(data).lease():
         hung = psutil.Process(postmaster(data))
@@ -258,233 +212,52 @@ async def test_a_server_that_hangs_is_stopped_all_the_same(
     assert not hung.is_running() or hung.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_nobody_enters_without_the_password(data: Path) -> None:
-    async with Embedded(data).lease() as url:
-        parts = urlsplit(url)
-        for credentials in ("twitterstream", "twitterstream:wrong", "postgres", "postgres:"):
-            guess = parts._replace(netloc=f"{credentials}@").geturl()
-            with pytest.raises(psycopg.OperationalError, match=r"password|authentication"):
-                ask(guess)
+# -- an interrupted first start -------------------------------------------------------------------
 
 
-@as_root
-async def test_another_user_reaches_neither_socket_nor_password(open_folder: Path) -> None:
-    nobody = pwd.getpwnam("nobody").pw_uid
-    data = open_folder / "data"
-    async with Embedded(data).lease() as url:
-        door = socket_folder(url) / ".s.PGSQL.5432"
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(door))  # the door is there
-        tries = (
-            f"import socket; socket.socket(socket.AF_UNIX).connect({str(door)!r})",
-            f"open({str(data / 'postgres' / 'password')!r})",
-            f"open({str(data / 'postgres' / 'cluster' / 'PG_VERSION')!r})",
-        )
-        for attempt in tries:
-            process = await asyncio.create_subprocess_exec(
-                "/usr/bin/python3", "-c", attempt, user=nobody, stderr=-1, cwd="/"
-            )
-            _, said = await process.communicate()
-            assert b"PermissionError" in said, attempt
-
-
-def modes(folders: list[Path]) -> dict[Path, tuple[int, int, int]]:
-    found = {path: path.lstat() for path in folders}
-    return {path: (is_.st_mode, is_.st_uid, is_.st_gid) for path, is_ in found.items()}
-
-
-async def test_no_permission_outside_data_dir_is_changed(data: Path) -> None:
-    around = [*data.parents, *Path(sys.prefix).parents]
-    wheel = Embedded(data).psql_path.parents[2]
-    watched = [*around, wheel, *wheel.rglob("*")]
-    before = modes(watched)
-    async with Embedded(data).lease() as url:
-        assert ask(url) == 1
-    assert modes(watched) == before
-
-
-async def test_a_long_path_puts_the_socket_into_a_private_folder(tmp_path: Path) -> None:
-    data = tmp_path / ("long" * 25) / "data"
-    async with Embedded(data).lease() as url:
-        folder = socket_folder(url)
-        assert folder.parent == Path("/tmp")
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert ask(url) == 1
-    assert not folder.exists()
-
-
-async def test_a_socket_folder_laid_by_somebody_else_is_refused(tmp_path: Path) -> None:
-    data = tmp_path / ("long" * 25) / "data"
-    async with Embedded(data).lease() as url:
-        folder = socket_folder(url)
-    folder.symlink_to(tmp_path)
-    try:
-        with pytest.raises(TwitterstreamError, match="remove it"):
-            async with Embedded(data).lease():
-                pass
-    finally:
-        folder.unlink()
-
-
-async def test_the_environment_of_the_caller_does_not_mislead_the_server(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("PGHOST", "PGPORT", "PGDATA", "PGOPTIONS", "PGUSER", "PGSSLMODE"):
-        monkeypatch.setenv(name, "7")
-    async with Embedded(data).lease():
-        assert running(data)
-
-
-async def test_a_path_with_odd_characters_works(tmp_path: Path) -> None:
-    async with Embedded(tmp_path / "it's 100 % ö").lease() as url:
+async def test_a_cluster_that_was_never_finished_is_made_again(new_data: Path) -> None:
+    half = new_data / "postgres" / "cluster.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    async with Embedded(new_data).lease() as url:
         assert ask(url) == 1
 
 
-async def test_a_path_that_a_shell_would_read_is_refused(tmp_path: Path) -> None:
-    for name in ('a"b', "a$(id)", "a`id`"):
-        with pytest.raises(TwitterstreamError, match="another folder"):
-            async with Embedded(tmp_path / name).lease():
-                pass
-
-
-async def test_the_server_says_why_it_does_not_start(data: Path) -> None:
-    async with Embedded(data).lease():
-        pass
-    (data / "postgres/cluster/postgresql.conf").write_text("shared_buffers = 'a lot'\n")
-    with pytest.raises(TwitterstreamError, match=r"does not start.*shared_buffers"):
-        async with Embedded(data).lease():
-            pass
-
-
-async def test_a_cluster_of_another_major_version_is_refused(data: Path) -> None:
-    async with Embedded(data).lease():
-        pass
-    (data / "postgres/cluster/PG_VERSION").write_text("17\n")
-    with pytest.raises(TwitterstreamError, match=r"written by PostgreSQL 17.*pg_dump"):
-        async with Embedded(data).lease():
-            pass
-
-
-async def test_a_lost_password_is_said(data: Path) -> None:
-    async with Embedded(data).lease():
-        pass
-    (data / "postgres/password").unlink()
-    with pytest.raises(TwitterstreamError, match="restore the file"):
-        async with Embedded(data).lease():
-            pass
-
-
-async def test_settings_of_ones_own_win_over_ours(data: Path) -> None:
-    async with Embedded(data).lease():
-        pass
-    with (data / "postgres/cluster/postgresql.conf").open("a") as file:
-        file.write("work_mem = 12MB\nmax_connections = 60\n")
-    async with Embedded(data).lease() as url:
-        assert ask(url, "SHOW work_mem") == "12MB"
-        assert ask(url, "SHOW max_connections") == "60"
-
-
-@as_root
-@pytest.mark.usefixtures("without_namespaces")
-async def test_root_without_namespaces_runs_it_as_an_ordinary_user(open_folder: Path) -> None:
-    data = open_folder / "data"
-    outside = [open_folder, *open_folder.parents]
-    before = modes(outside)
-    for _ in range(2):  # made, and found again
-        async with Embedded(data).lease() as url:
-            process = psutil.Process(postmaster(data))
-            assert process.username() in ("postgres", "nobody")
-            assert ask(url) == 1
-            assert stat.S_IMODE(socket_folder(url).stat().st_mode) == 0o700
-            assert stat.S_IMODE((data / "postgres/password").stat().st_mode) == 0o600
-            assert (data / "postgres/password").stat().st_uid == 0
-    assert modes(outside) == before
-
-
-@as_root
-async def test_a_cluster_follows_root_into_a_place_without_namespaces(
-    open_folder: Path, request: pytest.FixtureRequest
-) -> None:
-    data = open_folder / "data"
-    async with Embedded(data).lease() as url:
-        assert (data / "postgres/cluster").stat().st_uid == 0
-        ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
-    request.getfixturevalue("without_namespaces")
-    async with Embedded(data).lease() as url:
-        assert (data / "postgres/cluster").stat().st_uid != 0
-        assert ask(url, "SELECT number FROM kept") == 7
-
-
-@as_root
-@pytest.mark.usefixtures("without_namespaces")
-async def test_a_folder_that_no_other_account_may_enter_is_named(data: Path) -> None:
-    closed = data.parent
-    way = [*reversed(closed.parents), closed]
-    first = next(path for path in way if not path.stat().st_mode & stat.S_IXOTH)
-    with pytest.raises(TwitterstreamError, match=f"may not enter {first}\\)"):
-        async with Embedded(data).lease():
-            pass
-
-
-@as_root
-async def test_in_the_closed_home_of_another_user_it_runs_as_that_user(open_folder: Path) -> None:
-    """`sudo make run` in a home folder: root in a namespace has no key to it, its owner has."""
-    home = open_folder / "home"
-    home.mkdir(mode=0o700)
-    someone = pwd.getpwnam("games")
-    os.chown(home, someone.pw_uid, someone.pw_gid)
-    async with Embedded(home / "data").lease() as url:
-        assert psutil.Process(postmaster(home / "data")).username() == "games"
-        assert ask(url) == 1
-
-
-async def test_a_data_dir_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TwitterstreamError, match="set data_dir"):
-        async with Embedded(tmp_path / "file" / "data").lease():
-            pass
-
-
-async def test_cancelled_while_starting_it_can_be_started_again(data: Path) -> None:
+async def test_a_cancelled_start_can_be_repeated(new_data: Path) -> None:
     async def start() -> None:
-        async with Embedded(data).lease():
+        async with Embedded(new_data).lease():
             await asyncio.Event().wait()
 
-    for patience in (0.05, 0.2, 0.5, 0.8):  # seconds: in initdb, in the start, when it runs
+    for wait in (0.05, 0.2, 0.5, 0.8):  # seconds: in initdb, in the start, when it runs
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(wait):
                 await start()
-    async with Embedded(data).lease() as url:
+    async with Embedded(new_data).lease() as url:
         assert ask(url) == 1
-    assert not running(data)
+    assert not running(new_data)
 
 
-def test_a_url_becomes_the_variables_of_psql() -> None:
-    assert client_environment("postgresql://a%40b:p%2Fw@db.example:5433/d?sslmode=require") == {
-        "PGHOST": "db.example",
-        "PGPORT": "5433",
-        "PGUSER": "a@b",
-        "PGPASSWORD": "p/w",
-        "PGDATABASE": "d",
-        "PGSSLMODE": "require",
-    }
-    assert client_environment("postgresql://u:p@/d?host=/run/pg&application_name=x") == {
-        "PGHOST": "/run/pg",
-        "PGUSER": "u",
-        "PGPASSWORD": "p",
-        "PGDATABASE": "d",
-        "PGAPPNAME": "x",
-    }
+# -- the password ---------------------------------------------------------------------------------
 
 
-async def test_psql_enters_by_these_variables(data: Path) -> None:
-    embedded = Embedded(data)
-    async with embedded.lease() as url:
-        psql = await asyncio.create_subprocess_exec(
-            embedded.psql_path,
-            "-Atc",
-            "SELECT current_user",
-            env={**os.environ, **client_environment(url)},
-            stdout=-1,
-        )
-        assert (await psql.communicate())[0] == b"twitterstream\n"
+@pytest.mark.parametrize("damage", [None, b"0123", b"\xff" * 48], ids=str)
+async def test_a_missing_or_damaged_password_is_replaced(
+    data: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = data / "postgres/password"
+    async with Embedded(data).lease() as before:
+        path.unlink()
+        # A second user while the server runs: it cannot be replaced now.
+        with pytest.raises(TwitterstreamError, match="the next start sets a new password"):
+            async with Embedded(data).lease():
+                pass
+    if damage is not None:
+        path.write_bytes(damage)
+    async with Embedded(data).lease() as url:
+        assert ask(url, "SELECT number FROM kept") == 7
+        with pytest.raises(psycopg.OperationalError, match=r"password|authentication"):
+            ask(before, "SELECT 1")
+    assert "was missing or damaged; it has a new one" in caplog.text
+    assert path.stat().st_mode & 0o777 == 0o600
+    async with Embedded(data).lease() as again:
+        assert again == url

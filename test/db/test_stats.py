@@ -4,18 +4,19 @@ import json
 import random
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 
-from stream import db, ledger, sources, tracks, tweets
+from stats import ask, measured, read
 from stream.db import Database, Executor
-from stream.ledger import Credit
-from stream.tracks import NewTrack
-from stream.tweet import GapClosed, GapOpened, TrackId
+from stream.notes import GapClosed, GapOpened
+from stream.store import gaps, partitions, rollups, sources, tracks
+from stream.store.rollups import Credit
+from stream.store.tracks import NewTrack
+from stream.tweet import TrackId
 
 VIEWS = (
     "stats_tracks",
@@ -30,26 +31,6 @@ VIEWS = (
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SIZE = 1000  # bytes of a tweet
-
-Rows = list[dict[str, Any]]
-
-
-@pytest.fixture
-async def connected(database: str) -> AsyncIterator[Database]:
-    async with db.connect(database) as connected:
-        yield connected
-
-
-async def ask(database: Database, query: str) -> tuple[datetime, Rows]:
-    """What a view says, and the `now()` that it saw."""
-    async with database.transaction() as connection:
-        [clock] = await connection.fetch("SELECT now() AS now")
-        return clock["now"], [dict(row) for row in await connection.fetch(query)]
-
-
-async def read(database: Database, view: str) -> Rows:
-    _, found = await ask(database, f"SELECT * FROM {view}")
-    return found
 
 
 def minute_of(time: datetime) -> datetime:
@@ -76,7 +57,7 @@ class Credited:
         credits_: defaultdict[tuple[TrackId, datetime], Credit] = defaultdict(Credit)
         for key, number in self.minutes.items():
             credits_[key].add(number, number * SIZE)
-        await ledger.count_tracks(connection, credits_)
+        await rollups.add_track_counts(connection, credits_)
 
     def sum(self, track: TrackId, first: datetime) -> int:
         """Since this minute."""
@@ -124,7 +105,7 @@ async def test_the_last_tweet_of_a_track_is_known_when_its_minutes_are_pruned(
         at = minute_of(datetime.now(UTC)) - 200 * DAY
         credit = Credit()
         credit.add(1, SIZE)
-        await ledger.count_tracks(connection, {(track, at): credit})
+        await rollups.add_track_counts(connection, {(track, at): credit})
         await connection.execute("DELETE FROM track_minutes")
     [row] = await read(connected, "stats_tracks")
     assert row["last_at"] == hour_of(at)
@@ -155,12 +136,12 @@ async def test_sources_agree_with_a_recount(connected: Database) -> None:
     async with connected.acquire() as connection:
         main = await sources.add(connection, "main", "x_v2")
         await sources.add(connection, "other", "x_v1")
-        await ledger.count_frames(connection, main, frames)
+        await rollups.add_frame_counts(connection, main, frames)
         for hours_ago in (50, 25, 3):
             start = (began - timedelta(hours=hours_ago)).timestamp()
-            await ledger.open_gap(connection, main, GapOpened(start, "network", ""))
+            await gaps.open_gap(connection, main, GapOpened(start, "network", ""))
             if hours_ago != 3:
-                await ledger.close_gap(connection, main, GapClosed(start + 2 * 3600))
+                await gaps.close_gap(connection, main, GapClosed(start + 2 * 3600))
         async with connected.dedicated() as holder:
             assert await sources.try_lock(holder, main)
             now, [row, other] = await ask(connected, "SELECT * FROM stats_sources ORDER BY id")
@@ -183,20 +164,20 @@ async def test_hours_agree_with_a_recount_also_when_nothing_came(connected: Data
     began = datetime.now(UTC)
     frames = frames_of(began)
     first = began - timedelta(hours=100)
-    gaps = [(first, first + timedelta(hours=2.5)), (began - HOUR, None)]
+    given = [(first, first + timedelta(hours=2.5)), (began - HOUR, None)]
     async with connected.acquire() as connection:
         main = await sources.add(connection, "main", "x_v2")
-        await ledger.count_frames(connection, main, frames)
-        for start, end in gaps:
-            await ledger.open_gap(connection, main, GapOpened(start.timestamp(), "http", ""))
+        await rollups.add_frame_counts(connection, main, frames)
+        for start, end in given:
+            await gaps.open_gap(connection, main, GapOpened(start.timestamp(), "http", ""))
             if end is not None:
-                await ledger.close_gap(connection, main, GapClosed(end.timestamp()))
+                await gaps.close_gap(connection, main, GapClosed(end.timestamp()))
     now, found = await ask(connected, "SELECT * FROM stats_hours ORDER BY hour")
     expected: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
     for (at, outcome), number in frames.items():
         expected[hour_of(at)][outcome] += number
     missed: defaultdict[datetime, float] = defaultdict(float)
-    for start, end in gaps:
+    for start, end in given:
         hour = hour_of(start)
         while hour < (end or now):
             overlap = min(end or now, hour + HOUR) - max(start, hour)
@@ -212,7 +193,27 @@ async def test_hours_agree_with_a_recount_also_when_nothing_came(connected: Data
         assert float(row["gap_seconds"]) == pytest.approx(missed[row["hour"]], abs=0.01)
 
 
-async def test_storage_tells_days_by_their_partitions_their_copies_and_their_archives(
+async def test_a_gap_counts_up_to_now_whatever_its_row_says(connected: Database) -> None:
+    """A clock that was wrong, or a person, may have written times of the future."""
+    async with connected.acquire() as connection:
+        main = await sources.add(connection, "main", "x_v2")
+        await connection.execute(
+            "INSERT INTO gaps (source_id, began_at, ended_at, cause)"
+            " VALUES ($1, now() - interval '2 hours', '9999-01-01', 'network'),"
+            " ($1, now() + interval '1 minute', now() + interval '1 day', 'network')",
+            main,
+        )
+        last_day = await gaps.gaps_last_day(connection, main)
+    now, [row] = await ask(connected, "SELECT * FROM stats_sources")
+    assert (last_day["gaps"], row["gaps_last_day"]) == (1, 1)
+    assert last_day["seconds"] == pytest.approx(2 * 3600, abs=60)
+    assert row["gap_seconds_last_day"] == pytest.approx(2 * 3600, abs=60)
+    now, found = await ask(connected, "SELECT hour, gap_seconds FROM stats_hours ORDER BY hour")
+    assert found[-1]["hour"] <= now
+    assert sum(float(row["gap_seconds"]) for row in found) == pytest.approx(2 * 3600, abs=60)
+
+
+async def test_storage_lists_days_with_partitions_raw_copies_and_archives(
     connected: Database,
 ) -> None:
     now = datetime.now(UTC)
@@ -221,11 +222,11 @@ async def test_storage_tells_days_by_their_partitions_their_copies_and_their_arc
     async with connected.acquire() as connection:
         source = await sources.add(connection, "main", "x_v2")
         track = await tracks.add(connection, NewTrack("snow"))
-        await tweets.ensure_days(connection, [today, today + DAY])
-        await ledger.count_frames(connection, source, counts)
+        await partitions.ensure_days(connection, [today, today + DAY])
+        await rollups.add_frame_counts(connection, source, counts)
         credit = Credit()
         credit.add(400, 400 * SIZE)
-        await ledger.count_tracks(connection, {(track, minute_of(now)): credit})
+        await rollups.add_track_counts(connection, {(track, minute_of(now)): credit})
         await connection.execute(
             "INSERT INTO archives (day, state, path, bytes) VALUES ($1, 'dropped', 'x', 77)", gone
         )
@@ -248,32 +249,13 @@ async def test_storage_tells_days_by_their_partitions_their_copies_and_their_arc
     assert (new["day"], new["tweets"], new["matches"]) == (today, 500, 400)
     assert (new["bytes"], new["raw_bytes"], new["archive"]) == (size["bytes"], 42, None)
     assert new["bytes_per_million_tweets"] == size["bytes"] * 2000
+    assert new["ids_bytes"] == old["ids_bytes"] > 0  # of all days together
     assert await read(connected, "stats_storage_tracks") == [
         {"day": today, "track_id": track, "tweets": 400, "bytes": 400 * SIZE}
     ]
 
 
-async def measured(
-    connection: Executor, host: str, ago: timedelta, used: Mapping[str, int]
-) -> None:
-    """A row of machine_minutes that knows only volumes, of 1000 bytes each."""
-    volumes = {
-        name: {"path": f"/{name}", "total": 1000, "used": number, "free": 1000 - number}
-        for name, number in used.items()
-    }
-    came = {"main": {"frames": 10, "tweets": 8, "bytes": 999}, "b": {"frames": 1, "tweets": 1}}
-    await connection.execute(
-        "INSERT INTO machine_minutes SELECT $1, date_trunc('minute', now() - $2::interval), 1,"
-        " 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, null, null, null, 1, null, null, null, null,"
-        " $3, $4, '{}'",
-        host,
-        ago,
-        msgspec.json.encode(volumes),
-        msgspec.json.encode(came),
-    )
-
-
-async def test_a_volume_is_full_when_its_line_of_seven_days_says_so(connected: Database) -> None:
+async def test_the_forecast_of_a_volume_follows_its_last_seven_days(connected: Database) -> None:
     async with connected.acquire() as connection:
         for hours in range(0, 10 * 24, 2):
             # 24 bytes a day, and before those seven days a jump that no longer matters.
@@ -304,136 +286,16 @@ async def test_the_machine_is_shown_without_jsonb(connected: Database) -> None:
     assert (row["frames"], row["tweets"], row["bytes"]) == (11, 9, 999)
 
 
-# -- health ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def healthy(connected: Database) -> AsyncIterator[Database]:
-    """A database on which all is well."""
-    async with connected.dedicated() as holder, connected.acquire() as connection:
-        main = await sources.add(connection, "main", "x_v2")
-        await sources.try_lock(holder, main)
-        await sources.daemon_seen(connection, uuid.uuid4(), "here", 7, "collecting")
-        await connection.execute(
-            "UPDATE sources SET state = 'streaming', state_at = now(), last_at = now()"
-        )
-        await tracks.add(connection, NewTrack("snow"))
-        tomorrow = (datetime.now(UTC) + DAY).date()
-        await tweets.ensure_days(connection, [tomorrow, tomorrow + DAY])
-        await measured(connection, "here", timedelta(), {"data": 100})
-        yield connected
-
-
-async def health(database: Database) -> tuple[dict[str, Any], Rows]:
-    """The whole, and its parts."""
-    [whole, *parts] = await read(database, "stats_health")
-    assert whole["thing"] == "everything"
-    return whole, parts
-
-
-async def test_all_is_well(healthy: Database) -> None:
-    whole, parts = await health(healthy)
-    assert (whole["ok"], whole["sentence"]) == (True, "All is well."), parts
-    assert {part["thing"] for part in parts} == {
-        "daemon",
-        "source",
-        "tracks",
-        "partitions",
-        "volume",
-        "measuring",
-    }
-    sentences = {part["thing"]: part["sentence"] for part in parts}
-    assert sentences["daemon"] == "here:7 is collecting."
-    assert sentences["volume"] == "0.0 GB of 0.0 GB are free."
-
-
-TROUBLE = [
-    ("UPDATE daemons SET seen_at = now() - interval '1 minute'", "daemon", "start one"),
-    ("UPDATE sources SET state = 'failed', reason = 'Wrong token.'", "source", "Wrong token."),
-    ("UPDATE sources SET last_at = now() - interval '10 minutes'", "source", "nothing comes"),
-    (
-        "INSERT INTO sources (name, network, state) VALUES ('b', 'x_v1', 'streaming')",
-        "source",
-        "No daemon collects it",
-    ),
-    ("UPDATE tracks SET state = 'refused', state_at = now()", "tracks", "1 refused"),
-    (
-        "INSERT INTO source_hours SELECT 1, date_trunc('hour', now()), * FROM"
-        " unnest('{stored,rejected}'::text[], '{900,100}'::bigint[])",
-        "rejects",
-        "10.00 %",
-    ),
-    (
-        "UPDATE machine_minutes SET volumes = jsonb_set(volumes, '{data,free}', '99')",
-        "volume",
-        "are free",
-    ),
-    (
-        "UPDATE machine_minutes SET at = at - interval '1 hour';"
-        "UPDATE daemons SET started_at = now() - interval '1 day'",
-        "measuring",
-        "Nothing was measured",
-    ),
-    (
-        "INSERT INTO archives (day, state, path, problem)"
-        " VALUES ('2026-03-01', 'writing', 'x', 'no room')",
-        "archive",
-        "no room",
-    ),
-    ("INSERT INTO chores VALUES ('digest', now(), null, 1, 'no mail')", "chore", "no mail"),
-    (
-        "INSERT INTO alerts (rule, severity, text, remedy, opened_at)"
-        " VALUES ('cpu_high', 'warning', 'Busy.', 'Buy one.', now())",
-        "alert",
-        "Busy. Buy one.",
-    ),
-]
-
-
-@pytest.mark.parametrize(("trouble", "thing", "words"), TROUBLE)
-async def test_trouble_comes_first_in_one_sentence(
-    healthy: Database, trouble: str, thing: str, words: str
-) -> None:
-    await healthy.execute(trouble)
-    whole, [first, *others] = await health(healthy)
-    assert (first["thing"], first["ok"]) == (thing, False)
-    assert words in first["sentence"]
-    assert [part["thing"] for part in others if not part["ok"]] == []
-    assert (whole["ok"], whole["since"]) == (False, first["since"])
-    assert whole["sentence"].startswith("To be looked at: 1 of ")
-
-
-async def test_missing_partitions_of_tomorrow_are_trouble(healthy: Database) -> None:
-    tomorrow = datetime.now(UTC) + DAY
-    for day in (tomorrow, tomorrow + DAY):  # whatever day it is by now
-        await healthy.execute(f"DROP TABLE matches_{day:%Y%m%d}")
-    _, [first, *_] = await health(healthy)
-    assert (first["thing"], first["ok"]) == ("partitions", False)
-
-
-async def test_who_knows_of_an_alert_need_not_hear_of_it(healthy: Database) -> None:
-    await healthy.execute(
-        "INSERT INTO alerts (rule, severity, text, remedy, opened_at, acknowledged_at)"
-        " VALUES ('cpu_high', 'warning', 'Busy.', 'Buy one.', now(), now())"
-    )
-    whole, parts = await health(healthy)
-    assert whole["ok"]
-    assert "alert" in {part["thing"] for part in parts}
-
-
-# -- speed ----------------------------------------------------------------------------------------
-
-
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for below in plan.get("Plans", []) for node in nodes(below))]
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_no_plan_looks_at_tweets_or_matches(connected: Database, view: str) -> None:
+async def test_no_view_reads_tweets_or_matches(connected: Database, view: str) -> None:
     """At any size only roll-ups are read, and of the minutes only what an index gives."""
     async with connected.transaction() as connection:
         today = datetime.now(UTC).date()
-        await tweets.ensure_days(connection, [today, today + DAY])
+        await partitions.ensure_days(connection, [today, today + DAY])
         # What no index can do would be done without one nevertheless.
         await connection.execute("SET LOCAL enable_seqscan = off")
         [row] = await connection.fetch(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")

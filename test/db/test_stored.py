@@ -1,31 +1,29 @@
-"""What is stored is read in order, from anywhere, by everybody, and nothing is missed."""
+"""Stored tweets are read in order, from any cursor, and none is missed."""
 
 import asyncio
 import json
 import random
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stream import db, ledger, sources, stored
-from stream.batch import Batch
-from stream.commit import Terms, commit
+from monitor.jobs import Leader
+from monitor.maintenance.top_items_job import TopItemsJob
 from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
-from stream.networks.x_v1.decode import decode
-from stream.stored import Cursor, Place, Stretch
+from stream.keys import Cursor, KeyRange, Run, bounds_by_source, overlapping_groups, tweet_key
+from stream.store import consumer_cursors, feed, ingest_log, sources, top_items
+from stream.store.consumer_cursors import TOP_ITEMS
 from stream.tweet import Frame, Match, SourceId, TrackId, Tweet, TweetId
-from stream.tweets import tweet_key
+from x_tweets import store_frames, v1_tweet
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
 
 START = datetime(2026, 3, 14, 12, tzinfo=UTC)
 NOON = round(START.timestamp() * 1e6)
-TERMS = Terms(network="x_v1", keep_unmatched=True, erase=True)
 
 
 def snow(found: Tweet) -> Sequence[Match]:
@@ -41,32 +39,23 @@ class Shelf:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.number = 0
+        self.clock_digits = True  # no two frames have the same microsecond
 
     async def source(self, name: str) -> SourceId:
         async with self.database.acquire() as connection:
             return await sources.add(connection, name, "x_v1")
 
     async def store(
-        self, source: SourceId, times: Sequence[int], text: str = "a snow day"
+        self, source: SourceId, times: Sequence[float], text: str = "a snow day"
     ) -> list[str]:
         """A batch of tweets received at so many seconds after noon; their native ids."""
         frames, ids = [], []
         for time in times:
             self.number += 1
             ids.append(str(self.number))
-            body = {
-                "id": self.number, "id_str": str(self.number), "text": text,
-                "created_at": "Tue Nov 14 22:13:20 +0000 2023",
-                "user": {"id": 5, "id_str": "5", "screen_name": "ann"},
-            }  # fmt: skip
-            at = NOON + round(time * 1e6) + self.number % 1000
-            frames.append(Frame(at, json.dumps(body).encode(), self.number))
-        journal = uuid.uuid4()
-        batch = Batch(source, 0, 1 << 20)
-        batch.add(frames, decode, snow)
-        async with self.database.transaction() as connection:
-            await ledger.position(connection, journal, source, 0)
-            await commit(connection, batch, TERMS, journal, 0)
+            at = NOON + round(time * 1e6) + (self.number % 1000 if self.clock_digits else 0)
+            frames.append(Frame(at, v1_tweet(self.number, text), self.number))
+        await store_frames(self.database, source, frames, snow)
         return ids
 
     async def read(
@@ -76,7 +65,7 @@ class Shelf:
         found: list[str] = []
         async with self.database.acquire() as connection:
             while True:
-                page = await stored.after(connection, cursor, limit, tracks)
+                page = await feed.after(connection, cursor, limit, tracks)
                 assert len(page.tweets) <= limit
                 keys = [each.id for each in page.tweets]
                 assert keys == sorted(keys)
@@ -87,9 +76,8 @@ class Shelf:
 
 
 @pytest.fixture
-async def shelf(database: str) -> AsyncIterator[Shelf]:
-    async with db.connect(database) as connected:
-        yield Shelf(connected)
+def shelf(connected: Database) -> Shelf:
+    return Shelf(connected)
 
 
 async def test_everything_is_read_once_and_in_order(shelf: Shelf) -> None:
@@ -106,7 +94,7 @@ async def test_nothing_is_behind_the_head(shelf: Shelf) -> None:
     one = await shelf.source("one")
     await shelf.store(one, range(20))
     async with shelf.database.acquire() as connection:
-        head = await stored.head(connection)
+        head = await feed.head(connection)
     assert (await shelf.read(head))[0] == []
     ids = await shelf.store(one, [100])
     assert (await shelf.read(head))[0] == ids
@@ -133,13 +121,16 @@ async def test_two_that_store_at_once_do_it_one_after_the_other(
 ) -> None:
     """As when a daemon takes over from one whose last transaction is still on its way."""
     source = await shelf.source("main")
-    waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    waits = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event = 'advisory'"
+    )
     async with asyncio.TaskGroup() as group, shelf.database.transaction() as first:
-        await ledger.note_run(first, source, TweetId(1), TweetId(100))
+        await ingest_log.note_ingest_run(first, source, TweetId(1), TweetId(100))
 
         async def late() -> None:
             async with shelf.database.transaction() as second:
-                await ledger.note_run(second, source, TweetId(50), TweetId(60))
+                await ingest_log.note_ingest_run(second, source, TweetId(50), TweetId(60))
 
         group.create_task(late())
 
@@ -147,7 +138,7 @@ async def test_two_that_store_at_once_do_it_one_after_the_other(
             return bool(await shelf.database.fetch(waits))
 
         await eventually(is_waiting)
-    rows = await shelf.database.fetch("SELECT run, first_id, last_id FROM runs ORDER BY run")
+    rows = await shelf.database.fetch("SELECT run, first_id, last_id FROM ingest_runs ORDER BY run")
     assert [tuple(row) for row in rows] == [(1, 1, 100), (2, 50, 60)]
 
 
@@ -158,9 +149,10 @@ async def test_a_late_run_costs_no_walk_through_what_came_since(shelf: Shelf) ->
     _, cursor = await shelf.read(Cursor({}))
     await shelf.store(one, [0])
     await shelf.store(two, [2000])
-    runs = await shelf.database.fetch(stored._RUNS)
-    groups = stored._groups(stored._stretches(runs, cursor))
-    assert [[each.source for each in group] for group in groups] == [[one], [two]]
+    async with shelf.database.acquire() as connection:
+        groups = overlapping_groups(await feed.unread(connection, cursor))
+    assert [[each.run.source for each in group] for group in groups] == [[one], [two]]
+    assert not groups[0][0].is_first
 
 
 async def test_the_cursor_of_every_tweet_goes_on_behind_it(shelf: Shelf) -> None:
@@ -170,9 +162,9 @@ async def test_the_cursor_of_every_tweet_goes_on_behind_it(shelf: Shelf) -> None
     await shelf.store(two, range(95, 105))
     everything, _ = await shelf.read(Cursor({}))
     async with shelf.database.acquire() as connection:
-        page = await stored.after(connection, Cursor({}), 100)
+        page = await feed.after(connection, Cursor({}), 100)
     for n, each in enumerate(page.tweets):
-        rest, _ = await shelf.read(page.behind(each.id))
+        rest, _ = await shelf.read(page.cursor_after(each.id))
         assert rest == everything[n + 1 :]
 
 
@@ -181,9 +173,9 @@ async def test_a_time_is_a_cursor(shelf: Shelf) -> None:
     await shelf.store(one, range(100))
     await shelf.store(two, [10])
     async with shelf.database.acquire() as connection:
-        at = await stored.since(connection, START + timedelta(seconds=95))
-        early = await stored.since(connection, datetime(1990, 1, 1, tzinfo=UTC))
-        late = await stored.since(connection, datetime(2150, 1, 1, tzinfo=UTC))
+        at = await feed.since(connection, START + timedelta(seconds=95))
+        early = await feed.since(connection, datetime(1990, 1, 1, tzinfo=UTC))
+        late = await feed.since(connection, datetime(2150, 1, 1, tzinfo=UTC))
     assert (await shelf.read(at))[0] == ["96", "97", "98", "99", "100"]
     assert len((await shelf.read(early))[0]) == 101
     assert (await shelf.read(late))[0] == []
@@ -217,10 +209,10 @@ async def test_how_many_and_only_the_newest(shelf: Shelf) -> None:
     await shelf.store(one, range(20))
     await shelf.store(two, range(100, 120))
     async with shelf.database.acquire() as connection:
-        assert await stored.count(connection, Cursor({}), 1000) == 40
-        assert await stored.count(connection, Cursor({}), 25) == 25
-        some = await stored.newest(connection, Cursor({}), 5)
-        at_most = await stored.newest(connection, some, 30)
+        assert await feed.count(connection, Cursor({}), 1000) == 40
+        assert await feed.count(connection, Cursor({}), 25) == 25
+        some = await feed.newest(connection, Cursor({}), 5)
+        at_most = await feed.newest(connection, some, 30)
     assert (await shelf.read(some))[0] == [str(n) for n in range(36, 41)]
     assert at_most == some
 
@@ -229,9 +221,9 @@ async def test_matches_say_why(shelf: Shelf) -> None:
     one = await shelf.source("one")
     await shelf.store(one, range(10))
     async with shelf.database.acquire() as connection:
-        page = await stored.after(connection, Cursor({}), 10)
-        found = await stored.matches(connection, page.tweets)
-        assert await stored.matches(connection, []) == {}
+        page = await feed.after(connection, Cursor({}), 10)
+        found = await feed.matches(connection, page.tweets)
+        assert await feed.matches(connection, []) == {}
     assert [len(found[each.id]) for each in page.tweets] == [1] * 9 + [2]
     assert found[page.tweets[0].id][0].term == "snow"
 
@@ -243,7 +235,7 @@ def test_a_cursor_that_was_never_given_out_is_refused(text: str) -> None:
 
 
 def test_a_cursor_is_text() -> None:
-    cursor = Cursor({SourceId(2): Place(1, TweetId(7)), SourceId(1): Place(3, TweetId(9))})
+    cursor = Cursor({Run(SourceId(2), 1): TweetId(7), Run(SourceId(1), 3): TweetId(9)})
     assert str(cursor) == "1.3.9~2.1.7"
     assert Cursor.parse(str(cursor)) == cursor
     assert Cursor.parse(str(Cursor({}))) == Cursor({})
@@ -253,30 +245,123 @@ async def test_a_cursor_of_a_database_that_was_restored_goes_on(shelf: Shelf) ->
     """It knows a run that is not there any more."""
     one = await shelf.source("one")
     await shelf.store(one, range(5))
-    ahead = Cursor({one: Place(9, tweet_key(NOON + 3_000_000, one))})
+    ahead = Cursor({Run(one, 9): tweet_key(NOON + 3_000_000, one)})
     found, cursor = await shelf.read(ahead)
     assert found == ["4", "5"]
-    assert cursor.places[one].run == 1
+    assert [run.number for run in cursor.positions] == [1]
 
 
-async def test_readers_at_random_places_while_it_is_stored(shelf: Shelf) -> None:
+async def test_readers_at_random_places_see_each_tweet_once(shelf: Shelf) -> None:
+    """While one daemon in five brings what it received earlier, and clocks go back."""
     chance = random.Random(7)
     numbers = [await shelf.source(f"s{n}") for n in range(3)]
     clock = dict.fromkeys(numbers, 10_000)
-    readers: list[tuple[Cursor, set[str]]] = [(Cursor({}), set()) for _ in range(3)]
+    readers: list[tuple[Cursor, list[str]]] = [(Cursor({}), []) for _ in range(3)]
     for _ in range(40):
         source = chance.choice(numbers)
         size = chance.randint(1, 9)
-        begin = chance.randint(0, 9000) if chance.random() < 0.2 else clock[source]
+        begin = chance.randint(9000, 10_200) if chance.random() < 0.2 else clock[source]
         await shelf.store(source, range(begin, begin + size))
         clock[source] = max(clock[source], begin + size)
         at = chance.randrange(len(readers))
         cursor, seen = readers[at]
         found, cursor = await shelf.read(cursor, chance.randint(1, 12))
-        readers[at] = cursor, seen | set(found)
-    for cursor, seen in readers:
+        readers[at] = cursor, seen + found
+    all_of_them = [str(n) for n in range(1, shelf.number + 1)]
+    for cursor, seen in [*readers, (Cursor({}), [])]:
         found, _ = await shelf.read(cursor)
-        assert seen | set(found) == {str(n) for n in range(1, shelf.number + 1)}
+        assert sorted(seen + found, key=int) == all_of_them
+    found, _ = await shelf.read(Cursor({}), 5, [TrackId(1), TrackId(2)])
+    assert sorted(found, key=int) == all_of_them
+
+
+async def test_after_six_takeovers_everything_is_listed_and_counted_once(shelf: Shelf) -> None:
+    """Two daemons take over from each other; the returning one brings late frames each time."""
+    source = await shelf.source("main")
+    leader = Leader(shelf.database)
+    leader.leads = True
+    counter = TopItemsJob(shelf.database, leader)
+    async with shelf.database.acquire() as connection:
+        await consumer_cursors.start_at(connection, TOP_ITEMS, "0")
+    live, polling = Cursor({}), Cursor({})
+    seen: list[str] = []
+    polled: list[str] = []
+    for turn in range(6):
+        clock = turn * 100
+        await shelf.store(source, range(clock, clock + 60))
+        found, live = await shelf.read(live, 50)
+        seen += found
+        # What the other one received at the same time, and had in its journal when it was killed.
+        await shelf.store(source, [n + 0.5 for n in range(clock + 20, clock + 70, 2)])
+        found, live = await shelf.read(live, 50)
+        seen += found
+        await counter.count()
+        if turn % 2:
+            found, polling = await shelf.read(polling, 7, [TrackId(1)])
+            polled += found
+    all_of_them = [str(n) for n in range(1, shelf.number + 1)]
+    late, _ = await shelf.read(Cursor({}), 50)
+    for each in (seen, polled, late):
+        assert sorted(each, key=int) == all_of_them
+    async with shelf.database.acquire() as connection:
+        top = await top_items.most_frequent_by_aspect(connection, TrackId(1), "all", 5)
+    [author] = top["author"]
+    assert author.tweets == shelf.number
+    runs = await shelf.database.fetch("SELECT run FROM ingest_runs")
+    assert len(runs) == 2  # however often they take over
+
+
+async def test_a_clock_that_was_set_back_needs_one_more_run(shelf: Shelf) -> None:
+    source = await shelf.source("main")
+    await shelf.store(source, [*range(10), *range(3600, 3610), *range(10, 20)])  # in one batch
+    _, cursor = await shelf.read(Cursor({}))
+    ids = []
+    for minute in range(1, 70, 5):
+        ids += await shelf.store(source, range(minute * 60, minute * 60 + 20))
+    found, cursor = await shelf.read(cursor)
+    assert found == ids
+    assert {run.number for run in cursor.positions} == {1, 2}
+    rows = await shelf.database.fetch("SELECT DISTINCT run FROM tweets")
+    assert {row["run"] for row in rows} == {None, 2}
+
+
+async def test_two_tweets_of_the_same_microsecond_are_both_stored(shelf: Shelf) -> None:
+    source = await shelf.source("main")
+    await shelf.store(source, [1, 2, 3])
+    shelf.clock_digits = False
+    await shelf.store(source, [5, 6, 7])
+    ids = await shelf.store(source, [6, 7, 7])  # of another daemon, and of a clock set back
+    found, _ = await shelf.read(Cursor({}))
+    assert sorted(found) == [str(n) for n in range(1, 10)]
+    rows = await shelf.database.fetch(
+        "SELECT FROM tweet_ids JOIN tweets ON tweets.id = tweet_id"
+        " AND tweets.native_id = tweet_ids.native_id WHERE tweet_ids.native_id = ANY ($1)",
+        ids,
+    )
+    assert len(rows) == 3
+    [run] = await shelf.database.fetch("SELECT last_id FROM ingest_runs WHERE run = 2")
+    [last] = await shelf.database.fetch("SELECT max(id) AS id FROM tweets WHERE run = 2")
+    assert run["last_id"] == last["id"]
+
+
+async def test_cursors_of_before_runs_were_disjoint_miss_nothing(shelf: Shelf) -> None:
+    """They say one run and key of each source, and its runs were read one after the other."""
+    source = await shelf.source("main")
+    first = await shelf.store(source, range(100, 200))
+    await shelf.database.execute("UPDATE ingest_runs SET former = true")
+    [row] = await shelf.database.fetch("SELECT * FROM ingest_runs")
+    low, high = row["first_id"], row["last_id"]
+    key = [tweet_key(NOON + n * 1_000_000, source) for n in range(200)]
+    add = "INSERT INTO ingest_runs VALUES ($1, $2, $3, $4, $5)"
+    await shelf.database.execute(add, source, 2, key[120], key[150], True)
+    await shelf.database.execute(add, source, 3, low, high, False)
+    for number, at, left in (
+        (1, key[110], first[10:]),  # in the middle of the first one
+        (1, high, first[20:]),  # the second one was still to come
+        (2, key[130], first[30:]),
+        (2, key[150], []),  # everything was seen
+    ):
+        assert (await shelf.read(Cursor({Run(source, number): at})))[0] == left
 
 
 MANY = 40_000
@@ -292,7 +377,7 @@ WITH new AS (
     SELECT id, CASE WHEN n % 1000 = 0 THEN 2 ELSE 1 END, tweet_received_at(id), 'snow', 'text',
         'own' FROM new
 )
-INSERT INTO runs SELECT 1, 1, min(id), max(id) FROM new
+INSERT INTO ingest_runs SELECT 1, 1, min(id), max(id) FROM new
 """
 
 
@@ -303,19 +388,21 @@ async def test_reading_on_touches_only_what_is_read(shelf: Shelf, mode: str) -> 
         for day in range(4):
             await connection.execute("SELECT ensure_day($1)", (START + timedelta(days=day)).date())
         await connection.execute(FILL, START, MANY, b"{}")
-        await connection.execute("ANALYZE tweets, matches, runs")
+        await connection.execute("ANALYZE tweets, matches, ingest_runs")
         await connection.execute(f"SET plan_cache_mode = {mode}")
         [row] = await connection.fetch(
             "SELECT (array_agg(id ORDER BY id))[20000] AS middle, max(id) AS last FROM tweets"
         )
         for low in (0, row["middle"]):
-            wanted = stored._wanted([Stretch(SourceId(1), 1, TweetId(low), row["last"], True)])
-            assert await pages_read(connection, stored._AFTER, *wanted, 100) < 100
+            wanted = bounds_by_source(
+                [KeyRange(Run(SourceId(1), 1), TweetId(low), row["last"], True)]
+            )
+            assert await pages_read(connection, feed._AFTER[0], *wanted, 100) < 100
             for track in (1, 2):
                 args = (*wanted, 20, [track])
-                assert await pages_read(connection, stored._AFTER_OF_TRACKS, *args) < 400
-            assert await pages_read(connection, stored._COUNT, *wanted, 100) < 100
-            assert await pages_read(connection, stored._NEWEST, *wanted, 100) < 100
+                assert await pages_read(connection, feed._AFTER_OF_TRACKS[0], *args) < 400
+            assert await pages_read(connection, feed._COUNT[0], *wanted, 100) < 100
+            assert await pages_read(connection, feed._NEWEST[0], *wanted, 100) < 100
 
 
 async def pages_read(connection: Executor, query: str, *arguments: object) -> int:

@@ -1,26 +1,29 @@
-"""The tables seen from outside, and an audit of them against the journals."""
+"""The tables seen from outside, an audit of them against the journals, and receivers of alerts."""
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sized
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
 import pytest
 
+from alerting import Hook, Mailbox
+from servers import answering
 from stream import batch
 from stream.config import JournalSettings, Settings
-from stream.control import Followings, follow
 from stream.errors import Reject
-from stream.journal import Follower, Journal
-from stream.jsontext import mend
-from stream.networks.table import NETWORKS
-from stream.tracks import Track
+from stream.journal import Journal, JournalReader
+from stream.jsontext import sanitize_for_jsonb
+from stream.networks.registry import NETWORKS
+from stream.store.tracks import Track
+from stream.tracking_plan import TrackingPlan, build_plan
 from stream.tweet import Frame, NetworkName, Tweet
 
 Rows = list[tuple[Any, ...]]
@@ -61,6 +64,9 @@ class Tables:
         """Tweets that are stored, from the counts of the minutes."""
         outcomes = await self.outcomes()
         return outcomes["stored"] + outcomes["unmatched"]
+
+    async def has_all(self, sent: Sized) -> bool:
+        return await self.stored() == len(sent)
 
     async def outcomes(self) -> Counter[str]:
         rows = await self.rows(
@@ -113,7 +119,7 @@ class Audit(msgspec.Struct):
                 self.rejects[frame.body] += 1
                 continue
             try:
-                message = NETWORKS[network].decode(mend(frame.body)[0])
+                message = NETWORKS[network].decode(sanitize_for_jsonb(frame.body)[0])
             except Reject:
                 self.rejects[frame.body] += 1
             else:
@@ -127,15 +133,15 @@ def frames_of(folder: Path) -> Iterator[Frame]:
     settings = JournalSettings(min_free_bytes=0, min_free_percent=0)
     with (
         Journal.open(folder, settings) as journal,
-        contextlib.closing(Follower(journal, journal.start)) as follower,
+        contextlib.closing(JournalReader(journal, journal.start)) as reader,
         asyncio.Runner() as runner,
     ):
-        while found := runner.run(follower.read(1000, 1 << 20)):
+        while found := runner.run(reader.read(1000, 1 << 20)):
             yield from (frame for frame in found if not frame.is_note)
 
 
 class ReadJournal(Protocol):
-    """Read whole journals that nobody has open."""
+    """Read whole journals that no process has open."""
 
     def __call__(self, network: NetworkName, *folders: Path) -> Audit: ...
 
@@ -175,10 +181,10 @@ async def _audit(tables: Tables, *journals: Path, network: NetworkName = "x_v2")
     ids = [row[2] for row in rows]
     assert len(set(ids)) == len(ids)
     assert set(ids) == found.tweets
-    assert await tables.one("SELECT count(*) FROM identities") == len(ids)
+    assert await tables.one("SELECT count(*) FROM tweet_ids") == len(ids)
     # Every frame has exactly one outcome.
     outcomes = await tables.outcomes()
-    beside = outcomes["repaired"] + outcomes["withheld"]
+    beside = outcomes["repaired"] + outcomes["undelivered"]
     assert outcomes.total() - beside == len(found.frames)
     assert outcomes["stored"] + outcomes["unmatched"] == len(ids)
     assert outcomes["rejected"] == found.rejects.total()
@@ -191,14 +197,16 @@ async def _audit(tables: Tables, *journals: Path, network: NetworkName = "x_v2")
 
 
 async def _audit_matches(tables: Tables, rows: Rows, network: NetworkName) -> None:
-    followings = await _followings(tables, network)
-    claims = followings.plans[network].claims
+    tracking_plan = await _tracking_plan(tables, network)
+    owners = tracking_plan.plans[network].rule_owners
     matches: Counter[tuple[object, ...]] = Counter()
     minutes: Counter[tuple[int, datetime]] = Counter()
     for tweet_id, received_at, _, doc in rows:
         tweet = NETWORKS[network].decode(doc.encode())
         assert isinstance(tweet, Tweet)
-        for m in batch.attribute(tweet, followings.matcher.match, lambda tag: claims.get(tag, ())):
+        for m in batch.credit_tracks(
+            tweet, tracking_plan.matcher.match, lambda tag: owners.get(tag, ())
+        ):
             matches[tweet_id, m.track_id, m.term, m.field, m.part] += 1
             minutes[m.track_id, received_at.astimezone(UTC).replace(second=0, microsecond=0)] += 1
     stored = await tables.rows("SELECT tweet_id, track_id, term, field, part FROM matches")
@@ -218,7 +226,23 @@ async def _audit_matches(tables: Tables, rows: Rows, network: NetworkName) -> No
     assert wrong == []
 
 
-async def _followings(tables: Tables, network: NetworkName) -> Followings:
+async def _tracking_plan(tables: Tables, network: NetworkName) -> TrackingPlan:
     names = ", ".join(Track.__struct_fields__)
     rows = await tables.rows(f"SELECT {names} FROM tracks")
-    return follow([Track(*row) for row in rows], [network], Settings(), {})
+    return build_plan([Track(*row) for row in rows], [network], Settings())
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    made = Mailbox()
+    made.controller.start()
+    yield made
+    made.controller.stop()
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Hook]:
+    made = Hook()
+    async with answering(made.take) as address:
+        made.port = urlsplit(address).port or 0
+        yield made

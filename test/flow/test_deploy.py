@@ -1,7 +1,4 @@
-"""What is in deploy/, tried with the tools that will read it.
-
-Where such a tool is missing a test is skipped, but not in CI: .ci/run fetches them.
-"""
+"""What is in deploy/, tried with the tools that will read it."""
 
 from __future__ import annotations
 
@@ -27,36 +24,10 @@ import yaml
 
 from simulator.server import Settings as Simulated
 from simulator.server import serve
+from tools import ROOT, run, tool
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 METRIC = re.compile(r"\btwitterstream_[a-z0-9_]+")
-
-
-def tool(name: str) -> str:
-    """The path of a program that is not Python's."""
-    places = os.pathsep.join([str(ROOT / ".venv/tools/bin"), os.environ["PATH"]])
-    found = shutil.which(name, path=places)
-    if found is None:
-        missing = f"{name} is not installed"
-        if os.environ.get("CI_NEEDS_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
-def run(*command: str | Path, cwd: Path = ROOT, given: str | None = None) -> str:
-    """What a command says when it goes well; everything it says is in the failure else."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        input=given,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{command[0]}: {done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
 
 
 # -- compose --------------------------------------------------------------------------------------
@@ -168,7 +139,7 @@ async def collecting(database: str, folder: Path) -> AsyncIterator[Watched]:
         "database": database,
         "data_dir": str(folder / "data"),
         "journal": {"min_free_bytes": 0, "min_free_percent": 0},
-        "monitor": {"listen": f"127.0.0.1:{watched.port}", "probe_every": 0.5},
+        "monitor": {"listen": f"127.0.0.1:{watched.port}", "sample_interval": 0.5},
     }
     config.write_text(json.dumps(settings))
     command = (sys.executable, str(ROOT / "twitterstream.py"), "--config", str(config))
@@ -205,7 +176,7 @@ STORED = re.compile(
 async def test_what_the_program_says_is_what_rules_and_dashboard_ask_for(
     watched: Watched, eventually: Callable[..., Awaitable[None]]
 ) -> None:
-    """And promtool finds nothing to mend in it."""
+    """And promtool accepts it."""
     text = ""
 
     async def stored() -> bool:

@@ -1,7 +1,4 @@
-"""`make install`, and what systemd says of the unit that it puts in place.
-
-Where such a tool is missing a test is skipped, but not in CI: .ci/run fetches them.
-"""
+"""`make install`, and what systemd says of the unit that it puts in place."""
 
 from __future__ import annotations
 
@@ -17,35 +14,9 @@ from pathlib import Path
 import pytest
 
 from stream import __version__
+from tools import ROOT, run, tool
 
-ROOT = Path(__file__).resolve().parents[2]
 EXPOSURE = 2.0  # of 10; systemd-analyze security
-
-
-def tool(name: str) -> str:
-    """The path of a program that is not Python's."""
-    places = os.pathsep.join([str(ROOT / ".venv/tools/bin"), os.environ["PATH"]])
-    found = shutil.which(name, path=places)
-    if found is None:
-        missing = f"{name} is not installed"
-        if os.environ.get("CI_NEEDS_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
-def run(*command: str | Path, cwd: Path = ROOT, given: str | None = None) -> str:
-    """What a command says when it goes well; everything it says is in the failure else."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        input=given,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{command[0]}: {done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
 
 
 # -- make install ---------------------------------------------------------------------------------
@@ -78,7 +49,7 @@ class Installation:
             ["make", "install", *words],
             cwd=ROOT,
             env=clean,
-            timeout=60,
+            timeout=240,
             check=False,
             capture_output=True,
             text=True,
@@ -102,11 +73,11 @@ def test_the_command_works_from_another_folder(installed: Installation, tmp_path
     said = run(installed.command, "version", cwd=tmp_path)
     assert said == f"twitterstream {__version__}\n"
     said = run(installed.command, "check-config", cwd=tmp_path)
-    assert f"Data in {installed.state}," in said
+    assert f"Data folder: {installed.state}." in said
     other = tmp_path / "other.yaml"
     other.write_text("data_dir: /somewhere/else\n")
     said = run(installed.command, "--config", other, "check-config", cwd=tmp_path)
-    assert "Data in /somewhere/else," in said
+    assert "Data folder: /somewhere/else." in said
 
 
 def test_the_settings_are_private_and_the_program_is_readable(installed: Installation) -> None:
@@ -142,7 +113,7 @@ def test_what_browsers_load_is_kept_for_the_next_release(tmp_path: Path) -> None
         [installation.command, "web"], cwd=tmp_path, check=False, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: What browsers load is not installed: run  sh ")
+    assert done.stderr.startswith("Error: Files for browsers are not installed. Run:  sh ")
     assert done.stderr.count("\n") == 1
 
 
@@ -170,7 +141,7 @@ def test_an_installation_that_does_not_work_is_not_switched_to(tmp_path: Path) -
     run(sys.executable, "-m", "venv", "--without-pip", empty)
     for venv, why in (
         (empty, "does not start"),
-        (tmp_path / "nothing", "is no virtual environment"),
+        (tmp_path / "nothing", "is not a virtual environment"),
     ):
         done = installation.make(INSTALL_VENV=venv)
         assert done.returncode != 0

@@ -11,23 +11,24 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from monitor.chores import Chore
-from monitor.leader import Leader
-from monitor.measure.minute import SourceMinute
-from monitor.measure.prober import Prober
+from monitor.jobs import Leader, PeriodicJob
+from monitor.measure.sampler import Sampler
 from simulator.server import Settings as Simulated
 from simulator.server import serve
-from stream import db, sources, tracks
+from stream import db
 from stream.config import JournalSettings, MonitorSettings, Settings
 from stream.daemon import Daemon
-from stream.tracks import NewTrack
+from stream.store import sources, tracks
+from stream.store.machine_history import SourceMinute
+from stream.store.tracks import NewTrack
 from stream.vault import Vault
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from monitor.reading import Reading, SourceReading
+    from monitor.snapshot import Snapshot, SourceSnapshot
+    from stream.db import Row
     from test.conftest import Eventually
 
 RATE = 200  # tweets a second
@@ -37,19 +38,20 @@ SHORT = 2  # seconds of a minute, for whom a real one is too long
 class Watched:
     """A daemon, its prober and its database."""
 
-    def __init__(self, daemon: Daemon, prober: Prober, database: db.Database) -> None:
+    def __init__(self, daemon: Daemon, sampler: Sampler, database: db.Database) -> None:
         self.daemon = daemon
-        self.prober = prober
+        self.sampler = sampler
         self.database = database
+        self.snapshots: list[Snapshot] = []
 
     @property
-    def newest(self) -> Reading:
-        reading = self.prober.newest
-        assert reading is not None
-        return reading
+    def newest(self) -> Snapshot:
+        snapshot = self.sampler.newest
+        assert snapshot is not None
+        return snapshot
 
     @property
-    def main(self) -> SourceReading:
+    def main(self) -> SourceSnapshot:
         [source] = self.newest.sources
         return source
 
@@ -57,12 +59,12 @@ class Watched:
         """Commits of the one source so far."""
         [collector] = self.daemon.collectors.values()
         assert collector.writer is not None
-        return len(collector.writer.paces)
+        return len(collector.writer.timings)
 
     def brought(self) -> int:
-        """Frames of the one source, as the newest reading says."""
-        reading = self.prober.newest
-        return reading.sources[0].frames if reading is not None and reading.sources else 0
+        """Frames of the one source, as the newest snapshot says."""
+        snapshot = self.sampler.newest
+        return snapshot.sources[0].frames if snapshot is not None and snapshot.sources else 0
 
 
 @pytest.fixture
@@ -70,34 +72,36 @@ async def watched(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Watched]:
     """Collects from a simulator until the test ends."""
-    monkeypatch.setattr("monitor.measure.minute.MINUTE", SHORT)
+    monkeypatch.setattr("monitor.measure.rollup.MINUTE", SHORT)
     vault = Vault(tmp_path)
     settings = Settings(
         database=database,
         data_dir=str(tmp_path),
-        save_every=0.05,
-        reload_every=0.5,
+        flush_interval=0.05,
+        poll_interval=0.5,
         journal=JournalSettings(min_free_bytes=0, min_free_percent=0),
-        monitor=MonitorSettings(probe_every=0.2),
+        monitor=MonitorSettings(sample_interval=0.2),
     )
     async with (
         serve(msgspec.structs.replace(Simulated(), rate=RATE)) as server,
         db.connect(database) as connected,
-        connected.beside(3) as own,
+        connected.separate_pool(3) as own,
     ):
         async with connected.acquire() as connection:
             sealed = vault.seal({"bearer_token": "T"})
             await sources.add(connection, "main", "x_v2", server.url, None, sealed)
             await tracks.add(connection, NewTrack("snow"))
         daemon = Daemon(connected, settings, vault, lambda _: None)
-        leader, chores = Leader(own), list[Chore]()
-        prober = Prober(daemon, own, settings, leader, chores)
-        chores += prober.chores()
+        leader, jobs = Leader(own), list[PeriodicJob]()
+        sampler = Sampler(daemon, own, settings, leader, jobs)
+        jobs += sampler.jobs()
+        watched = Watched(daemon, sampler, connected)
+        sampler.listeners.append(watched.snapshots.append)
         async with asyncio.TaskGroup() as group:
             collecting = group.create_task(daemon.run())
-            runs = [leader.run(), prober.run(), *(chore.run() for chore in chores)]
+            runs = [leader.run(), sampler.run(), *(job.run() for job in jobs)]
             watching = [group.create_task(run) for run in runs]
-            yield Watched(daemon, prober, connected)
+            yield watched
             daemon.stop.set()
             await asyncio.wait([collecting])
             for task in watching:
@@ -109,9 +113,9 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
 ) -> None:
     await eventually(lambda: watched.brought() > RATE)
     await eventually(lambda: watched.newest.commits.p50 is not None)
-    watched.prober.sizes.hurry()
+    watched.sampler.sizes.run_soon()
     await eventually(lambda: watched.newest.database.tables.get("tweets"))
-    reading, source = watched.newest, watched.main
+    snapshot, source = watched.newest, watched.main
     assert (source.name, source.network, source.state) == ("main", "x_v2", "streaming")
     assert source.collecting
     assert not source.standing_by
@@ -124,20 +128,20 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     assert 0 <= source.lag_bytes <= source.journal_bytes
     assert 0 <= source.lag_seconds < 60
     assert source.last_byte is not None
-    assert reading.at - source.last_byte < 60
+    assert snapshot.at - source.last_byte < 60
     assert source.away_since is None
-    assert reading.tracks == {"active": 1}
-    # Every commit is in one reading.
-    numbers = [each.commits.number for each in watched.prober.history]
+    assert snapshot.tracks == {"active": 1}
+    # Every commit is in one snapshot.
+    numbers = [each.commits.number for each in watched.snapshots]
     assert 0 < sum(numbers) <= watched.commits()
-    database = reading.database
+    database = snapshot.database
     assert database.up
     assert database.size is not None
     assert sum(database.tables.values()) < database.size
     assert database.connections is not None
     assert database.connections >= 2
     assert database.partitions is not None
-    machine, process = reading.machine, reading.process
+    machine, process = snapshot.machine, snapshot.process
     assert 0 <= machine.cpu_percent <= 100
     assert 0 < machine.memory_used < machine.memory_total
     assert {volume.name for volume in machine.volumes} >= {"data", "journal"}
@@ -145,26 +149,30 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     assert 1 << 20 < process.memory < machine.memory_total
     assert 3 < process.files < process.files_limit
     assert 0 <= process.loop_lag < 60
-    assert [chore.failed for chore in reading.chores] == [None] * len(reading.chores)
+    assert [job.failed for job in snapshot.jobs] == [None] * len(snapshot.jobs)
 
 
 async def test_minutes_of_a_collecting_daemon_are_believable(
     watched: Watched, eventually: Eventually
 ) -> None:
+    rows: list[Row] = []
+    mains: list[SourceMinute] = []
+
     async def enough() -> bool:
-        query = "SELECT count(*) AS rows FROM stats_machine WHERE frames > 0"
-        [row] = await watched.database.fetch(query)
-        return bool(row["rows"] >= 2)
+        """Two minutes with frames, and one in which tweets were stored: a commit comes later."""
+        rows[:] = await watched.database.fetch(
+            "SELECT *, sources -> 'main' AS main FROM machine_minutes ORDER BY at"
+        )
+        mains[:] = [
+            msgspec.json.decode(row["main"], type=SourceMinute) for row in rows if row["main"]
+        ]
+        stored = any(main.frames_per_s > 1 and main.tweets_per_s > 1 for main in mains)
+        return stored and sum(main.frames > 0 for main in mains) >= 2
 
     await eventually(enough)
-    rows = await watched.database.fetch(
-        "SELECT *, sources -> 'main' AS main FROM machine_minutes ORDER BY at"
-    )
-    mains = [msgspec.json.decode(row["main"], type=SourceMinute) for row in rows if row["main"]]
     frames, tweets = sum(main.frames for main in mains), sum(main.tweets for main in mains)
     assert 0 < tweets <= frames <= watched.brought()
     assert 100 * frames < sum(main.bytes for main in mains) < 100_000 * frames
-    assert any(main.frames_per_s > 1 and main.tweets_per_s > 1 for main in mains)
     assert mains[-1].state == "streaming"
     newest = [row for row in rows if row["commit_p50"] is not None][-1]
     assert newest["commit_p99"] >= newest["commit_p50"] > 0
@@ -197,7 +205,7 @@ async def test_counts_go_on_when_a_source_is_disabled_and_enabled(
     await eventually(lambda: watched.main.frames > before.frames)
     assert watched.main.attempts == before.attempts + 1
     assert watched.main.outcomes["stored"] >= before.outcomes["stored"]
-    watched.prober.gaps_today.hurry()
+    watched.sampler.gaps_today.run_soon()
     await eventually(lambda: watched.main.gap_seconds_today > 0)
 
 
@@ -223,11 +231,11 @@ async def test_postgres_that_is_away_is_a_finding_and_minutes_wait_for_it(
         await eventually(lambda: watched.main.away_since is not None)
         await eventually(lambda: watched.main.lag_seconds > 0.5)
         assert watched.main.lag_bytes > 0
-        await eventually(lambda: len(watched.prober._minutes.waiting) >= 2)
+        await eventually(lambda: len(watched.sampler._minutes.waiting) >= 2)
         await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     await eventually(lambda: watched.newest.database.up and watched.main.away_since is None)
     assert watched.newest.database.since > away.since
-    watched.prober.minutes.hurry()
+    watched.sampler.minutes.run_soon()
 
     async def written() -> bool:
         query = "SELECT min(database_up) AS up FROM machine_minutes"

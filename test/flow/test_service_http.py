@@ -11,11 +11,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from monitor.service import health
-from monitor.service.server import MOST, Server, Sights
+from monitor.alert.verdict import Check, HealthReport
+from monitor.service.server import CONNECTIONS_MAX, Endpoints, Server
 
-FINE = health.Answer(ok=True, checks=())
-WRONG = health.Answer(ok=False, checks=(health.Check("database", ok=False, text="No answer."),))
+FINE = HealthReport(ok=True, checks=())
+WRONG = HealthReport(ok=False, checks=(Check("database", ok=False, text="No answer."),))
 
 
 class Seen:
@@ -28,10 +28,10 @@ class Seen:
         self.alerts: tuple[tuple[str, str], ...] = ()
 
     @property
-    def sights(self) -> Sights:
-        return Sights(lambda: None, lambda: self.alerts, lambda: self.live, self._ready)
+    def endpoints(self) -> Endpoints:
+        return Endpoints(lambda: None, lambda: self.alerts, lambda: self.live, self._ready)
 
-    def _ready(self) -> health.Answer:
+    def _ready(self) -> HealthReport:
         if self.fault is not None:
             raise self.fault
         return self.ready
@@ -41,7 +41,7 @@ class Seen:
 async def serving(server: Server) -> AsyncIterator[Server]:
     task = asyncio.create_task(server.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while server.address is None:  # noqa: ASYNC110 - it has no event to wait for
                 await asyncio.sleep(0.01)
         yield server
@@ -69,7 +69,7 @@ def seen() -> Seen:
 
 
 async def test_each_page_answers_with_its_code_and_kind(seen: Seen) -> None:
-    async with serving(Server("127.0.0.1:0", seen.sights)) as server:
+    async with serving(Server("127.0.0.1:0", seen.endpoints)) as server:
         status, kind, text = await get(server, "/")
         assert (status, kind) == (200, "text/plain; charset=utf-8")
         assert "/metrics" in text
@@ -91,7 +91,7 @@ async def test_a_fault_of_ours_is_said_once_and_answered(
     seen: Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen.fault = ValueError("broken")
-    async with serving(Server("127.0.0.1:0", seen.sights)) as server:
+    async with serving(Server("127.0.0.1:0", seen.endpoints)) as server:
         for _ in range(3):
             status, _, text = await get(server, "/health/ready")
             assert status == 500
@@ -106,7 +106,7 @@ async def test_ipv6_is_served(seen: Seen) -> None:
             probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this machine has no IPv6")
-    async with serving(Server("[::1]:0", seen.sights)) as server:
+    async with serving(Server("[::1]:0", seen.endpoints)) as server:
         assert (await get(server, "/health/live"))[0] == 200
 
 
@@ -118,7 +118,7 @@ async def test_a_port_that_is_taken_is_said_once_and_had_when_it_is_free(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = Server(f"127.0.0.1:{port}", seen.sights, retry=0.02)
+        server = Server(f"127.0.0.1:{port}", seen.endpoints, retry=0.02)
         task = asyncio.create_task(server.run())
         await eventually(lambda: len(caplog.records) > 3)
         assert not task.done()
@@ -136,8 +136,8 @@ async def test_a_port_that_is_taken_is_said_once_and_had_when_it_is_free(
 async def test_an_address_that_cannot_be_had_harms_nobody(
     listen: str, seen: Seen, caplog: pytest.LogCaptureFixture, eventually: Any
 ) -> None:
-    task = asyncio.create_task(Server(listen, seen.sights, retry=0.02).run())
-    await eventually(lambda: "cannot be had" in caplog.text)
+    task = asyncio.create_task(Server(listen, seen.endpoints, retry=0.02).run())
+    await eventually(lambda: "cannot be bound" in caplog.text)
     assert not task.done()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -178,7 +178,7 @@ async def has_room(server: Server) -> bool:
     ],
 )
 async def test_a_client_that_does_not_go_on_is_put_out(sent: bytes, seen: Seen) -> None:
-    async with serving(Server("127.0.0.1:0", seen.sights, longest=0.3)) as server:
+    async with serving(Server("127.0.0.1:0", seen.endpoints, timeout=0.3)) as server:
         reader, writer = await open_to(server)
         writer.write(sent)
         await ended(reader)
@@ -202,7 +202,7 @@ async def test_a_client_that_does_not_go_on_is_put_out(sent: bytes, seen: Seen) 
 async def test_what_is_no_request_of_ours_is_refused_and_not_logged(
     sent: bytes, seen: Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(Server("127.0.0.1:0", seen.sights)) as server:
+    async with serving(Server("127.0.0.1:0", seen.endpoints)) as server:
         reader, writer = await open_to(server)
         with contextlib.suppress(ConnectionError):
             writer.write(sent)
@@ -216,8 +216,8 @@ async def test_what_is_no_request_of_ours_is_refused_and_not_logged(
 
 
 async def test_a_crowd_is_bounded_and_passes(seen: Seen, eventually: Any) -> None:
-    async with serving(Server("127.0.0.1:0", seen.sights, longest=60)) as server:
-        crowd = [await open_to(server) for _ in range(MOST + 20)]
+    async with serving(Server("127.0.0.1:0", seen.endpoints, timeout=60)) as server:
+        crowd = [await open_to(server) for _ in range(CONNECTIONS_MAX + 20)]
         ends = [asyncio.create_task(ended(reader)) for reader, _ in crowd]
         # Those beyond the bound are put out at once; the time of the others is not up.
         await eventually(lambda: sum(end.done() for end in ends) == 20)
@@ -229,10 +229,10 @@ async def test_a_crowd_is_bounded_and_passes(seen: Seen, eventually: Any) -> Non
 
 async def test_clients_that_do_not_read_are_put_out(seen: Seen, eventually: Any) -> None:
     seen.alerts = tuple((f"{number:04}" + "x" * 2000, "warning") for number in range(4000))
-    async with serving(Server("127.0.0.1:0", seen.sights, longest=2)) as server:
+    async with serving(Server("127.0.0.1:0", seen.endpoints, timeout=2)) as server:
         assert server.address is not None
         with contextlib.ExitStack() as crowd:
-            for _ in range(MOST):
+            for _ in range(CONNECTIONS_MAX):
                 client = crowd.enter_context(contextlib.closing(socket.socket()))
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 client.connect(server.address)
@@ -242,7 +242,9 @@ async def test_clients_that_do_not_read_are_put_out(seen: Seen, eventually: Any)
 
 
 async def test_a_flood_of_requests_is_answered_from_one_text(seen: Seen) -> None:
-    async with serving(Server("127.0.0.1:0", seen.sights)) as server:
-        answers = await asyncio.gather(*(get(server, "/metrics") for _ in range(MOST // 2)))
+    async with serving(Server("127.0.0.1:0", seen.endpoints)) as server:
+        answers = await asyncio.gather(
+            *(get(server, "/metrics") for _ in range(CONNECTIONS_MAX // 2))
+        )
         assert {status for status, _, _ in answers} == {200}
         assert len({text for _, _, text in answers}) == 1

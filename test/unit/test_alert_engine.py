@@ -1,301 +1,284 @@
-"""The engine with a clock in the hand: opened once, told once, closed once."""
+"""The alert engine with a clock of the test: each alert is opened, notified and closed once."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from monitor.alert.catalogue import RULES
-from monitor.alert.condition import Condition, Severity
-from monitor.alert.engine import Alert, Engine, Judgement, Notice
+from monitor.alert.condition import Condition
+from monitor.alert.engine import Engine, Ownership, PendingNotification
+from monitor.alert.registry import RULES
+from stream.store.alerts import Alert
 
 DAY = 86_400.0
 RULE = "database_away"  # gone after a minute
-GONE = RULES[RULE].gone
-OURS = "ours"
+GONE = RULES[RULE].keep_firing_for
 
 
-def condition(
-    rule: str = RULE,
-    subject: str = "",
-    *,
-    severity: Severity = "warning",
-    hold: float = 0.0,
-    since: float | None = None,
-) -> Condition:
-    return Condition(rule, subject, severity, "Something is.", "Do it.", 1.0, hold, since)
+def condition(rule: str = RULE, subject: str = "", **more: Any) -> Condition:
+    made = Condition(rule, subject, "warning", "Something is.", "Do it.", 1.0)
+    return replace(made, **more)
 
 
-class Hand:
-    """An engine, a clock that stands until it is moved, and what was told."""
+class EngineRun:
+    """An engine, a clock that a test advances, and the messages that were sent."""
 
     def __init__(self, host: str = "web1") -> None:
         self.engine = Engine(host, DAY)
         self.now = 1_000_000.0
-        self.judgement: Judgement = "ours"
+        self.judgement: Ownership = "ours"
         self.mutes: set[str] = set()
-        self.told: list[str] = []
+        self.sent: list[str] = []
         self.reachable = True
 
-    def judge(self, rule: str, subject: str) -> Judgement:
+    def ownership(self, rule: str, subject: str) -> Ownership:
         return self.judgement
 
     def muted(self, rule: str, subject: str) -> bool:
         return rule in self.mutes
 
-    def due(self) -> list[Notice]:
+    def due(self) -> list[PendingNotification]:
         return self.engine.due(self.now, self.muted)
 
-    def tell(self) -> None:
-        """As the teller does."""
-        notices = self.due()
+    def merge(self, rows: Iterable[Alert]) -> None:
+        """As after reading the table."""
+        self.engine.merge(rows, self.ownership)
+
+    def notify(self) -> None:
+        """As the notifier does."""
+        notifications = self.due()
         if self.reachable:
-            self.engine.delivered(notices, self.now)
-            self.told += [notice.news for notice in notices]
+            self.engine.delivered(notifications, self.now)
+            self.sent += [notification.transition for notification in notifications]
         else:
-            self.engine.missed(notices)
+            self.engine.mark_undelivered(notifications)
         for alert in self.engine.unsaved():
             alert.saved = alert.changed
-        self.engine.settled(self.now, self.muted)
+        self.engine.forget_settled(self.now, self.muted)
 
-    def pass_(self, seconds: float, *conditions: Condition) -> None:
+    def advance(self, seconds: float, *conditions: Condition) -> None:
         """Time passes with these conditions, looked at every ten seconds."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(self.now + 10, end)
-            self.engine.step(self.now, conditions, self.judge)
-            self.tell()
+            self.engine.step(self.now, conditions, self.ownership)
+            self.notify()
 
 
 @pytest.fixture
-def hand() -> Hand:
-    return Hand()
+def run() -> EngineRun:
+    return EngineRun()
 
 
-def test_an_alert_is_told_when_it_opens_and_when_it_closes_and_not_between(hand: Hand) -> None:
-    hand.pass_(3600, condition())
-    assert hand.told == ["opened"]
-    hand.pass_(3600)
-    assert hand.told == ["opened", "closed"]
-    assert (hand.engine.open, hand.engine.closed) == ({}, [])
+def test_an_alert_is_notified_when_it_opens_and_when_it_closes(run: EngineRun) -> None:
+    run.advance(3600, condition())
+    assert run.sent == ["opened"]
+    run.advance(3600)
+    assert run.sent == ["opened", "closed"]
+    assert (run.engine.open, run.engine.closed) == ({}, [])
 
 
-def test_a_condition_must_hold_for_its_time(hand: Hand) -> None:
-    hand.pass_(290, condition(hold=300))
-    hand.pass_(10)
-    hand.pass_(290, condition(hold=300))
-    assert hand.told == []
-    hand.pass_(20, condition(hold=300))
-    assert hand.told == ["opened"]
-
-
-def test_a_condition_that_knows_since_when_counts_from_there(hand: Hand) -> None:
-    hand.pass_(10, condition(hold=30, since=hand.now - 25))
-    [alert] = hand.engine.open.values()
+def test_a_condition_must_hold_for_its_time_since_it_began(run: EngineRun) -> None:
+    run.advance(290, condition(for_=300))
+    run.advance(10)
+    run.advance(290, condition(for_=300))
+    assert run.sent == []
+    run.advance(20, condition(for_=300))
+    assert run.sent == ["opened"]
+    run = EngineRun()
+    run.advance(10, condition(for_=30, since=run.now - 25))
+    [alert] = run.engine.open.values()
     assert alert.opened_at == 1_000_000.0 - 25
 
 
-def test_a_condition_must_be_gone_for_a_while_and_its_length_ends_when_it_went(hand: Hand) -> None:
-    hand.pass_(100, condition())
-    ended = hand.now + 10
-    hand.pass_(GONE)
-    assert hand.told == ["opened"]
-    hand.pass_(10, condition())
-    hand.pass_(GONE)
-    assert hand.told == ["opened"]  # it was back in time
-    went = hand.now - GONE + 10
-    hand.pass_(10)
-    assert hand.told == ["opened", "closed"]
-    assert went > ended
-    hand.engine.settled(hand.now, hand.muted)
+def test_an_alert_closes_when_its_condition_has_been_gone_for_a_while(run: EngineRun) -> None:
+    run.advance(100, condition())
+    run.advance(GONE)
+    assert run.sent == ["opened"]
+    run.advance(10, condition())
+    run.advance(GONE)
+    assert run.sent == ["opened"]  # it was back in time
+    run.advance(10)
+    assert run.sent == ["opened", "closed"]
 
 
-def test_what_comes_and_goes_must_be_gone_for_longer_each_time(hand: Hand) -> None:
+def test_a_flapping_condition_must_be_gone_for_longer_each_time(run: EngineRun) -> None:
     for _ in range(40):
-        hand.pass_(100, condition())
-        hand.pass_(GONE + 100)
+        run.advance(100, condition())
+        run.advance(GONE + 100)
     # Without that it would be 80 messages in four hours.
-    assert len(hand.told) <= 6
+    assert len(run.sent) <= 6
 
 
-def test_a_reminder_comes_once_a_day_unless_somebody_knows(hand: Hand) -> None:
-    hand.pass_(DAY * 2.5, condition())
-    assert hand.told == ["opened", "still", "still"]
-    [alert] = hand.engine.open.values()
-    alert.acknowledged_at = hand.now
-    hand.pass_(DAY * 2, condition())
-    hand.pass_(3600)
-    assert hand.told == ["opened", "still", "still", "closed"]
+def test_a_reminder_is_sent_once_a_day_until_it_is_acknowledged(run: EngineRun) -> None:
+    run.advance(DAY * 2.5, condition())
+    assert run.sent == ["opened", "still", "still"]
+    [alert] = run.engine.open.values()
+    alert.acknowledged_at = run.now
+    run.advance(DAY * 2, condition())
+    run.advance(3600)
+    assert run.sent == ["opened", "still", "still", "closed"]
 
 
-def test_what_seems_to_be_over_is_not_told_again_while_that_is_not_sure(hand: Hand) -> None:
-    hand.pass_(DAY - 20, condition())
-    hand.pass_(GONE - 10)  # a day has passed since the message, but the condition has gone
-    assert hand.told == ["opened"]
-    hand.pass_(20, condition())  # and is back
-    assert hand.told == ["opened", "still"]
+def test_no_reminder_is_sent_while_the_condition_is_gone(run: EngineRun) -> None:
+    run.advance(DAY - 20, condition())
+    run.advance(GONE - 10)  # a day has passed since the message, but the condition has gone
+    assert run.sent == ["opened"]
+    run.advance(20, condition())  # and is back
+    assert run.sent == ["opened", "still"]
 
 
-def test_an_alert_that_gets_worse_is_told_again_and_one_that_gets_better_is_not(
-    hand: Hand,
+def test_a_higher_severity_is_notified_and_a_lower_one_is_not(run: EngineRun) -> None:
+    run.advance(100, condition())
+    run.advance(100, condition(severity="critical"))
+    run.advance(100, condition(severity="notice"))
+    run.advance(100, condition(severity="warning"))
+    assert run.sent == ["opened", "worse"]
+
+
+def test_muting_and_unmuting_take_effect_at_once(run: EngineRun) -> None:
+    run.mutes.add(RULE)
+    run.advance(DAY * 3, condition())
+    assert run.sent == []
+    run.mutes.clear()
+    run.advance(100, condition())
+    assert run.sent == ["opened"]
+    run.mutes.add(RULE)
+    run.advance(3600)
+    assert (run.sent, run.engine.closed) == (["opened"], [])
+
+
+@pytest.mark.parametrize(
+    ("reachable", "sent"),
+    [
+        ((False, False, True), ["passed"]),
+        ((True, False, True), ["opened", "closed"]),
+    ],
+)
+def test_undelivered_messages_are_sent_later_and_those_of_one_alert_as_one(
+    run: EngineRun, reachable: tuple[bool, bool, bool], sent: list[str]
 ) -> None:
-    hand.pass_(100, condition())
-    hand.pass_(100, condition(severity="critical"))
-    hand.pass_(100, condition(severity="notice"))
-    hand.pass_(100, condition(severity="warning"))
-    assert hand.told == ["opened", "worse"]
+    for able, seconds, conditions in zip(
+        reachable, (100, 3600, 100), ([condition()], [], []), strict=True
+    ):
+        run.reachable = able
+        run.advance(seconds, *conditions)
+    assert run.sent == sent
 
 
-def test_a_mute_is_honoured_at_once_and_its_end_too(hand: Hand) -> None:
-    hand.mutes.add(RULE)
-    hand.pass_(DAY * 3, condition())
-    assert hand.told == []
-    hand.mutes.clear()
-    hand.pass_(100, condition())
-    assert hand.told == ["opened"]
-    hand.mutes.add(RULE)
-    hand.pass_(3600)
-    assert (hand.told, hand.engine.closed) == (["opened"], [])
+def test_an_alert_that_ended_while_muted_is_never_notified(run: EngineRun) -> None:
+    run.mutes.add(RULE)
+    run.advance(100, condition())
+    run.advance(3600)
+    run.mutes.clear()
+    run.advance(100)
+    assert run.sent == []
 
 
-def test_what_opened_and_closed_while_nobody_could_be_told_is_one_message(hand: Hand) -> None:
-    hand.reachable = False
-    hand.pass_(100, condition())
-    hand.pass_(3600)
-    hand.reachable = True
-    hand.pass_(100)
-    assert hand.told == ["passed"]
-
-
-def test_an_end_that_could_not_be_told_is_told_later(hand: Hand) -> None:
-    hand.pass_(100, condition())
-    hand.reachable = False
-    hand.pass_(3600)
-    hand.reachable = True
-    hand.pass_(100)
-    assert hand.told == ["opened", "closed"]
-
-
-def test_a_mute_leaves_nothing_to_be_told_of_what_is_over(hand: Hand) -> None:
-    hand.mutes.add(RULE)
-    hand.pass_(100, condition())
-    hand.pass_(3600)
-    hand.mutes.clear()
-    hand.pass_(100)
-    assert hand.told == []
-
-
-def test_messages_come_in_the_order_in_which_things_happened(hand: Hand) -> None:
-    hand.reachable = False
+def test_messages_are_sent_in_the_order_of_events(run: EngineRun) -> None:
+    run.reachable = False
     for subject in ("c", "a", "b"):
         conditions = [condition(subject=each) for each in "cab"[: "cab".index(subject) + 1]]
-        hand.pass_(10, *conditions)
-    assert [notice.alert.subject for notice in hand.due()] == ["c", "a", "b"]
+        run.advance(10, *conditions)
+    assert [notification.alert.subject for notification in run.due()] == ["c", "a", "b"]
 
 
-def test_the_end_of_a_takeover_is_not_told(hand: Hand) -> None:
-    hand.pass_(DAY * 3, condition("standby_took_over"))
-    hand.pass_(3600)
-    assert (hand.told, hand.engine.closed) == (["opened"], [])
+def test_the_end_of_a_takeover_is_not_notified(run: EngineRun) -> None:
+    run.advance(DAY * 3, condition("standby_took_over"))
+    run.advance(3600)
+    assert (run.sent, run.engine.closed) == (["opened"], [])
 
 
-def test_what_others_judge_is_left_to_them(hand: Hand) -> None:
-    hand.pass_(100, condition("track_silent", "7"))
-    hand.judgement = "others"
-    hand.pass_(3600)
-    assert (hand.told, hand.engine.open, hand.engine.closed) == (["opened"], {}, [])
+def test_an_alert_that_others_own_is_dropped_without_a_message(run: EngineRun) -> None:
+    run.advance(100, condition("track_silent", "7"))
+    run.judgement = "others"
+    run.advance(3600)
+    assert (run.sent, run.engine.open, run.engine.closed) == (["opened"], {}, [])
 
 
-def test_what_is_not_known_neither_opens_nor_closes(hand: Hand) -> None:
-    hand.judgement = "unknown"
-    hand.pass_(100, condition())
-    assert hand.told == []
-    hand.judgement = "ours"
-    hand.pass_(100, condition())
-    hand.judgement = "unknown"
-    hand.pass_(3600)
-    assert hand.told == ["opened"]
+def test_an_alert_of_unknown_ownership_neither_opens_nor_closes(run: EngineRun) -> None:
+    run.judgement = "unknown"
+    run.advance(100, condition())
+    assert run.sent == []
+    run.judgement = "ours"
+    run.advance(100, condition())
+    run.judgement = "unknown"
+    run.advance(3600)
+    assert run.sent == ["opened"]
 
 
 # -- restarts -------------------------------------------------------------------------------------
 
 
-def row(**changed: object) -> Alert:
-    fields: dict[str, object] = {
-        "id": 5,
-        "rule": RULE,
-        "subject": "",
-        "host": "web1",
-        "severity": "warning",
-        "text": "Something is.",
-        "remedy": "Do it.",
-        "opened_at": 999_000.0,
-        "told_at": 999_010.0,
-        "told": 1,
-        "told_severity": "warning",
-    }
-    return Alert(**{**fields, **changed})  # type: ignore[arg-type]  # fields of a row
+ROW = Alert(
+    id=5,
+    rule=RULE,
+    subject="",
+    host="web1",
+    severity="warning",
+    text="Something is.",
+    remedy="Do it.",
+    opened_at=999_000.0,
+    notified_at=999_010.0,
+    notified_count=1,
+    notified_severity="warning",
+)
 
 
-def merge(hand: Hand, rows: Iterable[Alert]) -> None:
-    hand.engine.merge(rows, hand.judge)
+def row(**changed: Any) -> Alert:
+    return replace(ROW, **changed)
 
 
-def test_after_a_restart_an_open_alert_is_neither_opened_nor_told_again(hand: Hand) -> None:
-    merge(hand, [row()])
-    hand.pass_(3600, condition())
-    assert hand.told == []
-    hand.pass_(3600)
-    assert hand.told == ["closed"]
+def test_after_a_restart_an_open_alert_is_not_notified_again(run: EngineRun) -> None:
+    run.merge([row()])
+    run.advance(3600, condition())
+    assert run.sent == []
+    run.advance(3600)
+    assert run.sent == ["closed"]
 
 
-def test_an_alert_that_was_found_anew_before_its_row_was_read_takes_the_row_over(
-    hand: Hand,
-) -> None:
-    hand.engine.step(hand.now, [condition()], hand.judge)
-    merge(hand, [row()])
-    [alert] = hand.engine.open.values()
-    assert (alert.id, alert.opened_at, alert.told) == (5, 999_000.0, 1)
-    assert hand.due() == []
+def test_an_alert_that_opened_before_its_row_was_read_uses_the_row(run: EngineRun) -> None:
+    run.engine.step(run.now, [condition()], run.ownership)
+    run.merge([row()])
+    [alert] = run.engine.open.values()
+    assert (alert.id, alert.opened_at, alert.notified_count) == (5, 999_000.0, 1)
+    assert run.due() == []
 
 
-def test_an_end_that_was_not_told_before_the_restart_is_told_after_it(hand: Hand) -> None:
-    merge(hand, [row(closed_at=999_500.0)])
-    hand.pass_(10)
-    assert hand.told == ["closed"]
+def test_an_end_that_was_not_notified_before_a_restart_is_notified_after_it(run: EngineRun) -> None:
+    run.merge([row(closed_at=999_500.0)])
+    run.advance(10)
+    assert run.sent == ["closed"]
 
 
-def test_an_alert_that_somebody_closed_by_hand_is_forgotten(hand: Hand) -> None:
-    merge(hand, [row()])
-    merge(hand, [])
-    assert hand.engine.open == {}
+def test_an_alert_whose_row_is_gone_is_forgotten_but_not_an_unsaved_one(run: EngineRun) -> None:
+    run.merge([row()])
+    run.merge([])
+    assert run.engine.open == {}
+    run.advance(10, condition())
+    run.merge([])
+    assert len(run.engine.open) == 1
 
 
-def test_an_alert_that_is_not_in_the_table_yet_stays(hand: Hand) -> None:
-    hand.pass_(10, condition())
-    merge(hand, [])
-    assert len(hand.engine.open) == 1
-
-
-def test_a_row_of_before_is_not_opened_again_when_we_know_that_it_is_over(hand: Hand) -> None:
+def test_an_older_row_does_not_reopen_a_closed_alert(run: EngineRun) -> None:
     """Opened, written and closed, but the end is not written yet."""
-    merge(hand, [row()])
-    hand.reachable = False
-    hand.pass_(3600)
-    assert hand.engine.open == {}
-    merge(hand, [row()])
-    assert hand.engine.open == {}
+    run.merge([row()])
+    run.reachable = False
+    run.advance(3600)
+    assert run.engine.open == {}
+    run.merge([row()])
+    assert run.engine.open == {}
 
 
-def test_alerts_of_other_machines_and_of_rules_of_other_versions_are_left_alone(
-    hand: Hand,
-) -> None:
-    merge(hand, [row(host="web2"), row(rule="rule_of_tomorrow"), row(rule="track_silent")])
-    assert hand.engine.open == {}
+def test_alerts_of_other_machines_and_unknown_rules_are_ignored(run: EngineRun) -> None:
+    run.merge([row(host="web2"), row(rule="rule_of_tomorrow"), row(rule="track_silent")])
+    assert run.engine.open == {}
 
 
-# -- whatever comes -------------------------------------------------------------------------------
+# -- any course ---------------------------------------------------------------------------------
 
 steps = st.lists(
     st.tuples(
@@ -313,34 +296,55 @@ def test_messages_always_alternate_between_opened_and_closed(
     course: list[tuple[bool, float, bool, bool]],
 ) -> None:
     """Never two messages without a change between them; what opened has closed or is open."""
-    hand = Hand()
+    run = EngineRun()
     table: dict[int, Alert] = {}
     for present, seconds, reachable, restart in course:
         if restart:
-            hand = _restarted(hand, table)
-        hand.now += seconds
-        hand.reachable = reachable
-        hand.engine.step(hand.now, [condition()] if present else [], hand.judge)
-        hand.tell()
-        for alert in (*hand.engine.open.values(), *hand.engine.closed):
+            run = _restarted(run, table)
+        run.now += seconds
+        run.reachable = reachable
+        run.engine.step(run.now, [condition()] if present else [], run.ownership)
+        run.notify()
+        for alert in (*run.engine.open.values(), *run.engine.closed):
             alert.id = alert.id or len(table) + 1
             table[alert.id] = alert
-    news = [each for each in hand.told if each not in ("still", "passed")]
-    assert all(each == "opened" for each in news[::2]), hand.told
-    assert all(each == "closed" for each in news[1::2]), hand.told
+    transition = [each for each in run.sent if each not in ("still", "passed")]
+    assert all(each == "opened" for each in transition[::2]), run.sent
+    assert all(each == "closed" for each in transition[1::2]), run.sent
     open_ = [each for each in table.values() if each.closed_at is None]
-    assert len(open_) == len(hand.engine.open) <= 1
-    untold = [each for each in hand.due() if each.news == "closed"]
-    told_open = [each for each in open_ if each.told]
-    assert news.count("opened") == news.count("closed") + len(told_open) + len(untold)
+    assert len(open_) == len(run.engine.open) <= 1
+    untold = [each for each in run.due() if each.transition == "closed"]
+    told_open = [each for each in open_ if each.notified_count]
+    assert transition.count("opened") == transition.count("closed") + len(told_open) + len(untold)
 
 
-def _restarted(hand: Hand, table: dict[int, Alert]) -> Hand:
+def _restarted(run: EngineRun, table: dict[int, Alert]) -> EngineRun:
     """Another process with the same table."""
-    after = Hand()
-    after.told, after.now = hand.told, hand.now
+    after = EngineRun()
+    after.sent, after.now = run.sent, run.now
     for alert in table.values():
         alert.gone_since = None
     untold = [each for each in table.values() if each.all_clear_at is None]
-    merge(after, [each for each in untold if each.closed_at is None or each.told or each.missed])
+    after.merge(
+        each for each in untold if each.closed_at is None or each.notified_count or each.undelivered
+    )
     return after
+
+
+def test_the_time_when_a_condition_went_is_saved_at_once(run: EngineRun) -> None:
+    """Pages do not call for help any more, although the alert stays open for a while."""
+    run.advance(10, condition())
+    [alert] = run.engine.open.values()
+    run.engine.step(run.now + 1, [], run.ownership)
+    assert (alert.gone_since, run.engine.unsaved()) == (run.now + 1, [alert])
+    run.notify()
+    run.engine.step(run.now + 2, [condition()], run.ownership)
+    assert alert.gone_since is None
+    assert run.engine.unsaved() == [alert]
+    run.notify()
+    # One that another daemon saw go is ours to see again.
+    alert.gone_since = run.now
+    other = EngineRun()
+    other.merge([alert])
+    assert alert.gone_since is None
+    assert other.engine.unsaved() == [alert]

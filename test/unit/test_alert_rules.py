@@ -1,178 +1,254 @@
-"""Each rule just under and just over its limit, and the words it finds."""
+"""Each alert rule just below and just above its limit, and the text that it gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import pytest
 
-from monitor.alert import rules
-from monitor.alert.catalogue import RULES
-from monitor.alert.condition import Condition, Facts, Files, Forecast, TrackFact, View
-from monitor.reading import (
-    ChoreReading,
-    Commits,
-    DatabaseReading,
-    Machine,
-    Process,
-    Reading,
-    SourceReading,
-    Volume,
+from alert_rules import (
+    FACTS,
+    GB,
+    NOON,
+    SNAPSHOT,
+    SOURCE,
+    after,
+    condition,
+    conditions,
+    context,
+    replace,
+    with_database,
+    with_machine,
+    with_process,
+    with_source,
 )
+from monitor.alert import registry
+from monitor.alert.condition import Condition, FileProblems, RuleContext
+from monitor.snapshot import JobSnapshot, SinkSnapshot, Snapshot, Volume
 from stream.config import AlertSettings, ArchiveSettings, Settings
-
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
-HOUR = 3600.0
-GB = 10**9
-
-SOURCE = SourceReading(
-    id=1,
-    name="main",
-    network="x_v2",
-    enabled=True,
-    collecting=True,
-    standing_by=False,
-    state="streaming",
-    reason="",
-    state_since=NOON - 7200,
-    until=None,
-    last_byte=NOON - 1,
-    bytes=10_000,
-    frames=100,
-    attempts=1,
-    attempts_left=44,
-    losses={},
-    outcomes={},
-    rejects={},
-    journal_bytes=0,
-    journal_room=None,
-    lag_bytes=0,
-    lag_seconds=0.0,
-    away_since=None,
-    gap_seconds_today=0.0,
-)
-READING = Reading(
-    at=NOON,
-    host="web1",
-    version="1",
-    leads=True,
-    machine=Machine(
-        cpu_percent=10.0,
-        cores=2,
-        load=0.1,
-        memory_total=8 * GB,
-        memory_used=2 * GB,
-        network_received=0,
-        network_sent=0,
-        volumes=(
-            Volume("data", "/srv", 1, 100 * GB, 40 * GB, 60 * GB),
-            Volume("journal", "/srv/journal", 1, 100 * GB, 40 * GB, 60 * GB),
-        ),
-    ),
-    process=Process(
-        memory=200_000_000,
-        cpu_percent=5.0,
-        files=20,
-        files_limit=1024,
-        loop_lag=0.0,
-        started_at=NOON - 7200,
-    ),
-    sources=(SOURCE,),
-    commits=Commits(1, 10.0, 0.1, 0.2),
-    database=DatabaseReading(
-        up=True,
-        error="",
-        since=NOON - 7200,
-        size=None,
-        tables={},
-        partitions=None,
-        days_ahead=None,
-        connections=None,
-        connections_max=None,
-        oldest_transaction=None,
-    ),
-    chores=(),
-    tracks={},
-)
-FACTS = Facts(
-    at=NOON,
-    whole=True,
-    collected={1},
-    delivering={"x_v2": NOON - 86_400 * 7},
-    history_days=7.0,
-)
-replace = msgspec.structs.replace
+from stream.store.alert_facts import DisabledWebhook, Forecast
 
 
-def after(seconds: float, **changed: Any) -> Reading:
-    """A reading so many seconds after noon."""
-    return replace(READING, at=NOON + seconds, **changed)
-
-
-def with_source(**changed: Any) -> Reading:
-    return replace(READING, sources=(replace(SOURCE, **changed),))
-
-
-def found(
-    *readings: Reading,
-    facts: Facts | None = FACTS,
-    files: Files | None = None,
-    opened: Sequence[tuple[str, str]] = (),
-    settings: Settings | None = None,
-) -> dict[str, Condition]:
-    """What all rules together say, by the rule's name."""
-    view = View(
-        readings or (READING,), settings or Settings(), facts, files or Files(), frozenset(opened)
-    )
-    conditions, failed = rules.evaluate(view)
-    assert failed is None
-    conditions += rules.of_facts(view)
-    assert {each.rule for each in conditions} <= RULES.keys()
-    for each in conditions:
-        assert each.text.endswith("."), each.text
-        assert each.remedy.endswith("."), each.remedy
-    return {each.rule: each for each in conditions}
-
-
-def test_when_all_is_well_nothing_is_said() -> None:
-    assert found() == {}
-    assert found(facts=None) == {}
-
-
-# -- disks ----------------------------------------------------------------------------------------
-
-
-def disk(percent: float, *, name: str = "data", device: int = 1) -> Reading:
+def disk(percent: float, *, name: str = "data", device: int = 1) -> Snapshot:
     free = int(percent * GB)
     volume = Volume(name, "/srv", device, 100 * GB, 100 * GB - free, free)  # type: ignore[arg-type]  # a name of the closed set
-    return replace(READING, machine=replace(READING.machine, volumes=(volume,)))
+    return with_machine(volumes=(volume,))
+
+
+def forecast(days: float) -> RuleContext:
+    return context(forecasts=(Forecast("data", 30.0 * GB, 4.5 * GB, days),))
+
+
+def lag(seconds: float) -> Snapshot:
+    return with_source(lag_seconds=seconds, lag_bytes=3_000_000)
+
+
+def stalled(seconds: float) -> Snapshot:
+    return with_source(writer_stalled=seconds, lag_bytes=3_000_000)
+
+
+def jump(seconds: float) -> RuleContext:
+    return context(after(-600, with_process(clock_jump=seconds)), SNAPSHOT)
+
+
+def tracks(*, enabled: bool = True, **counts: int) -> RuleContext:
+    return context(replace(with_source(enabled=enabled), tracks=counts))
+
+
+def outcomes(**counts: int) -> RuleContext:
+    return context(outcomes={1: counts})
+
+
+def damaged(before: int, now: int) -> RuleContext:
+    then = after(-3600, with_source(journal_damaged=before))
+    return context(then, with_source(journal_damaged=now))
+
+
+def job(name: str, seconds: float) -> Snapshot:
+    failing = JobSnapshot(name, NOON, None, 1.0, "OSError: no room.", NOON - seconds)
+    return replace(SNAPSHOT, jobs=(failing,))
+
+
+def sink(seconds: float, reason: str = "", remedy: str = "") -> Snapshot:
+    return replace(SNAPSHOT, sinks=(SinkSnapshot("redis", reason, remedy, NOON - seconds),))
+
+
+SLOW = with_process(loop_lag=1.0)
+BUSY = with_machine(cpu_percent=100.0)
+NO_COLLECTOR = with_source(collecting=False, state="streaming")
+KEY = {"/srv/secret.key": "It is missing."}
+QUOTA = with_source(code="quota", state="paused", until=NOON + 7200)
+NOT_DELETED = "X has not deleted 1 rule; the posts still come, and X charges for them."
+
+# A rule, what it looks at, and what its severity, text and remedy contain: the parts between "…".
+# None where it must not find anything.
+CASES: list[tuple[str, RuleContext, str | None]] = [
+    # Disks
+    ("disk_low", context(disk(15.1)), None),
+    ("disk_low", context(disk(14.9)),
+     "warning: The disk of data (/srv) is low on space: 14.9 GB (14.9 %) free. … Free up space"),
+    ("disk_low", context(disk(9.9)), "warning: … below 7.5 % tracks are paused … Free up space"),
+    ("disk_low", context(disk(7.4)),
+     "critical: … tracks of lowest priority are paused … Free up space"),
+    ("disk_low", context(disk(4.9)), "critical: … collecting is paused … Free up space"),
+    ("disk_low", context(disk(9), settings=Settings(archive=ArchiveSettings(url="/archive"))),
+     "deleted from Postgres early"),
+    ("disk_low", context(disk(3, name="archive", device=3)), "warning: … archiving stops"),
+    # An open alert ends one percent above its limit.
+    ("disk_low", context(disk(15.9), opened=[("disk_low", "data")]), "warning: "),
+    ("disk_low", context(disk(16.1), opened=[("disk_low", "data")]), None),
+    ("disk_full_soon", forecast(7.1), None),
+    ("disk_full_soon", forecast(6.9), "full in 6 d 21 h … growing by 4.5 GB a day"),
+    # The machine and Postgres
+    ("cpu_high", context(with_machine(cpu_percent=94.9)), None),
+    ("cpu_high", context(with_machine(cpu_percent=95.0)), "web1 is 95 % busy"),
+    ("cpu_high", context(*(after(-at) for at in (50, 40, 30, 20, 10)), BUSY), None),
+    ("memory_high", context(with_machine(memory_used=int(7.35 * GB))), None),
+    ("memory_high", context(with_machine(memory_used=int(7.37 * GB))), "200.0 MB"),
+    ("loop_lag", context(after(-50, with_process(loop_lag=0.99)), SNAPSHOT), None),
+    ("loop_lag", context(after(-50, SLOW), SNAPSHOT), "blocked for 1.0 s"),
+    ("loop_lag", context(after(-70, SLOW), SNAPSHOT), None),
+    ("database_away",
+     context(with_database(up=False, since=NOON - 40, error="Connection refused")),
+     "critical: … since 11:59 UTC: Connection refused."),
+    ("partitions_missing", context(with_database(days_ahead=0)), "tomorrow's tweets"),
+    ("partitions_missing", context(with_database(days_ahead=1)), None),
+    ("partitions_missing", context(with_database(days_ahead=None)), None),
+    ("partitions_missing", context(with_database(days_ahead=0, up=False)), None),
+    ("clock_jumped", jump(9), None),
+    ("clock_jumped", jump(-9), None),
+    ("clock_jumped", jump(11), "forward by 11 s"),
+    ("clock_jumped", jump(-11), "back by 11 s"),
+    ("clock_jumped", context(with_source(clock_corrections=1)), "was ahead"),
+    # Storing
+    ("journal_lag", context(lag(119)), None),
+    ("journal_lag", context(lag(121)), "stored 2 min 1 s late"),
+    ("journal_lag", context(with_database(lag(121), up=False)), None),
+    ("writer_stalled", context(stalled(90)), None),
+    ("writer_stalled", context(stalled(91)), "3.0 MB wait in the journal"),
+    ("writer_stalled", context(with_database(stalled(91), up=False)), None),
+    ("writer_stalled", context(with_database(stalled(91), since=NOON - 30)), None),
+    ("journal_damaged", damaged(0, 2), "2 damaged places"),
+    ("journal_damaged", context(with_source(journal_damaged=2)), "2 damaged"),  # before the start
+    ("journal_damaged", damaged(2, 2), None),
+    ("journal_full", context(with_source(state="paused", why_journal_full="The journal is full.")),
+     "Source main is paused: The journal is full."),
+    ("reject_share", outcomes(stored=990, rejected=10, repaired=5000), None),
+    ("reject_share", outcomes(stored=989, rejected=11, repaired=5000),
+     "11 of 1,000 messages (1.1 %) of source main in the last hour"),
+    ("reject_share", outcomes(stored=90, rejected=9, repaired=5000), None),
+    ("reject_share", outcomes(stored=100, rejected=4, repaired=5000), None),
+    ("reject_share", outcomes(stored=100, rejected=5, repaired=5000), "5 of 105"),
+    ("unmatched_share", outcomes(stored=100, unmatched=100), None),
+    ("unmatched_share", outcomes(stored=99, unmatched=101), "101 of 200"),
+    ("unmatched_share", outcomes(stored=99, unmatched=51, dropped=50), "101 of 200"),
+    ("unmatched_share", outcomes(stored=49, unmatched=150), None),
+    # It sends every post, of which few match.
+    ("unmatched_share",
+     context(with_source(network="bluesky"), outcomes={1: {"stored": 1, "dropped": 9999}}), None),
+    # Sources
+    ("source_refused", context(with_source(code="credentials", state="failed", reason="Why.")),
+     "main has failed since 10:00 UTC: Why. … source secrets main"),
+    ("source_clock", context(with_source(code="clock", state="waiting", reason="Why.")),
+     "main has not collected since 10:00 UTC: Why. … Set the clock"),
+    ("source_plan", context(with_source(code="plan", state="failed", reason="Why.")),
+     "since 10:00 UTC: Why. … Subscribe to a plan"),
+    ("source_quota", context(with_source(code="quota", state="paused", reason="Why.")),
+     "since 10:00 UTC: Why. … raise the account's limit"),
+    ("source_quota", context(QUOTA), " Next try at 14:00 UTC. Wait for the next period"),
+    ("source_failed", context(with_source(state="failed", reason="Why.")),
+     "since 10:00 UTC: Why. … source disable main"),
+    ("source_failed", context(with_source(collecting=False, state="failed", reason="No key")),
+     "No key."),
+    ("source_failed", context(NO_COLLECTOR, collected=frozenset()), "no daemon collects it"),
+    ("rules_not_applied", context(with_source(not_in_force=NOT_DELETED)),
+     f"{NOT_DELETED} … developer portal"),
+    ("source_silent", context(with_source(last_byte=NOON - 59, state="waiting")), None),
+    ("no_source", tracks(enabled=False, active=2, pending=1),
+     "nothing is collected for 3 tracks"),
+    ("no_source", tracks(enabled=False, paused=3), None),
+    ("no_source", tracks(active=2), None),
+    ("tracks_refused", tracks(active=2, refused=0), None),
+    ("tracks_refused", tracks(active=2, refused=1), "1 track is refused"),
+    ("tracks_refused", tracks(active=2, refused=7), "7 tracks are refused"),
+    # Jobs, archives, files, daemons
+    ("archive_failed", context(job("archive", 901)), "since 11:44 UTC: OSError: no room."),
+    ("archive_failed", context(archive_problems={"2026-04-29": "a hash differs"}),
+     "warning: The archive of 2026-04-29 has a problem: a hash differs. "),
+    ("sink_late", context(sink(119)), None),
+    ("sink_late", context(sink(121)), "sink redis for 2 min 1 s. … Check with `top`"),
+    ("sink_late", context(sink(180, "Redis cannot be reached", "Start it.")),
+     "for 3 min: Redis cannot be reached. … Start it."),
+    ("sink_late", context(with_database(sink(180), since=NOON - 60)), None),
+    ("sink_late", context(with_database(sink(180), up=False)), None),
+    ("job_failed", context(job("raw backup", 901)), "since 11:44 UTC: OSError: no room."),
+    ("job_failed", context(with_database(job("raw backup", 7200), since=NOON - 60)), None),
+    ("job_failed", context(with_database(job("raw backup", 7200), up=False)), None),
+    ("webhook_disabled", context(
+        disabled_webhooks=(DisabledWebhook(7, "mine", "ana", "It answers with status 500."),)),
+     "Webhook 7 (mine) of ana is disabled: It answers with status 500. … ana repairs"),
+    ("key_file", context(files=FileProblems(KEY)), "warning: It is missing. "),
+    ("key_file", context(files=FileProblems(KEY, set(KEY))), "critical: It is missing. "),
+    ("restart_loop", context(crashes=3), None),
+    ("restart_loop", context(crashes=4), "crashed 4 times"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "looked_at", "words"), CASES, ids=[case[0] for case in CASES])
+def test_a_rule_opens_at_its_limit(rule: str, looked_at: RuleContext, words: str | None) -> None:
+    found = conditions(looked_at)
+    if words is None:
+        assert rule not in {each.rule for each in found}
+        return
+    [opened] = found
+    whole = f"{opened.severity}: {opened.text} {opened.remedy}"
+    assert opened.rule == rule
+    assert all(part in whole for part in words.split(" … ")), whole
 
 
 @pytest.mark.parametrize(
-    ("percent", "severity", "words"),
+    "looked_at",
     [
-        (15.1, None, ""),
-        (14.9, "warning", "The disk of data (/srv) has 14.9 GB free, 14.9 % of it."),
-        (9.9, "warning", "below 7.5 % tracks pause"),
-        (7.4, "critical", "tracks of lowest priority pause"),
-        (4.9, "critical", "collecting has paused"),
+        context(),
+        context(facts=None),
+        context(with_source(state="waiting", reason="503")),  # the network will answer again
+        context(with_source(not_in_force=NOT_DELETED, collecting=False)),
+        context(NO_COLLECTOR),  # another daemon collects it
+        context(replace(NO_COLLECTOR, leads=False), collected=frozenset()),
+        context(
+            replace(NO_COLLECTOR, sources=(replace(SOURCE, collecting=False, standing_by=True),)),
+            collected=frozenset(),
+        ),
+        context(job("archive", 899)),
+        context(job("raw backup", 899)),
+        context(with_database(job("retention", 7200), since=NOON - 60)),
     ],
 )
-def test_little_disk_has_levels(percent: float, severity: str | None, words: str) -> None:
-    condition = found(disk(percent)).get("disk_low")
-    if severity is None:
-        assert condition is None
-    else:
-        assert condition is not None
-        assert condition.severity == severity
-        assert words in condition.text
-        assert "Make room" in condition.remedy
+def test_no_rule_finds_anything(looked_at: RuleContext) -> None:
+    assert conditions(looked_at) == []
 
 
-def test_a_disk_below_the_archive_level_says_what_is_done_about_it() -> None:
-    settings = Settings(archive=ArchiveSettings(url="/archive"))
-    assert "dropped before their time" in found(disk(9), settings=settings)["disk_low"].text
+@pytest.mark.parametrize(
+    ("looked_at", "rule", "subject", "for_", "since"),
+    [
+        (context(BUSY), "cpu_high", "", AlertSettings().busy_for, None),
+        (context(SLOW), "loop_lag", "", 120, None),
+        (context(with_database(up=False, since=NOON - 40)), "database_away", "", 30, NOON - 40),
+        (tracks(enabled=False, active=2), "no_source", "", 60, None),
+        (tracks(refused=1), "tracks_refused", "", 600, None),
+        (context(NO_COLLECTOR, collected=frozenset()), "source_failed", "main", 300, None),
+        # Right after a start it may be the state of the last run.
+        (context(with_source(collecting=False, state="failed")), "source_failed", "main", 60, None),
+        (context(with_source(code="plan", state="failed")), "source_plan", "main", 0, NOON - 7200),
+        (context(job("archive", 901)), "archive_failed", "archive", 0, NOON - 901),
+        (context(job("raw backup", 901)), "job_failed", "raw backup", 0, NOON - 901),
+        (context(files=FileProblems(KEY)), "key_file", "/srv/secret.key", 0, None),
+    ],
+)
+def test_the_subject_of_a_condition_and_how_long_it_must_last(
+    looked_at: RuleContext, rule: str, subject: str, for_: float, since: float | None
+) -> None:
+    [found] = conditions(looked_at)
+    assert (found.rule, found.subject, found.for_, found.since) == (rule, subject, for_, since)
 
 
 def test_a_disk_with_several_names_is_one_condition() -> None:
@@ -181,114 +257,34 @@ def test_a_disk_with_several_names_is_one_condition() -> None:
         Volume("journal", "/srv/j", 1, 100 * GB, 90 * GB, 10 * GB),
         Volume("postgres", "/pg", 2, 100 * GB, 90 * GB, 10 * GB),
     )
-    reading = replace(READING, machine=replace(READING.machine, volumes=volumes))
-    view = View((reading,), Settings(), FACTS)
-    conditions = [each for each in rules.evaluate(view)[0] if each.rule == "disk_low"]
-    assert [each.subject for each in conditions] == ["data", "postgres"]
-    assert "data and journal" in conditions[0].text
-
-
-def test_an_open_disk_alert_needs_a_point_more_to_end() -> None:
-    opened = [("disk_low", "data")]
-    assert "disk_low" in found(disk(15.9), opened=opened)
-    assert "disk_low" not in found(disk(16.1), opened=opened)
-
-
-def test_the_disk_of_the_archive_pauses_nothing() -> None:
-    condition = found(disk(3, name="archive", device=3))["disk_low"]
-    assert condition.severity == "warning"
-    assert "archiving stops" in condition.text
-
-
-@pytest.mark.parametrize(("days", "said"), [(7.1, False), (6.9, True)])
-def test_a_disk_that_will_be_full_soon(days: float, said: bool) -> None:
-    facts = replace(FACTS, forecasts=(Forecast("data", 30.0 * GB, 4.5 * GB, days),))
-    condition = found(facts=facts).get("disk_full_soon")
-    assert (condition is not None) is said
-    if condition is not None:
-        assert "full in 6 d 21 h" in condition.text
-        assert "loses 4.5 GB a day" in condition.text
-
-
-# -- the machine ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("percent", "said"), [(94.9, False), (95.0, True)])
-def test_a_busy_processor(percent: float, said: bool) -> None:
-    reading = replace(READING, machine=replace(READING.machine, cpu_percent=percent))
-    condition = found(reading).get("cpu_high")
-    assert (condition is not None) is said
-    if condition is not None:
-        assert condition.hold == AlertSettings().busy_for
-        assert "web1 is 95 % busy" in condition.text
-
-
-def test_a_short_peak_of_the_processor_is_no_load() -> None:
-    calm = [after(-seconds) for seconds in (50, 40, 30, 20, 10)]
-    peak = replace(READING, machine=replace(READING.machine, cpu_percent=100.0))
-    assert "cpu_high" not in found(*calm, peak)
-
-
-@pytest.mark.parametrize(("used", "said"), [(7.35, False), (7.37, True)])
-def test_memory_that_runs_short(used: float, said: bool) -> None:
-    reading = replace(READING, machine=replace(READING.machine, memory_used=int(used * GB)))
-    condition = found(reading).get("memory_high")
-    assert (condition is not None) is said
-    assert condition is None or "200.0 MB" in condition.text
-
-
-@pytest.mark.parametrize(("lag", "said"), [(0.99, False), (1.0, True)])
-def test_an_event_loop_that_is_held_up(lag: float, said: bool) -> None:
-    slow = replace(READING, at=NOON - 50, process=replace(READING.process, loop_lag=lag))
-    condition = found(slow, READING).get("loop_lag")
-    assert (condition is not None) is said
-    assert condition is None or condition.hold > 60
-    assert "loop_lag" not in found(replace(slow, at=NOON - 70), READING)
-
-
-def test_a_database_that_is_away_is_told_with_its_time_and_why() -> None:
-    away = replace(READING.database, up=False, since=NOON - 40, error="Connection refused")
-    condition = found(replace(READING, database=away))["database_away"]
-    assert (condition.severity, condition.hold, condition.since) == ("critical", 30, NOON - 40)
-    assert "since 11:59 UTC: Connection refused." in condition.text
-
-
-# -- sources --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("lag", "said"), [(119.0, False), (121.0, True)])
-def test_tweets_that_wait_to_be_stored(lag: float, said: bool) -> None:
-    reading = with_source(lag_seconds=lag, lag_bytes=3_000_000)
-    condition = found(reading).get("journal_lag")
-    assert (condition is not None) is said
-    assert condition is None or "wait for 2 min" in condition.text
-    away = replace(READING.database, up=False)
-    assert "journal_lag" not in found(replace(reading, database=away))
-
-
-def test_a_source_without_room() -> None:
-    condition = found(with_source(state="paused", journal_room="The journal is full."))[
-        "journal_full"
+    found = conditions(context(with_machine(volumes=volumes)))
+    assert [(each.rule, each.subject) for each in found] == [
+        ("disk_low", "data"),
+        ("disk_low", "postgres"),
     ]
-    assert condition.text == "Source main has paused: The journal is full."
+    assert "data and journal" in found[0].text
 
 
-def silent(state: str, seconds: float, **changed: Any) -> dict[str, Condition]:
+# -- silent sources -------------------------------------------------------------------------------
+
+
+def silent(state: str, seconds: float, **changed: Any) -> RuleContext:
     """The source has been in this state, without a byte, for so long."""
     times = range(-int(seconds) - 30, 1, 10)
-    source = replace(SOURCE, state=state, last_byte=NOON - seconds, **changed)
-    return found(
-        *(after(at, sources=(replace(source, last_byte=NOON + min(at, -seconds)),)) for at in times)
+    return context(
+        *(
+            after(at, with_source(state=state, last_byte=NOON + min(at, -seconds), **changed))
+            for at in times
+        )
     )
 
 
-@pytest.mark.parametrize("state", ["streaming", "connecting", "proving", "waiting"])
-def test_a_source_that_brings_nothing(state: str) -> None:
-    condition = silent(state, 299, reason="no connection: refused.")["source_silent"]
-    assert (condition.since, condition.hold) == (NOON - 299, 300)
-    assert "nothing since 11:55 UTC" in condition.text
-    assert f"it is {state} (no connection: refused)" in condition.text
-    assert condition.severity == "critical"
+@pytest.mark.parametrize("state", ["streaming", "connecting", "connected", "waiting"])
+def test_a_source_that_tries_and_gets_nothing_is_silent(state: str) -> None:
+    found = condition(silent(state, 299, reason="no connection: refused."), "source_silent")
+    assert (found.since, found.for_, found.severity) == (NOON - 299, 300, "critical")
+    assert "nothing since 11:55 UTC" in found.text
+    assert f"it is {state} (no connection: refused)" in found.text
 
 
 @pytest.mark.parametrize(
@@ -301,288 +297,39 @@ def test_a_source_that_brings_nothing(state: str) -> None:
         {"code": "clock"},
     ],
 )
-def test_a_source_that_is_not_to_bring_anything_is_not_silent(changed: dict[str, Any]) -> None:
-    assert "source_silent" not in silent(changed.pop("state", "waiting"), 3000, **changed)
+def test_a_source_that_does_not_try_is_not_silent(changed: dict[str, Any]) -> None:
+    found = conditions(silent(**(dict[str, Any](state="waiting", seconds=3000) | changed)))
+    assert "source_silent" not in {each.rule for each in found}
 
 
 def test_the_time_before_a_source_was_enabled_is_no_silence() -> None:
-    """It has brought nothing for two days, but it tries only since a minute."""
-    source = replace(SOURCE, state="connecting", last_byte=NOON - 2 * 86_400)
-    before = [
-        after(at, sources=(replace(source, enabled=False, state="disabled"),))
-        for at in range(-600, -60, 10)
-    ]
-    now = [after(at, sources=(source,)) for at in range(-60, 1, 10)]
-    assert found(*before, *now)["source_silent"].since == NOON - 60
+    """It has delivered nothing for two days, but was enabled only a minute ago."""
+    tries = with_source(state="connecting", last_byte=NOON - 2 * 86_400)
+    disabled = with_source(state="disabled", last_byte=NOON - 2 * 86_400, enabled=False)
+    before = [after(at, disabled) for at in range(-600, -60, 10)]
+    now = [after(at, tries) for at in range(-60, 1, 10)]
+    assert condition(context(*before, *now), "source_silent").since == NOON - 60
 
 
-def test_a_source_that_brought_a_byte_lately_is_not_silent() -> None:
-    assert "source_silent" not in found(with_source(last_byte=NOON - 59, state="waiting"))
+# -- takeovers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("code", "state", "rule", "remedy"),
-    [
-        ("credentials", "failed", "source_refused", "source secrets main"),
-        ("clock", "waiting", "source_clock", "Set the clock"),
-        ("plan", "failed", "source_plan", "Book a plan"),
-        ("quota", "paused", "source_quota", "raise the limit"),
-        ("", "failed", "source_failed", "source disable main"),
-    ],
-)
-def test_failures_are_told_apart(code: str, state: str, rule: str, remedy: str) -> None:
-    conditions = found(with_source(code=code, state=state, reason="Why it is so."))
-    [condition] = conditions.values()
-    assert condition.rule == rule
-    assert condition.subject == "main"
-    assert "since 10:00 UTC: Why it is so." in condition.text
-    assert remedy in condition.remedy
+def test_a_takeover_by_the_standby_is_reported_for_an_hour() -> None:
+    before = after(-1810, with_source(collecting=False, standing_by=True))
+    taken = after(-1800)
+    found = condition(context(before, before, taken, SNAPSHOT), "standby_took_over")
+    assert found.since == NOON - 1800
+    assert "web1 took over source main from another daemon at 11:30 UTC." in found.text
+    not_collected = after(-10, with_source(collecting=False))
+    for others in ((before, taken), (taken,), (not_collected,)):  # the first: a restart ended
+        assert conditions(context(*others, SNAPSHOT)) == []
 
 
-def test_a_clock_that_is_wrong_says_by_how_much() -> None:
-    reason = "X answered 401, and the clock of this machine is 3600 s ahead: set it"
-    condition = found(with_source(code="clock", state="waiting", reason=reason))["source_clock"]
-    assert "3600 s ahead" in condition.text
-
-
-def test_a_spent_quota_says_when_it_tries_again() -> None:
-    condition = found(with_source(code="quota", state="paused", until=NOON + 7200))["source_quota"]
-    assert condition.text.endswith("It tries again at 14:00 UTC.")
-
-
-def test_waiting_for_the_network_is_no_failure() -> None:
-    assert found(with_source(state="waiting", reason="503")) == {}
-
-
-def test_the_leader_speaks_for_a_source_that_nobody_collects() -> None:
-    reading = with_source(collecting=False, state="streaming")
-    facts = replace(FACTS, collected=frozenset())
-    condition = found(reading, facts=facts)["source_failed"]
-    assert "no daemon collects it" in condition.text
-    assert condition.hold == 300
-    assert found(reading) == {}  # another one collects it
-    assert found(replace(reading, leads=False), facts=facts) == {}
-    standing = replace(reading.sources[0], standing_by=True)
-    assert found(replace(reading, sources=(standing,)), facts=facts) == {}
-
-
-def test_a_row_that_cannot_be_used_is_a_failed_source() -> None:
-    reading = with_source(collecting=False, state="failed", reason="The key is missing")
-    condition = found(reading)["source_failed"]
-    assert "The key is missing." in condition.text
-    assert condition.hold == 60  # right after a start it may be the state of the last run
-
-
-def outcomes(**counts: int) -> Facts:
-    return replace(FACTS, outcomes={1: counts})
+# -- responsibility -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("stored", "rejected", "said"),
-    [(990, 10, False), (989, 11, True), (90, 9, False), (100, 4, False), (100, 5, True)],
-)
-def test_too_many_rejects(stored: int, rejected: int, said: bool) -> None:
-    condition = found(facts=outcomes(stored=stored, rejected=rejected, repaired=5000)).get(
-        "reject_share"
-    )
-    assert (condition is not None) is said
-    if condition is not None and rejected == 11:
-        assert "Of 1,000 messages of source main in the last hour 11 (1.1 %)" in condition.text
-
-
-@pytest.mark.parametrize(
-    ("stored", "unmatched", "dropped", "said"),
-    [(100, 100, 0, False), (99, 101, 0, True), (99, 51, 50, True), (49, 150, 0, False)],
-)
-def test_too_many_tweets_without_a_track(
-    stored: int, unmatched: int, dropped: int, said: bool
-) -> None:
-    facts = outcomes(stored=stored, unmatched=unmatched, dropped=dropped)
-    assert ("unmatched_share" in found(facts=facts)) is said
-
-
-# -- tracks ---------------------------------------------------------------------------------------
-
-EVEN = (40.0,) * 24
-DAYTIME = tuple(80.0 if 8 <= hour < 20 else 0.0 for hour in range(24))
-
-
-def track(**changed: Any) -> TrackFact:
-    fact = TrackFact(
-        id=7,
-        value="snow day",
-        networks=None,
-        since=NOON - 86_400 * 30,
-        days=7.0,
-        profile=EVEN,
-        last_at=NOON - 60,
-        last_hour=40,
-    )
-    return replace(fact, **changed)
-
-
-def quiet(seconds: float, facts: Facts = FACTS, **changed: Any) -> Condition | None:
-    """The track has had no tweet for so long."""
-    fact = track(last_at=NOON - seconds, **changed)
-    return found(facts=replace(facts, tracks=(fact,))).get("track_silent")
-
-
-def test_a_silent_track_says_what_it_usually_gets() -> None:
-    condition = quiet(2 * HOUR + 48 * 60)
-    assert condition is not None
-    assert condition.subject == "7"
-    assert condition.text == (
-        "Track 7 (snow day) is silent: usually 40 an hour, nothing since 09:12 UTC."
-    )
-
-
-def test_a_track_is_silent_after_an_hour_at_least() -> None:
-    assert quiet(HOUR - 1) is None
-    assert quiet(HOUR) is not None
-
-
-def test_a_track_is_silent_after_so_many_times_its_interval() -> None:
-    """Two an hour: twenty would have come in ten hours."""
-    assert quiet(10 * HOUR - 60, profile=(2.0,) * 24) is None
-    assert quiet(10 * HOUR, profile=(2.0,) * 24) is not None
-
-
-def test_a_track_that_sleeps_at_night_is_not_silent_then() -> None:
-    """At 06:00, ten hours after its last tweet of the evening, none was to be expected."""
-    six, eight = NOON - 6 * HOUR, NOON - 4 * HOUR
-    fact = track(profile=DAYTIME, last_at=six - 10 * HOUR)
-    night = replace(FACTS, at=six, tracks=(fact,))
-    assert "track_silent" not in found(facts=night)
-    assert "track_silent" in found(facts=replace(night, at=eight + HOUR))
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"days": 0.9},
-        {"profile": (0.01,) * 24},
-        {"since": NOON - 600},  # edited or resumed
-        {"networks": ("x_v1",)},  # that one does not deliver
-    ],
-)
-def test_a_track_without_enough_history_or_delivery_is_not_judged(changed: dict[str, Any]) -> None:
-    assert quiet(10 * HOUR, **changed) is None
-
-
-def test_a_gap_is_not_the_fault_of_a_track() -> None:
-    assert quiet(10 * HOUR, replace(FACTS, delivering={})) is None
-    assert quiet(10 * HOUR, replace(FACTS, delivering={"x_v2": NOON - 600})) is None
-
-
-def runaway(last_hour: int, total: int, **changed: Any) -> Condition | None:
-    facts = replace(outcomes(stored=total), tracks=(track(last_hour=last_hour, **changed),))
-    facts = replace(facts, history_days=changed.pop("history_days", 7.0))
-    return found(facts=facts).get("track_runaway")
-
-
-def test_a_runaway_track_says_its_share_and_its_usual() -> None:
-    condition = runaway(4000, 5000)
-    assert condition is not None
-    assert condition.text == (
-        "Track 7 (snow day) runs away: 4,000 tweets in the last hour, 80 % of all,"
-        " usually 40 an hour."
-    )
-    assert "track pause 7" in condition.remedy
-
-
-@pytest.mark.parametrize(
-    ("last_hour", "total", "said"),
-    [
-        (400, 800, True),
-        (399, 700, False),  # not ten times its usual
-        (400, 801, False),  # not half of all
-        (190, 199, False),  # too few to say
-    ],
-)
-def test_a_track_runs_away_by_share_and_by_factor(last_hour: int, total: int, said: bool) -> None:
-    assert (runaway(last_hour, total) is not None) is said
-
-
-def test_the_first_day_of_a_database_has_no_usual() -> None:
-    facts = replace(
-        outcomes(stored=5000),
-        tracks=(track(last_hour=4000, profile=(0.0,) * 24),),
-        history_days=0.9,
-    )
-    assert "track_runaway" not in found(facts=facts)
-    facts = replace(facts, history_days=1.0)
-    assert "usually none" in found(facts=facts)["track_runaway"].text
-
-
-# -- care -----------------------------------------------------------------------------------------
-
-
-def chore(name: str, seconds: float) -> Reading:
-    failing = ChoreReading(name, NOON, None, 1.0, "OSError: no room.", NOON - seconds)
-    return replace(READING, chores=(failing,))
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"), [("archive", "archive_failed"), ("raw backup", "chore_failed")]
-)
-def test_a_chore_that_fails_for_long(name: str, rule: str) -> None:
-    assert found(chore(name, 899)) == {}
-    [condition] = found(chore(name, 901)).values()
-    assert (condition.rule, condition.subject, condition.since) == (rule, name, NOON - 901)
-    assert condition.text.endswith("since 11:44 UTC: OSError: no room.")
-
-
-def test_chores_may_wait_for_a_database_that_was_away() -> None:
-    reading = chore("retention", 7200)
-    assert "chore_failed" in found(reading)
-    back = replace(reading.database, since=NOON - 60)
-    assert found(replace(reading, database=back)) == {}
-    away = replace(reading.database, up=False)
-    assert "chore_failed" not in found(replace(reading, database=away))
-
-
-def test_an_archive_that_is_not_in_order() -> None:
-    facts = replace(FACTS, archive_problems={"2026-04-29": "a hash differs"})
-    condition = found(facts=facts)["archive_failed"]
-    assert condition.text == "The archive of 2026-04-29 is not in order: a hash differs."
-
-
-def test_a_key_is_worse_than_a_certificate() -> None:
-    problems = {"/srv/secret.key": "It is missing."}
-    key = found(files=Files(problems, {"/srv/secret.key"}))["key_file"]
-    assert (key.severity, key.subject, key.text) == (
-        "critical",
-        "/srv/secret.key",
-        "It is missing.",
-    )
-    assert found(files=Files(problems))["key_file"].severity == "warning"
-
-
-def test_a_standby_that_took_over_is_told_for_an_hour() -> None:
-    waiting = replace(SOURCE, collecting=False, standing_by=True)
-    before, after_ = after(-1810, sources=(waiting,)), after(-1800)
-    assert "standby_took_over" not in found(before, after_, READING)  # the end of a restart
-    condition = found(before, before, after_, READING)["standby_took_over"]
-    assert condition.since == NOON - 1800
-    assert "web1 has taken over source main from another daemon at 11:30 UTC." in condition.text
-    assert "standby_took_over" not in found(after_, READING)
-
-
-def test_a_collector_that_begins_took_nothing_over() -> None:
-    nobody = replace(SOURCE, collecting=False)
-    assert "standby_took_over" not in found(after(-10, sources=(nobody,)), READING)
-
-
-@pytest.mark.parametrize(("starts", "said"), [(3, False), (4, True)])
-def test_a_daemon_that_ends_again_and_again(starts: int, said: bool) -> None:
-    assert ("restart_loop" in found(facts=replace(FACTS, starts=starts))) is said
-
-
-# -- who speaks -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("scope", "subject", "changed", "leads", "speaks"),
+    ("scope", "subject", "changed", "leads", "is_responsible"),
     [
         ("host", "data", {}, False, True),
         ("all", "7", {}, False, False),
@@ -595,20 +342,19 @@ def test_a_daemon_that_ends_again_and_again(starts: int, said: bool) -> None:
         ("source", "removed", {}, True, True),
     ],
 )
-def test_each_thing_has_one_daemon_that_speaks_of_it(
-    scope: str, subject: str, changed: Mapping[str, Any], leads: bool, speaks: bool
+def test_one_daemon_is_responsible_for_each_subject(
+    scope: str, subject: str, changed: Mapping[str, Any], leads: bool, is_responsible: bool
 ) -> None:
-    reading = replace(with_source(**changed), leads=leads)
-    assert rules.speaks(reading, scope, subject) is speaks
+    snapshot = replace(with_source(**changed), leads=leads)
+    assert registry.is_responsible(snapshot, scope, subject) is is_responsible
 
 
-def test_a_broken_rule_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: View) -> Sequence[Condition]:
+def test_an_error_in_one_rule_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: RuleContext) -> Sequence[Condition]:
         raise KeyError("x")
 
-    ours: tuple[Callable[[View], Any], ...] = (broken, *rules.ALL)
-    monkeypatch.setattr(rules, "ALL", ours)
-    view = View((with_source(code="quota", state="paused"),), Settings(), FACTS)
-    conditions, failed = rules.evaluate(view)
-    assert [each.rule for each in conditions] == ["source_quota"]
+    ours: tuple[Callable[[RuleContext], Any], ...] = (broken, *registry.SNAPSHOT_CHECKS)
+    monkeypatch.setattr(registry, "SNAPSHOT_CHECKS", ours)
+    found, failed = registry.evaluate_snapshot(RuleContext((QUOTA,), Settings(), FACTS))
+    assert [each.rule for each in found] == ["source_quota"]
     assert isinstance(failed, KeyError)

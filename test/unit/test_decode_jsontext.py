@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream.errors import Reject
-from stream.jsontext import mend, view
+from stream.jsontext import sanitize_for_jsonb, view
 
 
-def naively_mended(text: str) -> str:
+def naively_sanitized(text: str) -> str:
     """The same rule, one escape after the other."""
     out: list[str] = []
     at = 0
@@ -38,20 +38,8 @@ def _code(text: str, at: int) -> int:
 
 
 PIECES = [
-    r"\u0000",
-    r"\ud83d",
-    r"\uDE00",
-    r"\uDBFF",
-    r"\udfff",
-    r"\u0041",
-    r"\\",
-    r"\/",
-    r"\"",
-    "u0000",
-    "ud83d",
-    "ude00",
-    "雪",
-    "a",
+    *(r"\u0000", r"\ud83d", r"\uDE00", r"\uDBFF", r"\udfff", r"\u0041", r"\\", r"\/", r"\""),
+    *("u0000", "ud83d", "ude00", "雪", "a"),
 ]
 
 
@@ -59,25 +47,25 @@ PIECES = [
 @example([r"\\", "ud83d", r"\ude00"])
 @example([r"\\", r"\ud83d", r"\ude00"])
 @example([r"\ud83d", r"\ud83d", r"\ude00", r"\ude00"])
-def test_mending_agrees_with_a_naive_reading(pieces: list[str]) -> None:
+def test_sanitizing_agrees_with_a_naive_implementation(pieces: list[str]) -> None:
     text = "".join(pieces)
-    mended, changed = mend(f'{{"a":"{text}"}}'.encode())
-    assert mended.decode() == f'{{"a":"{naively_mended(text)}"}}'
-    assert changed == (naively_mended(text) != text)
-    json.loads(mended)["a"].encode()  # no surrogate is left
-    assert "\0" not in json.loads(mended)["a"]
-    assert mend(mended) == (mended, False)
+    sanitized, changed = sanitize_for_jsonb(f'{{"a":"{text}"}}'.encode())
+    assert sanitized.decode() == f'{{"a":"{naively_sanitized(text)}"}}'
+    assert changed == (naively_sanitized(text) != text)
+    json.loads(sanitized)["a"].encode()  # no surrogate is left
+    assert "\0" not in json.loads(sanitized)["a"]
+    assert sanitize_for_jsonb(sanitized) == (sanitized, False)
 
 
-def test_a_clean_text_comes_back_as_it_is() -> None:
+def test_valid_text_is_returned_unchanged() -> None:
     body = r'{"a":"\ud83d\ude00 \\u0000 \\ud83d 雪"}'.encode()
-    mended, changed = mend(body)
-    assert mended is body
+    sanitized, changed = sanitize_for_jsonb(body)
+    assert sanitized is body
     assert not changed
 
 
-def test_a_byte_order_mark_goes() -> None:
-    assert mend(b"\xef\xbb\xbf{}") == (b"{}", True)
+def test_a_byte_order_mark_is_removed() -> None:
+    assert sanitize_for_jsonb(b"\xef\xbb\xbf{}") == (b"{}", True)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +73,9 @@ def test_a_byte_order_mark_goes() -> None:
     [b'{"a":"\xff"}', b'{"a":"\xe9\x9b', b'{"a":"\xed\xa0\x80"}', b'{"a":"\xc0\x80"}'],
     ids=["stray byte", "torn", "surrogate", "overlong"],
 )
-def test_bytes_that_are_no_utf8_are_refused(body: bytes) -> None:
+def test_invalid_utf8_is_rejected(body: bytes) -> None:
     with pytest.raises(Reject) as refused:
-        mend(body)
+        sanitize_for_jsonb(body)
     assert refused.value.reason == "not_utf8"
 
 
@@ -104,7 +92,7 @@ def test_bytes_that_are_no_utf8_are_refused(body: bytes) -> None:
         (b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "too_deep"),
     ],
 )
-def test_a_view_is_refused_with_its_reason(body: bytes, reason: str) -> None:
+def test_an_invalid_document_is_rejected_with_its_reason(body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
         view(body)
     assert refused.value.reason == reason

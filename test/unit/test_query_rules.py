@@ -1,7 +1,6 @@
 """kind query: the subset of X's rule language, and its sentences."""
 
 import contextlib
-import time
 
 import pytest
 from hypothesis import given
@@ -47,6 +46,8 @@ def refusal(value: str) -> str:
         ("Cat", Term("cat")),
         ("猫", Term("猫")),
         ("coca-cola", Phrase("coca-cola")),
+        (":from:x#t", Phrase("from:x#t")),
+        ('"a)b#t"', Phrase("a)b#t")),
         ('"Snow  Day"', Phrase("snow day")),
         ("“snow day”", Phrase("snow day")),
         ('"snow"', Term("snow")),
@@ -60,6 +61,12 @@ def refusal(value: str) -> str:
         ('place:"New York"', AtPlace("name", "new york")),
         ("place_country:us", AtPlace("country", "US")),
         ("conversation_id:7", Conversation("7")),
+        ("conversation_id:3k/did:plc:a", Conversation("3k/did:plc:a")),
+        (
+            "conversation_id:https://bsky.app/profile/did:plc:a/post/3k",
+            Conversation("3k/did:plc:a"),
+        ),
+        ("conversation_id:at://did:plc:a/app.bsky.feed.post/3k", Conversation("3k/did:plc:a")),
         ("point_radius:[2.35 48.86 16km]", InRadius((2.35, 48.86), 16)),
         ("point_radius:[2 48 10mi]", InRadius((2, 48), 16.09344)),
         ("bounding_box:[-74 40 -73 41]", InBox((-74, 40, -73, 41))),
@@ -79,12 +86,12 @@ def test_a_rule_becomes_a_tree(value: str, expected: Node) -> None:
     assert node(value) == expected
 
 
-def test_a_space_binds_tighter_than_or_and_each_branch_is_an_alternative() -> None:
+def test_and_binds_tighter_than_or_and_each_operand_of_or_is_an_alternative() -> None:
     alternatives = parse("query", "apple OR iphone ipad OR APPLE").alternatives
     assert [each.term for each in alternatives] == ["apple", "ipad iphone"]
 
 
-def test_the_term_is_the_rule_itself() -> None:
+def test_the_term_of_a_rule_parses_to_itself() -> None:
     term = '"a b" #c (x OR y -z) lang:en -is:retweet -url:"e.com"'
     [alternative] = parse("query", term).alternatives
     assert parse("query", alternative.term).alternatives == (alternative,)
@@ -98,7 +105,7 @@ def test_the_term_is_the_rule_itself() -> None:
         ("form:nasa", "did you mean from:?"),
         ("re:invent x", "put it in quotes"),
         ("from: nasa", "without a space"),
-        ("from:a-b", "is no account"),
+        ("from:a-b", "is not an account"),
         ("is:retwet a", "did you mean is:retweet?"),
         ("has:cats a", "known are hashtags"),
         ("a is:nullcast", "write -is:nullcast"),
@@ -126,51 +133,38 @@ def test_the_term_is_the_rule_itself() -> None:
         ("a ((b)", "The bracket at character 3"),
         ('a "b', "The quote at character 3"),
         ('"a b"~3', "exact phrase"),
-        ('"..."', "holds no word"),
-        ("a AND b", "leave it out"),
-        ("a ...", "leave it out"),
+        ('"..."', "contains no word"),
+        ("a AND b", "remove it, or quote it"),
+        ("a ...", "remove it"),
         ("C++", "choose another word"),
         ("bounding_box:[1 2 3]", "four numbers"),
         ("point_radius:[1 2 3]", "point_radius:[longitude latitude 16km]"),
         ("point_radius:[1 91 3km]", "longitude (-180 to 180)"),
         ("point_radius:[1 9 0km]", "more than 0"),
-        ("(" * 30 + "a" + ")" * 30, "flatter"),
+        ("(" * 30 + "a" + ")" * 30, "use fewer levels"),
     ],
 )
-def test_a_refusal_names_what_is_wrong_and_the_remedy(value: str, remedy: str) -> None:
+def test_the_error_for_an_invalid_rule_has_a_remedy(value: str, remedy: str) -> None:
     assert remedy in refusal(value)
 
 
+@pytest.mark.timeout(60)  # backtracking would take for ever
 @pytest.mark.parametrize(
     "pattern", ["a ", "(a)", "a OR ", "-a ", '"a" ', "a:", "(", ")", '"', "-", "[", "from:a ", "😀"]
 )
-def test_a_long_hostile_rule_costs_little(pattern: str) -> None:
+def test_a_long_hostile_rule_is_parsed_quickly(pattern: str) -> None:
     value = (pattern * MAX_VALUE)[:MAX_VALUE]
-    began = time.process_time()
     with contextlib.suppress(InvalidQuery):
         parse("query", value)
-    assert time.process_time() - began < 1
 
 
 PIECES = [
-    "a",
-    "B",
-    "OR",
-    "-",
-    "(",
-    ")",
-    '"',
-    "from:x",
-    "has:media",
-    "-is:nullcast",
-    "#t",
-    ":",
-    "[1",
+    *("a", "B", "OR", "-", "(", ")", '"', "from:x", "has:media", "-is:nullcast", "#t", ":", "[1"),
 ]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30), st.sampled_from(["", " "]))
-def test_any_sequence_of_pieces_is_understood_or_refused(pieces: list[str], between: str) -> None:
+def test_any_sequence_of_tokens_is_parsed_or_refused(pieces: list[str], between: str) -> None:
     try:
         query = parse("query", between.join(pieces))
     except InvalidQuery:

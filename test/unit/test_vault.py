@@ -13,7 +13,7 @@ from stream.vault import Vault, parse_secrets
 SECRETS = {"bearer_token": "hunter2", "password": "pässword"}
 
 
-def test_what_was_sealed_opens_again(tmp_path: Path) -> None:
+def test_sealed_credentials_are_opened_again(tmp_path: Path) -> None:
     sealed = Vault(tmp_path / "data").seal(SECRETS)
     assert b"hunter2" not in sealed
     assert Vault(tmp_path / "data").open(sealed) == SECRETS
@@ -35,34 +35,34 @@ def test_the_key_is_made_once_when_many_need_it_at_the_same_time(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
 
 
-def test_a_missing_key_is_said_and_none_is_made_to_open_with(tmp_path: Path) -> None:
+def test_a_missing_or_another_key_is_an_error_and_none_is_made(tmp_path: Path) -> None:
     sealed = Vault(tmp_path).seal(SECRETS)
     (tmp_path / "secret.key").unlink()
     with pytest.raises(TwitterstreamError, match=r"secret.key, is missing: restore"):
         Vault(tmp_path).open(sealed)
     assert not list(tmp_path.iterdir())
-
-
-def test_another_key_is_said(tmp_path: Path) -> None:
-    sealed = Vault(tmp_path).seal(SECRETS)
     (tmp_path / "secret.key").write_bytes(Fernet.generate_key())
+    (tmp_path / "secret.key").chmod(0o600)
     with pytest.raises(TwitterstreamError, match="sealed with another key"):
         Vault(tmp_path).open(sealed)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"\xff" * 44, b"!" * 44])
-def test_a_damaged_key_is_said(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_key_is_an_error(tmp_path: Path, damage: bytes) -> None:
     sealed = Vault(tmp_path).seal(SECRETS)
     (tmp_path / "secret.key").write_bytes(damage)
-    with pytest.raises(TwitterstreamError, match="is damaged"):
-        Vault(tmp_path).open(sealed)
+    for use in (lambda: Vault(tmp_path).open(sealed), lambda: Vault(tmp_path).seal(SECRETS)):
+        with pytest.raises(TwitterstreamError, match=r"is damaged: .* delete it, and enter the"):
+            use()
+    (tmp_path / "secret.key").unlink()
+    assert Vault(tmp_path).open(Vault(tmp_path).seal(SECRETS)) == SECRETS
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"\x80" * 100])
-def test_damaged_credentials_are_said(tmp_path: Path, damage: bytes) -> None:
+def test_damaged_credentials_are_an_error(tmp_path: Path, damage: bytes) -> None:
     vault = Vault(tmp_path)
     vault.seal(SECRETS)
-    with pytest.raises(TwitterstreamError, match="give the credentials once more"):
+    with pytest.raises(TwitterstreamError, match="enter the credentials of each source again"):
         vault.open(damage)
 
 
@@ -75,7 +75,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
             use()
 
 
-def test_a_place_where_no_key_can_lie_is_said(tmp_path: Path) -> None:
+def test_a_data_dir_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TwitterstreamError, match="cannot be used"):
         Vault(tmp_path / "file").seal(SECRETS)
@@ -120,7 +120,7 @@ def test_credentials_are_read_as_text(text: str, secrets: dict[str, str]) -> Non
         ('{"Hunter2": "x"}', "lower-case word"),
     ],
 )
-def test_wrong_credentials_are_said_and_never_shown(text: str, sentence: str) -> None:
+def test_the_error_for_invalid_credentials_does_not_show_them(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as raised:
         parse_secrets(text)
     assert "hunter" not in str(raised.value).lower()

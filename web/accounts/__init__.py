@@ -1,1 +1,1 @@
-"""Who may come in: one module per table, and passwords."""
+"""User accounts: their credentials, and the rules for changing them."""

@@ -1,4 +1,4 @@
-"""The stream for programs: every tweet as it is stored, as WebSocket or as server-sent events."""
+"""The live stream of the API: stored tweets as a WebSocket or as server-sent events."""
 
 import re
 from collections.abc import AsyncGenerator, Sequence
@@ -7,111 +7,155 @@ from typing import Annotated
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import Meta
 
-from stream import stored
 from stream.db import Executor
 from stream.errors import TwitterstreamError
 from stream.query import TrackKind
-from stream.stored import Cursor
+from stream.store import feed, sharing
+from stream.store.feed import Cursor
 from stream.tweet import TrackId
-from web.api.asking import RowNumber, parameters
-from web.api.calling import call
-from web.live.live import LIVE, seated
-from web.live.pursuit import Event, Pursuit, Wanted
-from web.live.seats import Seat
-from web.live.socket import Gone, keep_small, opened, said, send, send_last, until_over
-from web.live.view import understood
+from stream.tweet_view import TweetView
+from web.api.operations import operation
+from web.api.params import RowNumber
+from web.context import app_context, person
+from web.live.socket import (
+    PeerGone,
+    limit_send_buffer,
+    open_websocket,
+    receive_text,
+    run_until_ended,
+    send,
+    send_last,
+    wait_until_closed,
+)
+from web.live.tail import Event, Tail, TailFilter
+from web.live.viewers import LIVE, ViewerSlot, viewer_slot
 from web.problem import Problem
-from web.reading import watched
-from web.shown import ShownTweet
-from web.site import person, site
+from web.queries.tweet_filter import parse_query
 
-MOST_TRACKS = 100
-LONGEST = 4096  # bytes of a message from the program; none is expected
-RETRY = 2000  # milliseconds after which a reader of events comes back
+TRACKS_MAX = 100
+MESSAGE_MAX = 4096  # bytes of a message from the client; none is expected
+RETRY = 2000  # milliseconds until a reader of events reconnects
 _CURSOR = re.compile(r"[\d.~]+", re.ASCII)
-_HOW = "Open this as a WebSocket, or ask with `Accept: text/event-stream`."
-_WHEN = "Say `now`, a cursor, or a time with its zone, such as 2026-01-31T12:00:00Z."
-_NO_TRACK = "There is no track {}, or you do not see it."
+_HOW = "Open this as a WebSocket, or send `Accept: text/event-stream`."
+_WHEN = "Use `now`, a cursor, or a time with its zone, such as 2026-01-31T12:00:00Z."
+_NO_TRACK = "Track {} does not exist, or you cannot see it."
 
 encode = msgspec.json.Encoder().encode
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tweet and the cursor behind it; without a tweet: so far, there is none."""
+    """A tweet and the cursor after it; without a tweet: nothing matched up to this cursor."""
 
     cursor: str
-    tweet: ShownTweet | None = None
+    tweet: TweetView | msgspec.Raw | None = None
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which tracks, what of them, from where on. The token is the guard's business."""
+class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tweets, and from where on. The token was read before."""
 
-    track: Annotated[list[RowNumber], msgspec.Meta(max_length=MOST_TRACKS)] = []
-    query: str = ""
-    query_kind: TrackKind = "keyword"
-    since: str = "now"
+    track: Annotated[
+        list[RowNumber],
+        Meta(
+            max_length=TRACKS_MAX,
+            description="Id of a track; repeat it for several.",
+            examples=[[1]],
+        ),
+    ] = []
+    query: Annotated[
+        str, Meta(description="Only tweets that match this, written as a track's value.")
+    ] = ""
+    query_kind: Annotated[TrackKind, Meta(description="How to parse `query`.")] = "keyword"
+    since: Annotated[
+        str, Meta(description="A cursor, a time with its zone (2026-01-31T12:00:00Z), or `now`.")
+    ] = "now"
     token: str = ""
 
 
-async def stream(request: web.Request) -> web.StreamResponse:
+@operation(
+    "GET",
+    "/api/v1/stream",
+    "streamTweets",
+    "Tweets",
+    in_query=True,
+    files={"text/event-stream": {"type": "string"}},
+    errors=(404,),
+    accept="text/event-stream",
+)
+async def stream(request: web.Request, query: StreamQuery) -> web.StreamResponse:
+    """Tweets as they are stored, without end, as server-sent events or as a WebSocket.
+
+    Send `Accept: text/event-stream`, or open it as a WebSocket. Every message is JSON:
+    `{"cursor": "1.1.882345678901248001", "tweet": {…}}`. Keep the cursor of the last one and
+    reconnect with `since`: then nothing is missed, however long you were disconnected. Readers of
+    events do that by themselves: the cursor is the `id` of the event, and `Last-Event-ID` is
+    respected. After a reconnection some tweets may arrive again: recognise them by `id`. Tweets
+    are sent at your pace; none is dropped.
+
+    Without `track` and `query`: the tweets of all tracks that you see; for admins, all tweets.
+    When nothing matched for a while, a WebSocket gets a message without `tweet`, and events a
+    comment, with the cursor so far.
+
+    The last message is `{"error": {"code", "message", "field"}}`, or an event `error`. With
+    `login_needed` the token was revoked; with `not_found` you no longer see a track; with
+    `unavailable` the server stops, or your role or the scopes of the token changed, and you may
+    reconnect at once.
+    """
     is_socket = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
     if not is_socket and "text/event-stream" not in request.headers.get(hdrs.ACCEPT, ""):
         raise Problem("bad_request", _HOW)
-    asked = parameters(request, Asked)
-    with seated(request) as seat:
-        wanted = _wanted(request, asked)
-        seat.tracks = frozenset(wanted.tracks)
-        async with site(request).database.acquire() as connection:
+    async with viewer_slot(request) as slot:
+        wanted = _wanted(request, query)
+        slot.tracks = frozenset(wanted.tracks)
+        async with app_context(request).database.acquire() as connection:
             await _check(connection, wanted)
-            # What a reader of events has seen counts more than where he began.
-            cursor = await _begin(connection, request.headers.get("Last-Event-ID") or asked.since)
-        pursuit = Pursuit(site(request).database, request.config_dict[LIVE].follower, wanted)
-        events = pursuit.events(cursor)
+            # Where a reader of events stopped counts more than where it started.
+            cursor = await _begin(connection, request.headers.get("Last-Event-ID") or query.since)
+        events = Tail(request.config_dict[LIVE], wanted).events(cursor)
         try:
             answer = _socket if is_socket else _events
-            return await answer(request, seat, events)
+            return await answer(request, slot, events)
         finally:
             await events.aclose()
 
 
-def _wanted(request: web.Request, asked: Asked) -> Wanted:
-    tracks = sorted({TrackId(each) for each in asked.track})
-    query = asked.query.strip()
-    return Wanted(person(request), tracks, understood(query, asked.query_kind) if query else None)
+def _wanted(request: web.Request, given: StreamQuery) -> TailFilter:
+    tracks = sorted({TrackId(each) for each in given.track})
+    query = given.query.strip()
+    parsed = parse_query(query, given.query_kind) if query else None
+    return TailFilter(person(request), tracks, parsed)
 
 
-async def _check(connection: Executor, wanted: Wanted) -> None:
-    asked = [(wanted.person.id, track) for track in wanted.tracks]
-    hidden = set(asked) - await watched.still_seen(connection, asked)
-    if hidden:
-        track = min(track for _, track in hidden)
-        raise Problem("not_found", _NO_TRACK.format(track), field="track")
+async def _check(connection: Executor, wanted: TailFilter) -> None:
+    visible = await sharing.visible_among(connection, wanted.person.id, wanted.tracks)
+    if hidden := set(wanted.tracks) - visible.keys():
+        raise Problem("not_found", _NO_TRACK.format(min(hidden)), field="track")
 
 
 async def _begin(connection: Executor, since: str) -> Cursor:
     if since == "now":
-        return await stored.head(connection)
+        return await feed.head(connection)
     if _CURSOR.fullmatch(since):
         try:
             return Cursor.parse(since)
         except TwitterstreamError as error:
             raise Problem("invalid", str(error), field="since") from error
     try:
-        # In an address, a + that nobody encoded is a space.
+        # In an address, a + that was not encoded is a space.
         time = datetime.fromisoformat(since.strip().replace(" ", "+"))
     except ValueError:
         raise Problem("invalid", _WHEN, field="since") from None
     if time.tzinfo is None:
         raise Problem("invalid", _WHEN, field="since")
-    return await stored.since(connection, time)
+    return await feed.since(connection, time)
 
 
 Events = AsyncGenerator[tuple[Sequence[Event], Cursor], None]
 
 
-async def _socket(request: web.Request, seat: Seat, events: Events) -> web.StreamResponse:
-    async with opened(request, LONGEST) as ws:
+async def _socket(request: web.Request, slot: ViewerSlot, events: Events) -> web.StreamResponse:
+    async with open_websocket(request, MESSAGE_MAX) as ws:
 
         async def pump() -> None:
             async for found, cursor in events:
@@ -121,23 +165,23 @@ async def _socket(request: web.Request, seat: Seat, events: Events) -> web.Strea
                     await send(ws, encode(Message(str(cursor))))
 
         async def listen() -> None:
-            while await said(ws) is not None:
+            while await receive_text(ws) is not None:
                 pass
 
         try:
-            await until_over(seat, pump(), listen())
+            await run_until_ended(slot, pump(), listen())
         except Problem as problem:
             await send_last(ws, encode({"error": _error(problem)}))
-        except Gone:
+        except PeerGone:
             pass
     return ws
 
 
-async def _events(request: web.Request, seat: Seat, events: Events) -> web.StreamResponse:
+async def _events(request: web.Request, slot: ViewerSlot, events: Events) -> web.StreamResponse:
     headers = {hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
-    keep_small(request)
+    limit_send_buffer(request)
 
     async def pump() -> None:
         async for found, cursor in events:
@@ -149,7 +193,8 @@ async def _events(request: web.Request, seat: Seat, events: Events) -> web.Strea
 
     try:
         await response.write(b"retry: %d\n\n" % RETRY)
-        await until_over(seat, pump())
+        # A reader who disconnects frees the slot at once, not only at the next write.
+        await run_until_ended(slot, pump(), wait_until_closed(request))
     except Problem as problem:
         await response.write(b"event: error\ndata: %s\n\n" % encode(_error(problem)))
     return response
@@ -167,4 +212,4 @@ def _error(problem: Problem) -> dict[str, str | None]:
     return {"code": problem.code, "message": problem.message, "field": problem.field}
 
 
-ROUTES = (call("GET", "/api/v1/stream", stream, in_query=True),)
+OPERATIONS = (stream,)

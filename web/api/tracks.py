@@ -1,7 +1,6 @@
-"""Calls about tracks: list, make, change, pause, remove, share; and what was done to them."""
+"""Calls about tracks: list, add, change, pause, remove, share; history and undo."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -10,53 +9,80 @@ from msgspec import UNSET, Meta, UnsetType
 
 from stream.db import Executor
 from stream.query import TrackKind
-from stream.tracks import NewTrack, TrackState
+from stream.store import track_list
+from stream.store.track_history import Entry
+from stream.store.track_list import Sort, TrackFilter, TrackSummary
+from stream.store.tracks import NewTrack, TrackState
 from stream.tweet import NetworkName, TrackId
-from web.api.asking import Moment, RowNumber, body, no_body, parameters, row_number
-from web.api.calling import answer, call, takes_nothing
+from web.api.look_backs import LookBacks
+from web.api.operations import operation
+from web.api.params import PLAIN, Moment, RowNumber, row_number
+from web.context import app_context, person
 from web.person import Person
 from web.problem import Problem
-from web.reading.tracks import Listing, Sort, TrackLine, found, overview
-from web.site import person, site
-from web.tracking import desk
+from web.queries.tracks import overview
+from web.track_editing import look_back, service
+from web.track_editing.undo import undo_entry
 
-Text = Annotated[str, Meta(max_length=500)]
+Text = Annotated[str, Meta(max_length=500, pattern=PLAIN)]
 Value = Annotated[str, Meta(min_length=1, max_length=4096)]
 Name = Annotated[str, Meta(min_length=1, max_length=63)]
-Networks = Annotated[Sequence[NetworkName], Meta(min_length=1, max_length=10)]
-Days = Annotated[int, Meta(ge=1, le=36_500)]
-Priority = Annotated[int, Meta(ge=-32_768, le=32_767)]
-YEARS = range(1970, 2200)
+Networks = Annotated[
+    Sequence[NetworkName], Meta(min_length=1, max_length=10, description="Null: all.")
+]
+Days = Annotated[
+    int, Meta(ge=1, le=36_500, description="Number of days to keep its tweets; null: the default.")
+]
+Priority = Annotated[
+    int,
+    Meta(
+        ge=-32_768,
+        le=32_767,
+        description="When a disk is almost full, the tracks with the lowest pause first.",
+    ),
+]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+Below = Annotated[RowNumber, Meta(description="Only entries with smaller ids.")]
 
 
-class Wish(msgspec.Struct, frozen=True):
+class TrackListQuery(msgspec.Struct, frozen=True):
     """Which tracks to list."""
 
-    words: Text = ""
+    words: Annotated[Text, Meta(description="Part of the value, in any letter case.")] = ""
     state: TrackState | None = None
     kind: TrackKind | None = None
-    owner: Name | None = None
-    forgotten: bool = False
+    owner: Annotated[Name, Meta(pattern=PLAIN)] | None = None
+    forgotten: Annotated[
+        bool, Meta(description="Only tracks that were not viewed or downloaded for 30 days.")
+    ] = False
     sort: Sort = "newest"
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: Limit = 100
     offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
-class New(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A track to make."""
+class TrackPage(msgspec.Struct, frozen=True):
+    """Some tracks, and how many there are on all pages."""
+
+    tracks: list[TrackSummary]
+    total: int
+
+
+class AddTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A track to add."""
 
     value: Value
     kind: TrackKind = "keyword"
-    owner: Name | None = None
+    owner: Annotated[Name, Meta(description="Only admins can name another user.")] | None = None
     networks: Networks | None = None
     starts_at: Moment | None = None
     ends_at: Moment | None = None
     priority: Priority = 0
     keep_days: Days | None = None
+    look_back: LookBacks = ()
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to say anew; what is left out stays."""
+class ChangeTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields to change; omitted ones stay as they are."""
 
     value: Value | UnsetType = UNSET
     kind: TrackKind | UnsetType = UNSET
@@ -69,146 +95,235 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Days | UnsetType | None = UNSET
 
 
-class Some(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tracks to do the same to."""
+class TrackIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ids of tracks."""
 
     tracks: Annotated[Sequence[RowNumber], Meta(min_length=1, max_length=1000)]
 
 
-class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who shall see a track, beside its owner and the admins: these, and nobody else."""
+class ChangedTracks(msgspec.Struct, frozen=True):
+    """Ids of the tracks that were changed."""
+
+    changed: list[TrackId]
+
+
+class ShareWith(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of all users that the track is shared with."""
 
     names: Annotated[Sequence[Name], Meta(max_length=1000)]
 
 
-class Newest(msgspec.Struct, frozen=True):
-    """How many entries of a history, and below which number."""
+class HistoryQuery(msgspec.Struct, frozen=True):
+    """Which entries of a history."""
 
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    below: RowNumber | None = None
-
-
-async def listed(request: web.Request) -> web.StreamResponse:
-    wish = parameters(request, Wish)
-    listing = msgspec.convert(wish, Listing, from_attributes=True)
-    async with site(request).database.acquire() as connection:
-        lines = await overview(connection, person(request), listing)
-        number = (await found(connection, person(request), listing)).total
-    return answer(request, {"tracks": lines, "total": number})
+    limit: Limit = 100
+    below: Below | None = None
 
 
-async def one(request: web.Request) -> web.StreamResponse:
-    takes_nothing(request)
-    async with site(request).database.acquire() as connection:
-        return answer(request, await line(connection, person(request), row_number(request)))
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Entries, the newest first; `next` is the `below` of the following page."""
+
+    history: list[Entry]
+    next: int | None
 
 
-async def line(connection: Executor, who: Person, track_id: int) -> TrackLine:
-    """A track as the list shows it. Problem for whoever does not see it."""
-    track = await desk.require(connection, who, track_id)
-    lines = await overview(connection, who, Listing(number=track.id))
+class UndoneTrack(msgspec.Struct, frozen=True):
+    """Id of the track."""
+
+    track: TrackId
+
+
+_TRACK = "Id of the track."
+
+
+@operation("GET", "/api/v1/tracks", "listTracks", "Tracks")
+async def list_tracks(request: web.Request, query: TrackListQuery) -> TrackPage:
+    """The tracks that you see, with their counts."""
+    wanted = msgspec.convert(query, TrackFilter, from_attributes=True)
+    who = person(request)
+    async with app_context(request).database.acquire() as connection:
+        lines = await overview(connection, who, wanted)
+        return TrackPage(lines, (await track_list.tally(connection, who.id, wanted)).total)
+
+
+@operation("GET", "/api/v1/tracks/{id:[0-9]+}", "getTrack", "Tracks", path_help=_TRACK)
+async def get_track(request: web.Request) -> TrackSummary:
+    """One track, with its counts."""
+    async with app_context(request).database.acquire() as connection:
+        return await track_summary(connection, person(request), row_number(request))
+
+
+async def track_summary(connection: Executor, who: Person, track_id: int) -> TrackSummary:
+    """A track as the list shows it. Problem when the user does not see it."""
+    track = await service.require(connection, who, track_id)
+    lines = await overview(connection, who, TrackFilter(number=track.id))
     if not lines:  # removed between the two
-        raise Problem("not_found", "There is no such track any more.")
+        raise Problem("not_found", "This track no longer exists.")
     return lines[0]
 
 
-async def make(request: web.Request) -> web.StreamResponse:
-    takes_nothing(request)
-    new = await body(request, New)
-    _check_times(new.starts_at, new.ends_at)
-    here, who = site(request), person(request)
-    track_id = await desk.add(here.database, who, NewTrack(**msgspec.structs.asdict(new)))
-    async with here.database.acquire() as connection:
-        response = answer(request, await line(connection, who, track_id), status=201)
-    response.headers["Location"] = here.pages.url(f"/api/v1/tracks/{track_id}")
-    return response
+@operation(
+    "POST",
+    "/api/v1/tracks",
+    "addTrack",
+    "Tracks",
+    access="user",
+    scope="write",
+    status=201,
+    location="/api/v1/tracks/{id}",
+    example={"value": "snow day, black ice"},
+    errors=(409,),
+)
+async def add_track(request: web.Request, body: AddTrack) -> TrackSummary:
+    """Add a track.
 
-
-async def change(request: web.Request) -> web.StreamResponse:
-    takes_nothing(request)
-    new = await body(request, Change)
-    _check_times(new.starts_at, new.ends_at)
-    here, who, track_id = site(request), person(request), row_number(request)
-    changes = desk.Changes(**msgspec.structs.asdict(new))
-    await desk.change(here.database, who, track_id, changes)
-    async with here.database.acquire() as connection:
-        return answer(request, await line(connection, who, track_id))
-
-
-def _check_times(*times: datetime | UnsetType | None) -> None:
-    for time in times:
-        if isinstance(time, datetime) and time.year not in YEARS:
-            words = f"Times lie between {YEARS[0]} and {YEARS[-1]}."
-            raise Problem("invalid", words, field="starts_at" if time == times[0] else "ends_at")
-
-
-async def remove(request: web.Request) -> web.StreamResponse:
-    takes_nothing(request)
-    no_body(request)
-    await desk.remove(site(request).database, person(request), row_number(request))
-    return web.Response(status=204)
-
-
-async def pause(request: web.Request) -> web.StreamResponse:
-    return await _enable(request, enabled=False)
-
-
-async def resume(request: web.Request) -> web.StreamResponse:
-    return await _enable(request, enabled=True)
-
-
-async def _enable(request: web.Request, *, enabled: bool) -> web.StreamResponse:
-    takes_nothing(request)
-    wanted = await body(request, Some)
-    changed = await desk.enable(
-        site(request).database, person(request), wanted.tracks, enabled=enabled
+    It is active on the stream within two seconds: see its `state`.
+    """
+    here, who = app_context(request), person(request)
+    fields = msgspec.structs.asdict(body)
+    wanted = [each.new() for each in fields.pop("look_back")]
+    track_id = await look_back.add_track(
+        here.database, who, here.settings, NewTrack(**fields), wanted
     )
-    return answer(request, {"changed": changed})
+    async with here.database.acquire() as connection:
+        return await track_summary(connection, who, track_id)
 
 
-async def share(request: web.Request) -> web.StreamResponse:
-    takes_nothing(request)
-    wanted = await body(request, Names)
-    here, who, track_id = site(request), person(request), row_number(request)
-    await desk.share(here.database, who, track_id, wanted.names)
-    return web.Response(status=204)
+@operation(
+    "PATCH",
+    "/api/v1/tracks/{id:[0-9]+}",
+    "changeTrack",
+    "Tracks",
+    access="user",
+    scope="write",
+    example={"enabled": False},
+    errors=(409,),
+    path_help=_TRACK,
+)
+async def change_track(request: web.Request, body: ChangeTrack) -> TrackSummary:
+    """Change a track; omitted fields stay as they are."""
+    here, who, track_id = app_context(request), person(request), row_number(request)
+    changes = service.Changes(**msgspec.structs.asdict(body))
+    await service.change(here.database, who, track_id, changes)
+    async with here.database.acquire() as connection:
+        return await track_summary(connection, who, track_id)
 
 
-async def history(request: web.Request) -> web.StreamResponse:
-    return await _history(request, None)
+@operation(
+    "DELETE",
+    "/api/v1/tracks/{id:[0-9]+}",
+    "removeTrack",
+    "Tracks",
+    access="user",
+    scope="write",
+    path_help=_TRACK,
+)
+async def remove_track(request: web.Request) -> None:
+    """Remove a track. Its tweets stay, and the removal can be undone."""
+    await service.remove(app_context(request).database, person(request), row_number(request))
 
 
-async def history_of_one(request: web.Request) -> web.StreamResponse:
-    return await _history(request, TrackId(row_number(request)))
+@operation(
+    "POST",
+    "/api/v1/tracks/pause",
+    "pauseTracks",
+    "Tracks",
+    access="user",
+    scope="write",
+    example={"tracks": [1]},
+    errors=(404,),
+)
+async def pause_tracks(request: web.Request, body: TrackIds) -> ChangedTracks:
+    """Pause all of these tracks, or none. Returns those that were not paused yet."""
+    return await _enable(request, body, enabled=False)
 
 
-async def _history(request: web.Request, track_id: TrackId | None) -> web.StreamResponse:
-    wish = parameters(request, Newest)
-    async with site(request).database.acquire() as connection:
-        who = person(request)
-        entries = await desk.history(connection, who, track_id, wish.limit, wish.below)
-    following = entries[-1].id if len(entries) == wish.limit else None
-    return answer(request, {"history": entries, "next": following})
+@operation(
+    "POST",
+    "/api/v1/tracks/resume",
+    "resumeTracks",
+    "Tracks",
+    access="user",
+    scope="write",
+    example={"tracks": [1]},
+    errors=(404,),
+)
+async def resume_tracks(request: web.Request, body: TrackIds) -> ChangedTracks:
+    """Resume all of these tracks, or none. Returns those that were paused."""
+    return await _enable(request, body, enabled=True)
 
 
-async def undo(request: web.Request) -> web.StreamResponse:
-    takes_nothing(request)
-    no_body(request)
-    here, who = site(request), person(request)
-    track_id = await desk.undo(here.database, who, row_number(request))
-    return answer(request, {"track": track_id})
+async def _enable(request: web.Request, ids: TrackIds, *, enabled: bool) -> ChangedTracks:
+    database, who = app_context(request).database, person(request)
+    return ChangedTracks(await service.enable(database, who, ids.tracks, enabled=enabled))
 
 
-ROUTES = (
-    call("GET", "/api/v1/tracks", listed),
-    call("POST", "/api/v1/tracks", make, "user", "write"),
-    call("POST", "/api/v1/tracks/pause", pause, "user", "write"),
-    call("POST", "/api/v1/tracks/resume", resume, "user", "write"),
-    call("GET", "/api/v1/tracks/{id:[0-9]+}", one),
-    call("PATCH", "/api/v1/tracks/{id:[0-9]+}", change, "user", "write"),
-    call("DELETE", "/api/v1/tracks/{id:[0-9]+}", remove, "user", "write"),
-    call("PUT", "/api/v1/tracks/{id:[0-9]+}/shares", share, "user", "write"),
-    call("GET", "/api/v1/tracks/{id:[0-9]+}/history", history_of_one),
-    call("GET", "/api/v1/history", history),
-    call("POST", "/api/v1/history/{id:[0-9]+}/undo", undo, "user", "write"),
+@operation(
+    "PUT",
+    "/api/v1/tracks/{id:[0-9]+}/shares",
+    "shareTrack",
+    "Tracks",
+    access="user",
+    scope="write",
+    example={"names": []},
+    path_help=_TRACK,
+)
+async def share_track(request: web.Request, body: ShareWith) -> None:
+    """Share a track with exactly these users; its owner and admins see it anyway."""
+    here, who, track_id = app_context(request), person(request), row_number(request)
+    await service.share(here.database, who, track_id, body.names)
+
+
+@operation("GET", "/api/v1/history", "getHistory", "Tracks")
+async def get_history(request: web.Request, query: HistoryQuery) -> HistoryPage:
+    """Changes of all tracks that you see, the newest first."""
+    return await _history(request, query, None)
+
+
+@operation(
+    "GET", "/api/v1/tracks/{id:[0-9]+}/history", "getTrackHistory", "Tracks", path_help=_TRACK
+)
+async def get_track_history(request: web.Request, query: HistoryQuery) -> HistoryPage:
+    """Changes of one track, the newest first."""
+    return await _history(request, query, TrackId(row_number(request)))
+
+
+async def _history(
+    request: web.Request, query: HistoryQuery, track_id: TrackId | None
+) -> HistoryPage:
+    async with app_context(request).database.acquire() as connection:
+        entries = await service.history_entries(
+            connection, person(request), track_id, query.limit, query.below
+        )
+    return HistoryPage(entries, entries[-1].id if len(entries) == query.limit else None)
+
+
+@operation(
+    "POST",
+    "/api/v1/history/{id:[0-9]+}/undo",
+    "undo",
+    "Tracks",
+    access="user",
+    scope="write",
+    errors=(409,),
+    path_help="Id of the entry.",
+)
+async def undo(request: web.Request) -> UndoneTrack:
+    """Undo an entry of the history; a removed track is restored."""
+    database, who = app_context(request).database, person(request)
+    return UndoneTrack(await undo_entry(database, who, row_number(request)))
+
+
+OPERATIONS = (
+    list_tracks,
+    add_track,
+    pause_tracks,
+    resume_tracks,
+    get_track,
+    change_track,
+    remove_track,
+    share_track,
+    get_track_history,
+    get_history,
+    undo,
 )

@@ -1,1 +1,1 @@
-"""What is newly stored, for those who watch: people at the page Live, programs at the stream."""
+"""Newly stored tweets for live viewers: people at the Live page, programs at the stream."""

@@ -1,139 +1,230 @@
-"""Reads what is newly stored, once for all who watch in this copy of the program."""
+"""Reads newly stored tweets once, for all viewers and programs of this process.
+
+The newest batches are kept for a moment, so that programs that keep up need no reads of their own.
+"""
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
-from stream import stored
+import msgspec
+
 from stream.db import Database
 from stream.errors import DatabaseAway
-from stream.stored import Cursor
-from web.live.audience import Audience
-from web.live.rate import Rate
+from stream.loop_budget import LoopBudget
+from stream.store import feed
+from stream.store.feed import Cursor, Page, StoredMatch
+from stream.tweet import TrackId, TweetId
+from stream.tweet_view import TweetView, match_views, view_of
+from web.limiters import AdmissionLimiter
+from web.live.broadcaster import Broadcaster, Matches
+from web.live.pacing import RateMeter
 
 logger = logging.getLogger(__name__)
 
-TICK = 0.15  # seconds between two looks at what is new
-SAY_EVERY = 2.0  # seconds between two words on how it goes
-RETRY = 1.0  # seconds between two attempts to reach the database
+POLL_INTERVAL = 0.15  # seconds between two reads
+STATUS_INTERVAL = 2.0  # seconds after which viewers get rates, also without a tweet
+RETRY_DELAY = 1.0  # seconds between two attempts to reach the database
 PAGE = 500  # tweets read at a time
-MOST_PAGES = 20  # in a row; who is further behind than that goes on with the newest
-COUNTED = 1_000_000  # of those that are left out then, so many are counted at most
+PAGES_MAX = 20  # in a row; when more wait, viewers continue with the newest
+CATCHING_UP_MAX = 2  # programs that catch up at the same time
+COUNT_MAX = 1_000_000  # skipped tweets are counted up to this number
+BATCHES_KEPT = 8  # a reader further behind reads for itself until it has caught up
+_NOWHERE = TweetId(-1)
+_encode = msgspec.json.Encoder().encode
+
+
+def covers(one: Cursor, other: Cursor) -> bool:
+    """Whether a reader at `one` has seen everything that one at `other` has."""
+    positions = one.positions
+    return all(positions.get(run, _NOWHERE) >= key for run, key in other.positions.items())
+
+
+def later(one: Cursor, other: Cursor) -> Cursor:
+    """The cursor of a reader who has seen what both have."""
+    positions = dict(one.positions)
+    for run, key in other.positions.items():
+        positions[run] = max(positions.get(run, _NOWHERE), key)
+    return Cursor(positions)
+
+
+def with_matches(tweet: TweetView, matches: Sequence[StoredMatch]) -> TweetView:
+    if not matches:
+        return tweet
+    return msgspec.structs.replace(tweet, matches=match_views(matches))
+
+
+class FeedBatch:
+    """Tweets between two cursors, with the tracks and queries that each matches."""
+
+    def __init__(
+        self,
+        begin: Cursor,
+        page: Page,
+        matches: Matches,
+        matched: Mapping[TweetId, AbstractSet[TrackId]],
+    ) -> None:
+        self.begin = begin
+        self.end = page.cursor
+        # Without the messages as received, which may be long.
+        self.tweets = [(tweet.id, view_of(tweet, ())) for tweet in page.tweets]
+        self.matches = matches
+        self.matched = matched  # by tweet: the numbers of queries
+        self._ranges = page.ranges
+        self._encoded: dict[tuple[TweetId, tuple[TrackId, ...]], msgspec.Raw] = {}
+
+    def cursor_after(self, tweet: TweetId) -> Cursor:
+        """The cursor of a reader who has read as far as this tweet."""
+        return Page((), self.end, more=False, ranges=self._ranges).cursor_after(tweet)
+
+    def encoded(
+        self, tweet_id: TweetId, tweet: TweetView, matches: Sequence[StoredMatch]
+    ) -> msgspec.Raw:
+        """The tweet with these matches as JSON; encoded once for all who see the same."""
+        key = tweet_id, tuple(match.track_id for match in matches)
+        if key not in self._encoded:
+            self._encoded[key] = msgspec.Raw(_encode(with_matches(tweet, matches)))
+        return self._encoded[key]
+
+
+class RecentBatches:
+    """The newest batches, in their order."""
+
+    def __init__(self) -> None:
+        self._kept: deque[FeedBatch] = deque(maxlen=BATCHES_KEPT)
+
+    def add(self, batch: FeedBatch) -> None:
+        self._kept.append(batch)
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+    def after(self, cursor: Cursor) -> FeedBatch | None:
+        """The batch with which a reader continues; None when none follows its cursor."""
+        for batch in self._kept:
+            if not covers(cursor, batch.end):
+                return batch if covers(cursor, batch.begin) else None
+        return None
 
 
 class Follower:
-    """Works while somebody watches: `audience` are people, `readers` are programs.
+    """Reads while there are viewers or programs: `broadcaster` serves people, `batches` programs.
 
-    Programs read for themselves; they are only told, by `rung`, when there is something new.
+    Programs wait for `new_data` and take it out of `batches`. One that is further behind reads for
+    itself until it has caught up.
     """
 
     def __init__(self, database: Database) -> None:
-        self.audience = Audience()
-        self.cursor: Cursor | None = None  # None: nobody has watched for a while
-        self.handed: Cursor | None = None  # everything before it has been given to the viewers
-        self.rate = Rate()
-        self.is_away = False
-        self.rung = asyncio.Event()
+        self.budget = LoopBudget()
+        self.broadcaster = Broadcaster(self.budget)
+        self.batches = RecentBatches()
+        self.catching_up = AdmissionLimiter(CATCHING_UP_MAX, waiting=None)
+        self.cursor: Cursor | None = None  # None: there were no viewers for a while
+        self.delivered: Cursor | None = None  # everything before it was given to the viewers
+        self.rate = RateMeter()
+        self.is_away = False  # the database cannot be reached
+        self.new_data = asyncio.Event()  # replaced each time that it is set
         self._database = database
         self._readers = 0
-        self._watched = asyncio.Event()
+        self._is_needed = asyncio.Event()
 
-    def wake(self) -> None:
-        """Somebody has come."""
-        self._watched.set()
+    def start(self) -> None:
+        """Begin to read: there is a viewer or a program now."""
+        self._is_needed.set()
 
-    def come(self) -> None:
-        """A program wants to be told when there is something new."""
+    def add_reader(self) -> None:
+        """Count a program that uses `new_data` and `batches`."""
         self._readers += 1
-        self.wake()
+        self.start()
 
-    def go(self) -> None:
+    def remove_reader(self) -> None:
         self._readers -= 1
 
-    async def begun(self) -> Cursor:
-        """Where it has come to, as soon as that is known. DatabaseAway when it cannot be."""
+    def is_caught_up(self, cursor: Cursor) -> bool:
+        """Whether a reader at this cursor has seen all that was read."""
+        return self.delivered is not None and covers(cursor, self.delivered)
+
+    async def start_cursor(self) -> Cursor:
+        """How far it has read, as soon as that is known. DatabaseAway when it cannot be."""
         if self.cursor is None:
             async with self._database.acquire() as connection:
-                head = await stored.head(connection)
+                head = await feed.head(connection)
             if self.cursor is None:
-                self.cursor = self.handed = head
+                self.cursor = self.delivered = head
         return self.cursor
 
     async def run(self) -> None:
         """Until cancelled."""
-        said = 0.0
+        status_at = 0.0
         while True:
-            if not self.audience.channels and not self._readers:
-                self.cursor = self.handed = None
-                self._watched.clear()
-                await self._watched.wait()
-                self.rate = Rate()
-            await self._tick()
+            if not self.broadcaster.channels and not self._readers:
+                self.cursor = self.delivered = None
+                self.batches.clear()
+                self._is_needed.clear()
+                await self._is_needed.wait()
+                self.rate = RateMeter()
+            await self._poll()
             now = asyncio.get_running_loop().time()
-            if now - said > SAY_EVERY:
-                said = now
-                self.audience.stir()
-            await asyncio.sleep(TICK)
+            if now - status_at > STATUS_INTERVAL:
+                status_at = now
+                self.broadcaster.wake()
+            await asyncio.sleep(POLL_INTERVAL)
 
-    async def _tick(self) -> None:
-        """Look once; trouble with the database is everybody's to know, and no end."""
+    async def _poll(self) -> None:
+        """Read what is new; an error with the database is shown to viewers, and retried."""
         try:
-            await self._look()
+            await self._read_new()
         except DatabaseAway:
             self._set_away(True)
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_DELAY)
         except Exception:
-            logger.exception("what is newly stored cannot be shown live")
-            await asyncio.sleep(RETRY)
+            logger.exception("newly stored tweets cannot be read for live viewers")
+            await asyncio.sleep(RETRY_DELAY)
         else:
             self._set_away(False)
 
     def _set_away(self, is_away: bool) -> None:
         if self.is_away != is_away:
             self.is_away = is_away
-            self.audience.stir()
+            self.broadcaster.wake()
 
-    async def _look(self) -> None:
-        await self.begun()
-        if not self.audience.channels:
-            await self._ring_if_new()
-            return
-        for _ in range(MOST_PAGES):
-            if not await self._read():
+    async def _read_new(self) -> None:
+        await self.start_cursor()
+        pages = 0
+        while await self._read_page(is_late=pages > PAGES_MAX):
+            pages += 1
+            if pages > PAGES_MAX and not self._readers:
+                await self._skip_to_newest()
                 return
-        await self._leave_behind()
 
-    async def _ring_if_new(self) -> None:
-        async with self._database.acquire() as connection:
-            head = await stored.head(connection)
-        if head != self.cursor:
-            self.cursor = self.handed = head
-            self._ring()
-
-    async def _read(self) -> bool:
-        """Show one page; whether there is more."""
+    async def _read_page(self, *, is_late: bool) -> bool:
+        """Deliver one page; whether there are more. `is_late`: only to programs."""
         assert self.cursor is not None
+        begin = self.cursor
         async with self._database.acquire() as connection:
-            page = await stored.after(connection, self.cursor, PAGE)
-            needed = page.tweets if self.audience.needs_matches else ()
-            matches = await stored.matches(connection, needed)
+            page = await feed.after(connection, begin, PAGE)
+            is_needed = self._readers or self.broadcaster.needs_matches
+            matches = await feed.matches(connection, page.tweets if is_needed else ())
         self.rate.add(len(page.tweets))
         self.cursor = page.cursor
         if page.tweets:
-            self._ring()
-            await self.audience.hand_out(page.tweets, matches)
-        self.handed = page.cursor
+            matched = await self.broadcaster.broadcast(page.tweets, matches, is_late=is_late)
+            if self._readers:
+                self.batches.add(FeedBatch(begin, page, matches, matched))
+        self.delivered = page.cursor
+        if page.tweets:
+            self.new_data.set()
+            self.new_data = asyncio.Event()
         return page.more
 
-    async def _leave_behind(self) -> None:
-        """Too much is stored to be looked at, as after an outage: take the newest, say so."""
+    async def _skip_to_newest(self) -> None:
+        """Too many are stored to be examined, as after an outage: continue with the newest."""
         assert self.cursor is not None
         async with self._database.acquire() as connection:
-            newest = await stored.newest(connection, self.cursor, PAGE)
-            left = await stored.count(connection, self.cursor, COUNTED) - PAGE
+            newest = await feed.newest(connection, self.cursor, PAGE)
+            left = await feed.count(connection, self.cursor, COUNT_MAX) - PAGE
         if newest != self.cursor:
-            self.cursor = self.handed = newest
-            self.audience.skip(max(left, 1))
-
-    def _ring(self) -> None:
-        self.rung.set()
-        self.rung = asyncio.Event()
+            self.cursor = self.delivered = newest
+            self.broadcaster.note_skipped(max(left, 1))

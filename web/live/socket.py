@@ -1,4 +1,4 @@
-"""A WebSocket whose other end may be slow, frozen or gone."""
+"""Live connections, WebSockets and event streams: the other end may be slow or disconnected."""
 
 import asyncio
 import contextlib
@@ -8,47 +8,50 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from web.live.seats import Seat
+from web.live.viewers import ViewerSlot
 
-HEARTBEAT = 20.0  # seconds between pings; who does not answer one is gone
-PATIENCE = 20.0  # seconds for one message to go out
-GOODBYE = 2.0  # seconds for the other end to close in order
-SEND_BUFFER = 64 * 1024  # bytes of the system's: what is in it, a slow reader cannot miss any more
-WRITE_BUFFER = 64 * 1024  # bytes of ours
+PING_INTERVAL = 20.0  # seconds; a peer that does not answer a ping is disconnected
+SEND_TIMEOUT = 20.0  # seconds for one message
+CLOSED_POLL_INTERVAL = 1.0  # seconds between two checks whether a reader of events is still there
+CLOSE_TIMEOUT = 2.0  # seconds for the other end to close in order
+SEND_BUFFER = 64 * 1024  # bytes of the system's: a slow reader cannot miss what is in it
+WRITE_BUFFER = 64 * 1024  # bytes that wait to be sent
 
 
-class Gone(ConnectionError):
-    """The other end is away, or takes nothing."""
+class PeerGone(ConnectionError):
+    """The other end has disconnected, or reads nothing."""
 
 
 @contextlib.asynccontextmanager
-async def opened(request: web.Request, longest: int) -> AsyncIterator[web.WebSocketResponse]:
-    """The socket, which is closed at the end, in order if the other end plays along."""
+async def open_websocket(
+    request: web.Request, message_max: int
+) -> AsyncIterator[web.WebSocketResponse]:
+    """A WebSocket, closed at the end; `message_max`: bytes of a message from the other end."""
     ws = web.WebSocketResponse(
-        heartbeat=HEARTBEAT,
-        timeout=GOODBYE,
+        heartbeat=PING_INTERVAL,
+        timeout=CLOSE_TIMEOUT,
         compress=False,
-        max_msg_size=longest,
+        max_msg_size=message_max,
         writer_limit=WRITE_BUFFER,
     )
     await ws.prepare(request)
-    keep_small(request)
+    limit_send_buffer(request)
     transport = request.transport
     try:
         yield ws
     finally:
         try:
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await ws.close(code=WSCloseCode.GOING_AWAY)
         except TimeoutError:
             pass
         finally:
             if transport is not None and transport.get_write_buffer_size():
-                transport.abort()  # it would wait for ever to get rid of what nobody takes
+                transport.abort()  # it would wait for ever to send what is not read
 
 
-def keep_small(request: web.Request) -> None:
-    """The system shall not hold megabytes for a reader who is slow."""
+def limit_send_buffer(request: web.Request) -> None:
+    """Keep the system from buffering megabytes for a slow reader."""
     connection = None if request.transport is None else request.transport.get_extra_info("socket")
     if connection is not None:
         with contextlib.suppress(OSError):
@@ -56,29 +59,29 @@ def keep_small(request: web.Request) -> None:
 
 
 async def send(ws: web.WebSocketResponse, message: bytes) -> None:
-    """Gone when nobody takes it."""
+    """PeerGone when the message is not taken in time."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SEND_TIMEOUT):
             await ws.send_frame(message, WSMsgType.TEXT)
     except (TimeoutError, ConnectionError, RuntimeError) as error:
-        raise Gone from error
+        raise PeerGone from error
 
 
 async def send_last(ws: web.WebSocketResponse, message: bytes) -> None:
-    """Say why it ends, to whoever is still there."""
-    with contextlib.suppress(Gone):
+    """Send why the connection ends, if the other end is still there."""
+    with contextlib.suppress(PeerGone):
         await send(ws, message)
 
 
-async def said(ws: web.WebSocketResponse) -> str | None:
-    """The next text from the other end; None at its end, and for what is no text."""
+async def receive_text(ws: web.WebSocketResponse) -> str | None:
+    """The next text from the other end; None when it closes, or sends anything else."""
     message = await ws.receive()
     return message.data if message.type is WSMsgType.TEXT else None
 
 
-async def until_over(seat: Seat, *parts: Coroutine[Any, Any, None]) -> None:
-    """Do these until one of them is done, or the seat is taken away: then its Problem."""
-    tasks = [asyncio.create_task(each) for each in (*parts, _over(seat))]
+async def run_until_ended(slot: ViewerSlot, *parts: Coroutine[Any, Any, None]) -> None:
+    """Run these until one of them is done, or the slot was ended: then its Problem is raised."""
+    tasks = [asyncio.create_task(each) for each in (*parts, _ended(slot))]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -87,9 +90,15 @@ async def until_over(seat: Seat, *parts: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    if seat.problem is not None:
-        raise seat.problem
+    if slot.problem is not None:
+        raise slot.problem
 
 
-async def _over(seat: Seat) -> None:
-    await seat.over.wait()
+async def wait_until_closed(request: web.Request) -> None:
+    """Wait until the other end has closed the connection."""
+    while (transport := request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(CLOSED_POLL_INTERVAL)  # aiohttp has no event for it
+
+
+async def _ended(slot: ViewerSlot) -> None:
+    await slot.ended.wait()

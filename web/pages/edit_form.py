@@ -1,28 +1,48 @@
-"""What somebody wrote into the form of a track, as he wrote it, and what it means."""
+"""The form of a track: its fields as typed, and what they mean."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, cast, get_args
+from datetime import datetime
+from typing import Any, NamedTuple, cast, get_args
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from stream.query import TrackKind
-from stream.tracks import NewTrack, Track
+from stream.store.tracks import NewTrack, Track
 from stream.tweet import NETWORK_NAMES, NetworkName
+from web.local_time import (
+    UTC_ZONE,
+    MissingTime,
+    RepeatedTime,
+    find_zone,
+    fold_of,
+    is_repeated,
+    local_text,
+    offset_text,
+    read_local,
+)
 from web.problem import Problem
-from web.tracking.desk import Changes
+from web.track_editing.service import Changes
 
 KINDS: dict[TrackKind, tuple[str, str]] = {
-    "keyword": ("Words", "A space means and, a comma means or: snow day, blizzard"),
-    "user": ("Account", "Its posts, replies to it and reposts of it: @nasa, @esa"),
-    "place": ("Place", "A box drawn on the map, or a place's name; a semicolon between several"),
-    "query": ("Query", "Words, accounts and places together: (snow OR ice) from:nasa -is:retweet"),
+    "keyword": (
+        "Words",
+        'Space means AND, comma means OR, quotes make a phrase: snow day, "black ice"',
+    ),
+    "user": ("Account", "Its posts, replies to it, and reposts of it: @nasa, @name.bsky.social"),
+    "place": (
+        "Place",
+        "A box on the map, or the name of a place; separate several with semicolons",
+    ),
+    "query": ("Query", "Words, accounts and places combined: (snow OR ice) from:nasa -is:retweet"),
 }
-LONGEST = 20_000  # characters that are taken up at all; the parser says what is too long
+TIMES = ("starts_at", "ends_at")
+WAS = "was_"  # before the name of a field: its value when the form was loaded
+FIELD_MAX = 20_000  # characters that are kept; the parser has its own limit
 
 
 class Form(msgspec.Struct, frozen=True):
-    """The fields as text."""
+    """The fields as text; times as the clocks of `zone` show them."""
 
     kind: TrackKind = "keyword"
     value: str = ""
@@ -32,103 +52,197 @@ class Form(msgspec.Struct, frozen=True):
     priority: str = "0"
     keep_days: str = ""
     owner: str = ""
-    version: str = ""  # the last edit that the person has seen
-    again: str = ""  # the value of which it was said that it is followed already
+    starts_at_fold: str = ""  # which one of a time that occurs twice, as in local_time
+    ends_at_fold: str = ""
+    zone: str = "UTC"
+    version: str = ""  # the last edit that the form shows
+    again: str = ""  # the value that was reported as a duplicate
+    was: Mapping[str, str] = {}  # the fields as they were when the form was loaded
 
     @property
     def has_more(self) -> bool:
-        """Whether something is said in the part that is folded."""
+        """Whether a field in the folded part differs from its default."""
         usual = Form()
         return any(
             getattr(self, name) != getattr(usual, name)
             for name in ("starts_at", "ends_at", "priority", "keep_days")
         )
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """Each field as one text, to be compared with its later value."""
+        return {
+            "kind": self.kind,
+            "value": self.value.strip(),
+            "networks": " ".join(name for name in NETWORK_NAMES if name in self.networks),
+            "starts_at": f"{self.starts_at} {self.starts_at_fold}".strip(),
+            "ends_at": f"{self.ends_at} {self.ends_at_fold}".strip(),
+            "priority": self.priority,
+            "keep_days": self.keep_days,
+            "owner": self.owner,
+        }
+
+    @property
+    def folds(self) -> dict[str, list[str]]:
+        """Of each time that occurs twice in its zone: the two, by their offsets."""
+        return {name: found for name in TIMES if (found := self._both(name))}
+
+    @property
+    def time_zone(self) -> ZoneInfo:
+        """The zone, or UTC where the form names none that is known."""
+        return find_zone(self.zone) or UTC_ZONE
+
+    def _both(self, name: str) -> list[str]:
+        zone = self.time_zone
+        try:
+            local = datetime.fromisoformat(getattr(self, name))
+            if local.tzinfo is not None or not is_repeated(local, zone):
+                return []
+            return [offset_text(local.replace(tzinfo=zone, fold=fold), zone) for fold in (0, 1)]
+        except (ValueError, OverflowError):
+            return []
+
     def new_track(self) -> NewTrack:
         """Problem for a field that cannot be understood."""
-        return NewTrack(
-            self.value.strip(),
-            self.kind,
-            self.owner or None,
-            _networks(self.networks),
-            _moment(self.starts_at, "starts_at"),
-            _moment(self.ends_at, "ends_at"),
-            _whole(self.priority or "0", "priority"),
-            _whole(self.keep_days, "keep_days") if self.keep_days else None,
-        )
+        read = {name: self._read(name) for name in self.shown if name != "owner"}
+        return NewTrack(owner=self.owner or None, **read)
 
-    def changes(self) -> Changes:
-        """The same as a change; the owner stays where none is written."""
-        new = self.new_track()
-        said = {name: getattr(new, name) for name in new.__struct_fields__ if name != "owner"}
-        return Changes(**said, owner=self.owner or msgspec.UNSET)
+    def changes(self, current: "Form") -> Changes:
+        """Fields that were changed in the form since it was loaded.
+
+        `current`: the fields as they would be shown now; where a form does not say what it showed
+        (a script sent it), it is compared with them.
+        """
+        changed = self.changed(current)
+        if not self.owner:  # none can be chosen
+            changed.discard("owner")
+        return Changes(**{name: self._read(name) for name in changed})
+
+    def changed(self, current: "Form") -> set[str]:
+        """Names of the fields that say something else than they did when they were shown."""
+        was = current.shown | dict(self.was)
+        return {name for name, text in self.shown.items() if text != was[name]}
+
+    def rebased(self, current: "Form") -> "Form":
+        """The form with its own changes, and all other fields as they are now."""
+        mine = {name: getattr(self, name) for name in self.changed(current)}
+        folds = {f"{name}_fold": getattr(self, f"{name}_fold") for name in TIMES if name in mine}
+        return msgspec.structs.replace(current, was=current.shown, **mine, **folds)
+
+    def _read(self, name: str) -> Any:
+        match name:
+            case "networks":
+                return _networks(self.networks)
+            case "starts_at" | "ends_at":
+                return self._moment(name)
+            case "priority":
+                return _whole(self.priority or "0", name)
+            case "keep_days":
+                return _whole(self.keep_days, name) if self.keep_days else None
+            case "value":
+                return self.value.strip()
+        return getattr(self, name)
+
+    def _moment(self, name: str) -> datetime | None:
+        """The time of a field in UTC."""
+        text = getattr(self, name)
+        if not text:
+            return None
+        zone = find_zone(self.zone)
+        if zone is None:
+            raise Problem("invalid", "Unknown time zone.", field=name)
+        try:
+            return read_local(text, zone, getattr(self, f"{name}_fold"))
+        except MissingTime as error:
+            words = f"This time does not exist: clocks in {zone.key} go forward then."
+            raise Problem("invalid", words, field=name) from error
+        except RepeatedTime as error:
+            words = f"This time occurs twice: clocks in {zone.key} go back then. Choose one."
+            raise Problem("invalid", words, field=name) from error
+        except ValueError as error:
+            words = "Enter a date and a time, such as 2026-01-31T18:00."
+            raise Problem("invalid", words, field=name) from error
 
 
-def read(given: Mapping[str, Any], networks: Sequence[object]) -> Form:
-    """What a browser sent, so that the fields can show it again. `networks`: all ticked ones."""
+def read(given: Mapping[str, Any], networks: Sequence[object], zone: ZoneInfo) -> Form:
+    """What a browser sent, so that the fields can show it again. `networks`: all ticked ones;
+    `zone` of the person, for a form that does not name its own."""
     texts = {
-        name: str(given.get(name, "")).replace("\r\n", "\n").strip()[:LONGEST]
+        name: str(given.get(name, "")).replace("\r\n", "\n").strip()[:FIELD_MAX]
         for name in Form.__struct_fields__
-        if name not in ("kind", "networks")
+        if name not in ("kind", "networks", "was")
     }
     texts["priority"] = texts["priority"] or "0"
-    for name in ("starts_at", "ends_at"):
-        texts[name] = _shown_again(texts[name])
+    texts["zone"] = texts["zone"] or zone.key
+    for name in TIMES:
+        texts |= _shown_again(name, texts)
     kind = str(given.get("kind") or "keyword")
     if kind not in get_args(TrackKind):
-        raise Problem("invalid", "There is no such kind of track.", field="kind")
+        raise Problem("invalid", "Unknown kind of track.", field="kind")
     known = [name for name in NETWORK_NAMES if name in networks]
     chosen = known if "choose_networks" in given or known else NETWORK_NAMES
-    return Form(cast("TrackKind", kind), networks=chosen, **texts)
+    was = {
+        name: str(given[f"{WAS}{name}"]).replace("\r\n", "\n").strip()[:FIELD_MAX]
+        for name in Form().shown
+        if f"{WAS}{name}" in given
+    }
+    return Form(cast("TrackKind", kind), networks=chosen, was=was, **texts)
 
 
-def of_track(track: Track, version: int) -> Form:
-    """The fields as they stand."""
-    return Form(
+def of_track(track: Track, version: int, zone: ZoneInfo) -> Form:
+    """The form for a stored track."""
+    form = Form(
         track.kind,
         track.value,
         track.networks or NETWORK_NAMES,
-        _written(track.starts_at),
-        _written(track.ends_at),
+        local_text(track.starts_at, zone),
+        local_text(track.ends_at, zone),
         str(track.priority),
         str(track.keep_days or ""),
         track.owner or "",
+        fold_of(track.starts_at, zone),
+        fold_of(track.ends_at, zone),
+        zone.key,
         str(version),
     )
+    return msgspec.structs.replace(form, was=form.shown)
 
 
-def _written(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M}"
-
-
-def _shown_again(written: str) -> str:
+def _shown_again(name: str, texts: Mapping[str, str]) -> dict[str, str]:
     """A time in the only form that its field takes: a script sends it with its zone."""
+    written, zone = texts[name], find_zone(texts["zone"])
     try:
-        return _written(_moment(written, ""))
-    except Problem:
-        return written
+        if zone is None or datetime.fromisoformat(written).tzinfo is None:
+            return {}
+        moment = read_local(written, zone)
+    except ValueError:
+        return {}
+    return {name: local_text(moment, zone), f"{name}_fold": fold_of(moment, zone)}
 
 
 def _networks(chosen: Sequence[NetworkName]) -> Sequence[NetworkName] | None:
-    """All that there are means also those that will be."""
+    """Read the networks of the form; None for all, which includes future ones."""
     return None if set(chosen) == set(NETWORK_NAMES) else chosen
-
-
-def _moment(written: str, field: str) -> datetime | None:
-    """A time of a form; UTC, unless it says otherwise."""
-    if not written:
-        return None
-    try:
-        found = datetime.fromisoformat(written)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise Problem(
-            "invalid", "Write a date and a time, as 2026-01-31T18:00.", field=field
-        ) from (error)
 
 
 def _whole(written: str, field: str) -> int:
     digits = written.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise Problem("invalid", "Write a whole number.", field=field)
+        raise Problem("invalid", "Enter a whole number.", field=field)
     return int(written)
+
+
+class MarkedValue(NamedTuple):
+    """A track's value in three parts: the middle one is wrong."""
+
+    before: str
+    wrong: str
+    after: str
+
+
+def mark_error(value: str, span: tuple[int, int] | None) -> MarkedValue | None:
+    """Mark the invalid part of a value; None where the error is about all of it."""
+    if span is None:
+        return None
+    begin, end = span
+    return MarkedValue(value[:begin], value[begin:end], value[end:])

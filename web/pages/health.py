@@ -1,4 +1,4 @@
-"""Whether all is well, and what to do when it is not. For admins."""
+"""The page Health, for admins: problems, alerts, machines, disks, jobs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,106 +6,129 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from stream import sources
 from stream.db import Database
+from stream.store import alerts, archive_list, jobs, machine_history, server, sinks, sources
+from stream.store.alerts import OpenAlert
+from stream.store.machine_history import LatestMinute
+from stream.store.server import HealthCheck, VolumeForecast
+from stream.text import format_duration
+from web.context import AppContext, app_context, form_fields, is_part, person, render, see_other
 from web.problem import Problem
-from web.reading import alerts, health, machine
-from web.reading.alerts import OpenAlert
-from web.reading.health import Thing, Volume
-from web.reading.kept import Kept
-from web.reading.machine import SPANS, Newest, Span
-from web.reading.words import lasting
-from web.rendering import is_part, render, see_other
-from web.routing import Route
-from web.site import Site, person, site
+from web.queries.cache import StaleWhileRevalidate
+from web.queries.machine import SPANS, Span
+from web.routing import Route, row_id
 
-FRESH = 15.0  # seconds that an answer is given again, before it is read anew
-OLDEST = 120.0  # seconds
-LONGEST = 200  # characters of a reason
+FRESH = 15.0  # seconds for which a cached answer is used as it is
+STALE_MAX = 120.0  # seconds for which it is used while it is refreshed
+REASON_MAX = 200  # characters
+ALERTS_MAX = 200  # alerts, and mutes, on the page
 MUTES = {"1": 1, "24": 24, "168": 168, "ever": None}  # hours
 
 CHARTS = {  # name → title; in their order
     "tweets": "Tweets",
-    "latency": "Delay from received to stored",
-    "waiting": "Waiting in the journal",
-    "cpu": "Processor",
-    "memory": "Memory in use",
-    "disk": "Free space",
-    "database": "Size of the database",
+    "latency": "Time from receipt to storage",
+    "waiting": "Journal backlog",
+    "cpu": "CPU",
+    "memory": "Memory",
+    "disk": "Free disk space",
+    "database": "Database size",
 }
 SPAN_WORDS = {"hour": "last hour", "day": "last day", "week": "last week", "month": "last month"}
 THINGS = {
     "daemon": "Collector",
     "source": "Source",
+    "sources": "Sources",
     "tracks": "Tracks",
-    "rejects": "Messages of",
+    "rejects": "Rejected messages of",
     "partitions": "Tables",
     "volume": "Disk",
-    "measuring": "Measuring on",
+    "monitor": "Monitor on",
     "archive": "Archive of",
-    "chore": "Housekeeping",
+    "job": "Job",
 }
 KINDS = {
-    "state": "how sources are",
-    "control": "messages of the networks",
-    "journal": "the journal",
-    "daemon": "the collector",
-    "plan": "what is asked for",
+    "state": "source states",
+    "control": "network messages",
+    "journal": "journal",
+    "daemon": "collector",
+    "plan": "tracking plan",
 }
 
 
-class _Books:
-    """What the views say, which take a while; kept for all who look."""
+class _HealthCache:
+    """Slow answers of the database, cached for all viewers of the page."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.things = Kept(self._things, FRESH, OLDEST)
-        self.volumes = Kept(self._volumes, 4 * FRESH, OLDEST)  # measured once a minute
+        self.things = StaleWhileRevalidate(self._things, FRESH, STALE_MAX)
+        self.volumes = StaleWhileRevalidate(
+            self._volumes, 4 * FRESH, STALE_MAX
+        )  # measured once a minute
+        self._seen: object = None
 
-    async def _things(self) -> list[Thing]:
+    def refresh_if_changed(self, state: object) -> None:
+        """Read again when sources or alerts have changed."""
+        if state != self._seen:
+            self._seen = state
+            self.things.invalidate()
+
+    async def _things(self) -> list[HealthCheck]:
         async with self.database.acquire() as connection:
-            return await health.things(connection)
+            return await server.health_checks(connection)
 
-    async def _volumes(self) -> list[Volume]:
+    async def _volumes(self) -> list[VolumeForecast]:
         async with self.database.acquire() as connection:
-            return await health.forecast(connection)
+            return await server.disk_forecast(connection)
 
 
-_books: WeakKeyDictionary[Site, _Books] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[AppContext, _HealthCache] = WeakKeyDictionary()
 
 
-def _kept(here: Site) -> _Books:
-    return _books.setdefault(here, _Books(here.database))
+def _kept(here: AppContext) -> _HealthCache:
+    return _caches.setdefault(here, _HealthCache(here.database))
 
 
 async def overview(request: web.Request) -> web.StreamResponse:
-    """The whole page; for htmx only what changes by itself."""
-    here = site(request)
+    """The whole page; for htmx only the part that refreshes by itself."""
+    here = app_context(request)
     kept = _kept(here)
-    said, volumes = await asyncio.gather(kept.things.get(), kept.volumes.get())
     async with here.database.acquire() as connection:
-        measured = await machine.machines(connection)
-        open_alerts = await alerts.unclosed(connection)
+        rows = await sources.get_all(connection)
+        open_alerts = await alerts.unclosed(connection, ALERTS_MAX)
+    kept.refresh_if_changed(
+        (
+            [(row.id, row.enabled, row.state, row.reason) for row in rows],
+            [
+                (each.id, each.severity, each.gone_since, each.acknowledged_at)
+                for each in open_alerts
+            ],
+        )
+    )
+    checks, volumes = await asyncio.gather(kept.things.get(), kept.volumes.get())
+    async with here.database.acquire() as connection:
+        measured = await machine_history.latest_of_hosts(connection)
         values: dict[str, object] = {
-            "mutes": await alerts.mutes(connection),
+            "mutes": (await alerts.mutes(connection))[::-1][:ALERTS_MAX],
             "quiet_since": await alerts.quiet_since(connection),
             "daemons": await sources.daemons(connection),
-            "chores": await health.chores(connection),
-            "archived": await health.archived(connection),
+            "jobs": await jobs.last_runs(connection),
+            "sinks": await sinks.get_all(connection),
+            "archived": await archive_list.totals(connection),
         }
-        names = {row.id: row.name for row in await sources.everything(connection)}
     span = _span(request)
     chosen = _chosen(measured, request.query.get("host", ""))
-    wrong = [each for each in said[1:] if not each.ok and each.thing != "alert"]
+    wrong = not_alerted(checks[1:], open_alerts)
     values |= {
         "alerts": open_alerts,
         "wrong": wrong,
-        "headline": headline(open_alerts, wrong),
+        "headline": headline(checks),
+        "is_well": checks[0].ok,
         "volumes": volumes,
         "machines": measured,
         "chosen": chosen,
+        "exposed": here.warnings,
         "span": span,
-        "sources": names,
+        "sources": {row.id: row.name for row in rows},
     }
     template = "health_now.html" if is_part(request) else "health.html"
     return render(request, template, status=200, **_WORDS, **values)
@@ -116,25 +139,38 @@ _WORDS: dict[str, object] = {
     "charts": CHARTS,
     "things": THINGS,
     "kinds": KINDS,
-    "lasting": lasting,
+    "duration": format_duration,
 }
 
 
-def headline(open_alerts: Sequence[OpenAlert], wrong: Sequence[Thing]) -> str:
+def not_alerted(
+    checks: Sequence[HealthCheck], open_alerts: Sequence[OpenAlert]
+) -> list[HealthCheck]:
+    """Failed checks without an open alert, which would say the same again."""
+    alerted = {alert.about for alert in open_alerts if alert.gone_since is None}
+    return [
+        each
+        for each in checks
+        if not each.ok and each.component != "alert" and each.about not in alerted
+    ]
+
+
+def headline(checks: Sequence[HealthCheck]) -> str:
     """One sentence: all is well, or what is wrong and what to do."""
-    urgent = [a for a in open_alerts if a.acknowledged_at is None and a.severity != "notice"]
-    number = len(urgent) + len(wrong)
-    if not number:
-        return "All is well."
-    first = f"{urgent[0].text} {urgent[0].remedy}" if urgent else _said(wrong[0])
-    if number == 1:
-        return first
-    return f"{number} things need you. The first: {first}"
+    overall, *components = checks
+    if overall.ok:
+        return overall.sentence
+    wrong = [each for each in components if not each.ok]
+    first = wrong[0].sentence if wrong[0].component == "alert" else _in_words(wrong[0])
+    number = len({each.about for each in wrong})
+    return first if number == 1 else f"{number} problems. First: {first}"
 
 
-def _said(thing: Thing) -> str:
-    what = " ".join(part for part in (THINGS.get(thing.thing, thing.thing), thing.subject) if part)
-    return f"{what}: {thing.sentence}"
+def _in_words(check: HealthCheck) -> str:
+    what = " ".join(
+        part for part in (THINGS.get(check.component, check.component), check.subject) if part
+    )
+    return f"{what}: {check.sentence}"
 
 
 def _span(request: web.Request) -> Span:
@@ -142,8 +178,8 @@ def _span(request: web.Request) -> Span:
     return next((span for span in SPANS if span == asked), "day")
 
 
-def _chosen(measured: Sequence[Newest], host: str) -> Newest | None:
-    """The machine that is asked for, or the one that was measured last."""
+def _chosen(measured: Sequence[LatestMinute], host: str) -> LatestMinute | None:
+    """The machine chosen in the address, or the one measured last."""
     return next((each for each in measured if each.host == host), measured[0] if measured else None)
 
 
@@ -151,45 +187,44 @@ def _chosen(measured: Sequence[Newest], host: str) -> Newest | None:
 
 
 async def acknowledge(request: web.Request) -> web.StreamResponse:
-    """It is not repeated any more, and its end is still told."""
+    """Stop the reminders of an alert; its end is still notified."""
     who = person(request).name
-    here = site(request)
+    here = app_context(request)
     async with here.database.acquire() as connection:
-        found = await alerts.acknowledge(connection, _number(request), who)
+        found = await alerts.acknowledge(connection, _number(request), who) is not None
     return await _changed(request, found=found)
 
 
 async def mute(request: web.Request) -> web.StreamResponse:
-    """Nobody is told of what this alert is about, for a while."""
-    given = await request.post()
+    """Stop all notifications about the subject of this alert, for a while."""
+    given = form_fields(request)
     length = str(given.get("for", ""))
     if length not in MUTES:
-        raise Problem("invalid", "Choose for how long.", field="for")
-    reason = f"{person(request).name}: {str(given.get('reason', '')).strip()}"[:LONGEST]
-    async with site(request).database.acquire() as connection:
-        found = await alerts.mute(connection, _number(request), MUTES[length], reason.rstrip(": "))
+        raise Problem("invalid", "Choose a duration.", field="for")
+    reason = f"{person(request).name}: {str(given.get('reason', '')).strip()}"[:REASON_MAX]
+    async with app_context(request).database.acquire() as connection:
+        found = await alerts.mute_alert(
+            connection, _number(request), MUTES[length], reason.rstrip(": ")
+        )
     return await _changed(request, found=found)
 
 
 async def unmute(request: web.Request) -> web.StreamResponse:
-    async with site(request).database.acquire() as connection:
-        found = await alerts.unmute(connection, _number(request))
+    async with app_context(request).database.acquire() as connection:
+        found = await alerts.delete_mute(connection, _number(request))
     return await _changed(request, found=found)
 
 
 async def _changed(request: web.Request, *, found: bool) -> web.StreamResponse:
-    """Show what is true now; Problem when there was nothing to change."""
+    """Show the page again; Problem when there was nothing to change."""
     if not found:
-        raise Problem("not_found", "This is over already.")
-    _kept(site(request)).things.forget()
+        raise Problem("not_found", "This alert or mute has already ended.")
+    _kept(app_context(request)).things.invalidate()
     return see_other(request, "/health")
 
 
 def _number(request: web.Request) -> int:
-    text = request.match_info["id"]
-    if len(text) > 18:
-        raise Problem("not_found", "There is no such alert.")
-    return int(text)
+    return row_id(request.match_info["id"])
 
 
 _ID = r"{id:\d+}"

@@ -1,43 +1,48 @@
-"""Who did what to which track, and the way back."""
+"""The history of tracks: who changed what, with undo."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
 
-from web.pages.source_form import NAMES as NETWORKS
-from web.pages.tracks import row_number, track_number
-from web.rendering import render, see_other
-from web.routing import Route
-from web.site import person, site
-from web.tracking import desk
-from web.tracking.records import Action, Entry
-from web.tracking.rights import removals_of, seen_of
+from stream.networks.descriptions import TITLES
+from stream.store import sharing
+from stream.store.track_history import Action, Entry
+from web.context import app_context, person, render, see_other, zone_of
+from web.local_time import UTC_ZONE, local_text, offset_text
+from web.pages.tracks import track_number
+from web.routing import Route, row_id
+from web.track_editing import service
+from web.track_editing.service import removals_of
+from web.track_editing.undo import undo_entry
 
 PAGE = 50  # entries
-LONGEST = 300  # characters of a value that are shown
+VALUE_MAX = 300  # characters of a value that are shown
 
 ACTIONS: dict[Action, str] = {
-    "added": "began to follow it",
+    "added": "added it",
     "changed": "changed it",
     "paused": "paused it",
     "resumed": "resumed it",
     "removed": "removed it",
     "shared": "shared it",
-    "unshared": "took a share back",
+    "unshared": "stopped sharing it",
+    "exported": "exported its tweets",
 }
-BACK: dict[Action, str] = {"added": "brought it back", "changed": "changed it back"}
+BACK: dict[Action, str] = {"added": "restored it", "changed": "reverted it"}
 NAMES = {
     "owner": "owner",
     "kind": "kind",
     "value": "value",
     "networks": "networks",
-    "enabled": "followed",
-    "starts_at": "begins",
-    "ends_at": "ends",
+    "enabled": "enabled",
+    "starts_at": "start",
+    "ends_at": "end",
     "priority": "priority",
-    "keep_days": "kept for days",
+    "keep_days": "keep tweets for (days)",
 }
 
 
@@ -61,7 +66,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 async def of_all(request: web.Request) -> web.StreamResponse:
-    """Of all tracks that somebody sees, or had."""
+    """The history of all tracks that the user sees, or owned."""
     return await _show(request, None)
 
 
@@ -71,15 +76,15 @@ async def of_track(request: web.Request) -> web.StreamResponse:
 
 async def _show(request: web.Request, number: int | None) -> web.StreamResponse:
     who = person(request)
-    below = row_number(request.query.get("below", "")) or None
-    async with site(request).database.acquire() as connection:
-        entries = await desk.history(connection, who, number, PAGE + 1, below)
+    below = row_id(request.query.get("below", "")) or None
+    async with app_context(request).database.acquire() as connection:
+        entries = await service.history_entries(connection, who, number, PAGE + 1, below)
         numbers = {entry.track_id for entry in entries}
-        may = await seen_of(connection, who, numbers)
+        may = await sharing.visible_among(connection, who.id, numbers)
         removals = await removals_of(connection, who, numbers)
     last = {removal.id for removal in removals.values()}
     shown = [
-        in_words(entry, may, last, before(entry, entries[place:]))
+        in_words(entry, may, last, before(entry, entries[place:]), zone_of(request))
         for place, entry in enumerate(entries[:PAGE], 1)
     ]
     more = entries[PAGE - 1].id if len(entries) > PAGE else None
@@ -87,14 +92,14 @@ async def _show(request: web.Request, number: int | None) -> web.StreamResponse:
 
 
 def before(entry: Entry, older: Sequence[Entry]) -> Entry | None:
-    """What was done last to the row before that, among what is shown."""
-    shares = ("shared", "unshared")
+    """The previous entry about the same row, among those shown."""
+    shares = ("shared", "unshared", "exported")
     same = (each for each in older if each.track_id == entry.track_id and each.action not in shares)
     return next(same, None)
 
 
 def is_back(entry: Entry, earlier: Entry | None) -> bool:
-    """Whether the track became again what it was before what was done before."""
+    """Whether the entry reverts the one before it."""
     if earlier is None or entry.after is None:
         return False
     if entry.action == "added":
@@ -106,42 +111,64 @@ def is_back(entry: Entry, earlier: Entry | None) -> bool:
 
 
 def in_words(
-    entry: Entry, may: Mapping[Any, bool], last: Collection[int], earlier: Entry | None = None
+    entry: Entry,
+    may: Mapping[Any, bool],
+    last: Collection[int],
+    earlier: Entry | None = None,
+    zone: ZoneInfo = UTC_ZONE,
 ) -> Shown:
-    """An entry for eyes. `may`: the tracks that are there and seen, and whether he changes them;
-    `last`: the removals that he may take back; `earlier`: what was done before."""
+    """An entry for the page. `may`: existing visible tracks, and whether the user may change them;
+    `last`: the removals that the user may undo; `earlier`: the previous entry."""
     is_there = entry.track_id in may
     may_undo = may.get(entry.track_id, False)
+    if entry.action == "exported":
+        may_undo = False
     if entry.action == "removed":
         may_undo = entry.id in last
-    said = entry.after if entry.action != "removed" else entry.before
+    fields = entry.after if entry.action != "removed" else entry.before
     words = BACK[entry.action] if is_back(entry, earlier) else ACTIONS[entry.action]
     if entry.action in ("shared", "unshared"):
         named = (entry.after or entry.before or {}).get("user", "")
         words = f"{words} {'with' if entry.action == 'shared' else 'from'} {named}"
+    if entry.action == "exported":
+        words = f"{words} as {(entry.after or {}).get('format', '')}"
     differences = [
         Difference(
-            NAMES.get(name, name), *(_written(part, name) for part in (entry.before, entry.after))
+            NAMES.get(name, name),
+            *(_written(part, name, zone) for part in (entry.before, entry.after)),
         )
         for name in entry.changed
         if entry.action == "changed"
     ]
-    return Shown(entry, str((said or {}).get("value", "")), words, differences, may_undo, is_there)
+    return Shown(
+        entry, str((fields or {}).get("value", "")), words, differences, may_undo, is_there
+    )
 
 
-def _written(said: Mapping[str, Any] | None, name: str) -> str:
-    value = (said or {}).get(name)
+def _written(fields: Mapping[str, Any] | None, name: str, zone: ZoneInfo) -> str:
+    value = (fields or {}).get(name)
+    if name in ("starts_at", "ends_at") and value is not None:
+        value = _moment(str(value), zone)
     if isinstance(value, list):
-        value = ", ".join(NETWORKS.get(each, str(each)) for each in value)
+        value = ", ".join(TITLES.get(each, str(each)) for each in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = "none" if value is None else str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= VALUE_MAX else f"{text[:VALUE_MAX]}…"
+
+
+def _moment(written: str, zone: ZoneInfo) -> str:
+    """A time of a row, in the zone and with its name."""
+    try:
+        moment = datetime.fromisoformat(written)
+        return f"{local_text(moment, zone).replace('T', ' ')} {offset_text(moment, zone)}"
+    except (ValueError, OverflowError):  # a year that Python does not have
+        return written
 
 
 async def undo(request: web.Request) -> web.StreamResponse:
-    number = row_number(request.match_info["id"])
-    track_id = await desk.undo(site(request).database, person(request), number)
+    number = row_id(request.match_info["id"])
+    track_id = await undo_entry(app_context(request).database, person(request), number)
     return see_other(request, f"/tracks/{track_id}/history")
 
 

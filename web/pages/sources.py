@@ -1,79 +1,92 @@
-"""The page about sources: how they are, and how they are changed. For admins."""
+"""The page Sources, for admins: states, gaps, connection tests; enable, disable, remove."""
 
+import asyncio
+import time
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from stream import sources, tracks
 from stream.config import safe_url
-from web.pages.source_form import NAMES, row_of
-from web.reading import sources as reading
-from web.reading.asked import Asked
-from web.reading.words import lasting
-from web.rendering import is_part, render, see_other
+from stream.db import Executor
+from stream.networks.connection_test import ConnectionTestResult, run_connection_test
+from stream.networks.descriptions import TITLES
+from stream.networks.registry import NETWORKS
+from stream.store import events, gaps, sources, tracks
+from stream.store.sources import SourceRow
+from stream.text import format_duration
+from stream.tweet import Source
+from web.context import AppContext, app_context, is_part, render, render_part, see_other
+from web.pages.source_credentials import can_unseal, stored_source
+from web.pages.source_form import UNSAVED, given_in, row_of, source_in
+from web.problem import Problem
+from web.queries import sources as source_queries
+from web.queries.sources import NetworkUsage, attempts_left
 from web.routing import Route
-from web.site import Site, site
 
-_asked: WeakKeyDictionary[Site, Asked] = WeakKeyDictionary()
+GAPS_SHOWN = 20  # the newest ones
 
-STATES = {  # in words, and how they look
-    "idle": ("nothing to follow", "soft"),
+_usage: WeakKeyDictionary[AppContext, NetworkUsage] = WeakKeyDictionary()
+
+STATES = {  # text and style of each
+    "idle": ("no tracks", "soft"),
     "connecting": ("connecting", "warn"),
-    "proving": ("connected, waiting for the first message", "warn"),
+    "connected": ("connected, waiting for the first message", "warn"),
     "streaming": ("connected", "good"),
-    "waiting": ("waiting to try again", "warn"),
+    "waiting": ("waiting to retry", "warn"),
     "paused": ("paused", "warn"),
-    "failed": ("needs you", "bad"),
-    "disabled": ("switched off", "soft"),
+    "failed": ("failed", "bad"),
+    "disabled": ("disabled", "soft"),
+    "stopped": ("no collector running", "bad"),
+    "beginning": ("starting", "warn"),  # a collector runs, but not yet this source
     "importing": ("holds imported tweets", "soft"),
 }
 CAUSES = {
-    "network": "the connection was lost, or could not be made",
-    "http": "the network answered with an error",
-    "rate_limit": "the network wanted fewer connections",
-    "silence": "it was connected, but nothing came",
-    "quota": "the quota of the account was spent",
-    "refused": "the network refused keys, plan or request",
-    "disk": "there was no room on the disk",
-    "filter_change": "what is followed was changed",
-    "idle": "there was nothing to follow",
-    "stopped": "somebody switched it off, or stopped the collector",
-    "killed": "the collector ended without a word",
+    "network": "connection lost or failed",
+    "http": "error response from the network",
+    "rate_limit": "rate limited by the network",
+    "silence": "connected, but no data",
+    "quota": "account quota used up",
+    "refused": "keys, plan or request refused by the network",
+    "disk": "disk full",
+    "filter_change": "tracks changed",
+    "idle": "no tracks",
+    "stopped": "stopped by a user",
+    "killed": "collector crashed or was killed",
 }
 
 
 async def overview(request: web.Request) -> web.StreamResponse:
-    """All sources; for htmx only what changes by itself."""
-    here = site(request)
+    """All sources; for htmx only the part that refreshes by itself."""
+    here = app_context(request)
     async with here.database.acquire() as connection:
-        collected = sorted(await sources.collected(connection))
-        lines = await reading.overview(connection, here.settings, collected)
-        gaps = await reading.newest_gaps(connection)
+        lines = await source_queries.overview(connection, here.settings)
+        newest = await gaps.newest_gaps(connection, GAPS_SHOWN)
         running = bool(await sources.daemons(connection))
     template = "sources_lines.html" if is_part(request) else "sources.html"
     return render(
         request,
         template,
         lines=lines,
-        gaps=gaps,
+        gaps=newest,
         running=running,
-        names=NAMES,
+        names=TITLES,
         states=STATES,
         causes=CAUSES,
-        lasting=lasting,
+        duration=format_duration,
         safe_url=safe_url,
     )
 
 
 async def usage(request: web.Request) -> web.StreamResponse:
-    """A part of the page that may take a while: how full each network is."""
-    here = site(request)
+    """A slow part of the page: how much of each network's limits is used."""
+    here = app_context(request)
     async with here.database.acquire() as connection:
-        rows = await sources.everything(connection)
-        followed = await tracks.everything(connection)
+        rows = await sources.get_all(connection)
+        followed = await tracks.get_all(connection)
     networks = frozenset(row.network for row in rows if row.enabled)
-    found = await _asked.setdefault(here, Asked()).usage(followed, here.settings, networks)
-    return render(request, "sources_usage.html", usage=found, names=NAMES)
+    found = await _usage.setdefault(here, NetworkUsage()).usage(followed, here.settings, networks)
+    values: dict[str, object] = {"usage": found, "names": TITLES}
+    return render_part(request, "sources_usage.html", "Network limits", "sources.css", **values)
 
 
 async def enable(request: web.Request) -> web.StreamResponse:
@@ -86,17 +99,115 @@ async def disable(request: web.Request) -> web.StreamResponse:
 
 async def _switch(request: web.Request, *, enabled: bool) -> web.StreamResponse:
     row = await row_of(request)
-    async with site(request).database.acquire() as connection:
+    async with app_context(request).database.acquire() as connection:
         await sources.enable(connection, row.name, enabled=enabled)
     return see_other(request, "/sources")
 
 
 async def remove(request: web.Request) -> web.StreamResponse:
-    """What it brought stays."""
+    """Remove a source; its tweets stay."""
     row = await row_of(request, imported=True)
-    async with site(request).database.acquire() as connection:
+    async with app_context(request).database.acquire() as connection:
         await sources.remove(connection, row.name)
     return see_other(request, "/sources")
+
+
+_tests: WeakKeyDictionary[AppContext, dict[int, asyncio.Task[ConnectionTestResult]]] = (
+    WeakKeyDictionary()
+)
+
+
+async def test_stored(request: web.Request) -> web.StreamResponse:
+    """Test the connection of a saved source."""
+    row = await row_of(request)
+    source = stored_source(app_context(request).vault, row)
+    return _verdict(request, row.id, await _test(request, source, row))
+
+
+async def test_given(request: web.Request) -> web.StreamResponse:
+    """Test the connection that the form describes."""
+    row = await row_of(request) if "id" in request.match_info else None
+    number = UNSAVED if row is None else row.id
+    try:
+        given = await given_in(request, row)
+        source = source_in(app_context(request), given, row)
+        verdict = await _test(request, source, row)
+    except Problem as problem:
+        verdict = ConnectionTestResult("credentials", problem.message)
+    return _verdict(request, number, verdict)
+
+
+async def stop_test(request: web.Request) -> web.StreamResponse:
+    """Cancel a running test."""
+    number = (await row_of(request)).id if "id" in request.match_info else UNSAVED
+    task = _tests.get(app_context(request), {}).get(number)
+    if task is not None:
+        task.cancel()
+    return web.Response(status=204)
+
+
+async def _test(
+    request: web.Request, source: Source, row: SourceRow | None
+) -> ConnectionTestResult:
+    here = app_context(request)
+    async with here.database.acquire() as connection:
+        known = await _known(here, connection, source)
+        if known is None and row is not None and NETWORKS[source.network].test_opens_stream:
+            await _use_attempt(here, connection, row)
+    if known is not None:
+        return known
+    running = _tests.setdefault(here, {})
+    if source.id in running:
+        raise Problem("conflict", "A test is already running; it takes a few seconds.")
+    task = running[source.id] = asyncio.create_task(run_connection_test(source, here.settings))
+    try:
+        await asyncio.wait([task])
+    finally:
+        task.cancel()
+        del running[source.id]
+    return ConnectionTestResult("slow", "Stopped.") if task.cancelled() else task.result()
+
+
+async def _known(
+    here: AppContext, connection: Executor, source: Source
+) -> ConnectionTestResult | None:
+    """The result that needs no test: a stream is open with the same keys.
+
+    X v1.1 ends it when another one is opened, and v2 has only one to give.
+    """
+    collected = await sources.collected_ids(connection)
+    for row in await sources.get_all(connection):
+        if row.network != source.network or row.id not in collected or row.state != "streaming":
+            continue
+        if not can_unseal(here.vault, row):
+            continue
+        others = here.vault.open(row.secrets) if row.secrets is not None else {}
+        if set(others.values()) != set(source.secrets.values()):
+            continue
+        if (row.url, row.proxy) == (source.url, source.proxy):
+            with_keys = " with these keys" if others else ""
+            works = "they work" if others else "it works"
+            return ConnectionTestResult("", f"{row.name} is connected{with_keys} now: {works}.")
+        if NETWORKS[source.network].test_opens_stream:
+            text = f"{row.name} is connected with these keys, and a test would end its stream."
+            return ConnectionTestResult("crowded", f"{text} Disable it first.")
+    return None
+
+
+async def _use_attempt(here: AppContext, connection: Executor, row: SourceRow) -> None:
+    """A test that opens a stream uses one of the connection attempts; some are reserved."""
+    limits = NETWORKS[row.network].connection_limits(here.settings)
+    if (await attempts_left(connection, here.settings, row.network, row.id)).left <= limits.reserve:
+        minutes = limits.window / 60
+        text = f"The network allows {limits.attempts} attempts to connect in {minutes:.0f} minutes."
+        raise Problem("too_many", f"{text} The last are reserved for collecting: try again later.")
+    at = time.time()
+    await events.add_state(connection, row.id, "connecting", "tested from the page Sources", at)
+
+
+def _verdict(request: web.Request, number: int, verdict: ConnectionTestResult) -> web.Response:
+    template = "sources_verdict.html" if is_part(request) else "sources_tried.html"
+    return render(request, template, verdict=verdict, number=number)
 
 
 _ID = r"{id:\d+}"
@@ -106,4 +217,9 @@ ROUTES = (
     Route("POST", f"/sources/{_ID}/enable", enable, "admin"),
     Route("POST", f"/sources/{_ID}/disable", disable, "admin"),
     Route("POST", f"/sources/{_ID}/remove", remove, "admin"),
+    Route("POST", "/sources/try", test_given, "admin"),
+    Route("POST", "/sources/try/stop", stop_test, "admin"),
+    Route("POST", f"/sources/{_ID}/try", test_stored, "admin"),
+    Route("POST", f"/sources/{_ID}/try_changed", test_given, "admin"),
+    Route("POST", f"/sources/{_ID}/try/stop", stop_test, "admin"),
 )

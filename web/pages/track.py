@@ -1,37 +1,44 @@
-"""The page of one track: when its tweets came, what they are about, and the tweets themselves."""
+"""The page of one track: its chart, top items, and newest tweets with filters."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar, get_args
 
 import msgspec
 from aiohttp import web
 
-from stream import tops
 from stream.db import Executor
-from stream.tops import Aspect
-from stream.tracks import Track
-from stream.tweet import TrackId
-from web.marking import Segment, reason, segments
-from web.pages.track_asked import KINDS, Filters, choice, filters, number
+from stream.networks.descriptions import TITLES
+from stream.reach import reach_sentence
+from stream.store import top_items, track_list, track_reach, tracks
+from stream.store.statistics import STEPS, Step
+from stream.store.top_items import Aspect
+from stream.store.tracks import Track
+from stream.tweet import TrackId, TweetKind
+from stream.tweet_view import TweetView
+from web.context import app_context, person, render, render_part, zone_of
+from web.highlighting import Segment, reason, segments
+from web.local_time import UTC_ZONE, MissingTime, find_zone, local_text, read_local
+from web.pages import look_back as look_back_page
+from web.pages.look_back_form import NOTHING, template_values
 from web.person import Person
 from web.problem import Problem
-from web.reading import looks, track, tweets
-from web.reading.counts import STEPS, Step
-from web.rendering import render
-from web.routing import Route
-from web.shown import ShownTweet
-from web.site import person, site
-from web.tracking import desk
-from web.tracking.rights import seen_of
+from web.queries import tweets
+from web.queries.tracks import totals as track_totals
+from web.queries.tweets import QueryText, TweetQuery
+from web.routing import Route, row_id
+from web.snippets.snippet import snippets
+from web.track_editing import look_back, service
 
 PAGE = 25  # tweets
 TOPS = 10  # of each aspect
-YOUNG = timedelta(hours=4)  # since its first hour: it is shown by minutes then
+YOUNG = timedelta(hours=4)  # since its first tweet: shown by minutes
 OTHERS = 300  # tracks that are offered for comparison
 ASPECTS: dict[Aspect, str] = {
     "hashtag": "Hashtags",
-    "mention": "People who are mentioned",
-    "author": "People who write",
+    "mention": "Mentioned accounts",
+    "author": "Authors",
     "link": "Links",
     "lang": "Languages",
     "kind": "Kinds",
@@ -42,12 +49,115 @@ STEP_WORDS: dict[Step, str] = {
     "day": "per day, 90 days",
 }
 _NUMBER = re.compile(r"\s*#?(\d{1,18})(?![^\s:])")
+KINDS: dict[TweetKind, str] = {
+    "original": "Posts", "reply": "Replies", "repost": "Reposts", "quote": "Quotes",
+}  # fmt: skip
+FIELD_MAX = 200  # characters
+_Choice = TypeVar("_Choice", bound=str)
 
 
-class Line(msgspec.Struct, frozen=True):
-    """A tweet, what is marked in it, and why it is here."""
+class Filters(msgspec.Struct, frozen=True):
+    """Which tweets of a track; held in the address, so that it can be bookmarked and shared."""
 
-    shown: ShownTweet
+    words: str = ""
+    lang: str = ""
+    kind: TweetKind | None = None
+    begin: datetime | None = None
+    end: datetime | None = None
+
+    def wanted(
+        self, person: Person, track_id: TrackId | None, query: QueryText | None = None
+    ) -> TweetQuery:
+        return TweetQuery(
+            person=person,
+            tracks=None if track_id is None else [track_id],
+            query=query,
+            begin=self.begin,
+            end=self.end,
+            lang=self.lang or None,
+            kind=self.kind,
+            words=self.words,
+        )
+
+    def query(self) -> dict[str, str]:
+        """The filters as parameters of an address."""
+        parameters = {
+            "words": self.words,
+            "lang": self.lang,
+            "kind": self.kind or "",
+            "from": _written(self.begin),
+            "to": _written(self.end),
+        }
+        return {name: value for name, value in parameters.items() if value}
+
+
+def filters(query: Mapping[str, str]) -> Filters:
+    """Problem for a field that cannot be."""
+    kind = query.get("kind", "")
+    if kind not in ("", *get_args(TweetKind)):
+        raise Problem("invalid", "Unknown kind of tweet.", field="kind")
+    begin, end = _time(query, "from", fold="0"), _time(query, "to", fold="1")
+    if begin and end and begin >= end:
+        raise Problem("invalid", "The end must be after the start.", field="to")
+    return Filters(
+        _short(query, "words"),
+        _short(query, "lang").lower(),
+        msgspec.convert(kind or None, TweetKind | None),
+        begin,
+        end,
+    )
+
+
+def number(request: web.Request) -> int:
+    return row_id(request.match_info["track"])
+
+
+def choice(
+    query: Mapping[str, str], name: str, choices: tuple[_Choice, ...], default: _Choice
+) -> _Choice:
+    """The value of a parameter, which must be one of the choices. Problem otherwise."""
+    given = query.get(name) or default
+    for each in choices:
+        if each == given:
+            return each
+    words = f"Choose one of {', '.join(choices)}."
+    raise Problem("invalid", words, field=name)
+
+
+def _short(query: Mapping[str, str], name: str) -> str:
+    text = " ".join(query.get(name, "").replace("\0", "").split())
+    if len(text) > FIELD_MAX:
+        raise Problem("invalid", f"Enter at most {FIELD_MAX} characters.", field=name)
+    return text
+
+
+def _time(query: Mapping[str, str], name: str, fold: str) -> datetime | None:
+    """Parse a time to UTC. `fold`: which one of a time that the zone's clocks show twice."""
+    text = query.get(name, "").strip()
+    if not text:
+        return None
+    zone = find_zone(query.get("zone", "")) or UTC_ZONE
+    try:
+        # The form shows a time by the minute or second: one that was not changed stays exact.
+        exact = query.get(f"exact_{name}", "")
+        if exact and local_text(found := read_local(exact, UTC_ZONE), zone) == text:
+            return found
+        return read_local(text, zone, fold)
+    except MissingTime:
+        return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+    except ValueError as error:
+        words = "Write the time as 2026-11-21T14:30."
+        raise Problem("invalid", words, field=name) from error
+
+
+def _written(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat().replace("+00:00", "Z")
+
+
+class MatchedTweet(msgspec.Struct, frozen=True):
+    """A tweet, what is highlighted in it, and why it matched."""
+
+    shown: TweetView
     segments: list[Segment]
     reasons: list[str]
 
@@ -55,24 +165,28 @@ class Line(msgspec.Struct, frozen=True):
 class Listed(msgspec.Struct, frozen=True):
     """Some tweets, and where the next ones begin."""
 
-    lines: list[Line]
+    lines: list[MatchedTweet]
     next: str | None
     looked_until: datetime | None
 
 
 async def page(request: web.Request) -> web.StreamResponse:
-    """The whole page; its address says all that was chosen on it."""
-    here, who = site(request), person(request)
+    """The whole page; its address holds all choices."""
+    here, who = app_context(request), person(request)
     asked = filters(request.query)
-    span = choice(request.query, "span", tops.SPANS, "day")
+    span = choice(request.query, "span", top_items.SPANS, "day")
     async with here.database.acquire() as connection:
-        found = await desk.require(connection, who, number(request))
-        may = await seen_of(connection, who, [found.id])
-        await looks.note(connection, found.id)
-        totals = await track.totals(connection, found.id)
-        about = await tops.all_tops(connection, found.id, span, TOPS)
-        others = await track.others(connection, who, found.id, OTHERS)
-        beside = await other(connection, who, found.id, request.query.get("with", ""))
+        found = await service.require(connection, who, number(request))
+        looked_back = await look_back_page.listed(connection, who, found)
+        offers = []
+        if looked_back["may_change"]:
+            offers = await look_back.offers_for(connection, found, here.settings)
+        await tracks.note_viewed(connection, found.id)
+        totals = await track_totals(connection, found.id, zone_of(request))
+        reaches = await track_reach.of_tracks(connection, [found.id])
+        about = await top_items.most_frequent_by_aspect(connection, found.id, span, TOPS)
+        others = await track_list.others(connection, who.id, found.id, OTHERS)
+        compared = await other(connection, who, found.id, request.query.get("with", ""))
         listed = await _listed(connection, who, found, asked, request.query.get("cursor"))
     young = totals.first_at is None or datetime.now(UTC) - totals.first_at < YOUNG
     step = choice(request.query, "step", STEPS, "minute" if young else "hour")
@@ -80,12 +194,13 @@ async def page(request: web.Request) -> web.StreamResponse:
         request,
         "track.html",
         track=found,
-        may_change=may.get(found.id, False),
+        reaches=[(each, reach_sentence(each, zone_of(request))) for each in reaches],
+        networks=TITLES,
         step=step,
         steps=STEP_WORDS,
         span=span,
-        spans=tops.SPANS,
-        since=tops.begins(span),
+        spans=top_items.SPANS,
+        since=top_items.span_start(span),
         aspects=ASPECTS,
         kinds=KINDS,
         filters=asked,
@@ -93,18 +208,22 @@ async def page(request: web.Request) -> web.StreamResponse:
         totals=totals,
         tops=about,
         others=others,
-        other=beside,
+        other=compared,
         listed=listed,
+        snippets=snippets(asked.wanted(who, found.id), here.origin + here.base),
+        **looked_back,
+        **template_values(NOTHING, offers),
     )
 
 
 async def more(request: web.Request) -> web.StreamResponse:
     """The next tweets of the list."""
     who, asked = person(request), filters(request.query)
-    async with site(request).database.acquire() as connection:
-        found = await desk.require(connection, who, number(request))
+    async with app_context(request).database.acquire() as connection:
+        found = await service.require(connection, who, number(request))
         listed = await _listed(connection, who, found, asked, request.query.get("cursor"))
-    return render(request, "track_tweets.html", track=found, query=asked.query(), listed=listed)
+    values: dict[str, object] = {"track": found, "query": asked.query(), "listed": listed}
+    return render_part(request, "track_tweets.html", found.value, "track.css", **values)
 
 
 async def other(connection: Executor, who: Person, track_id: TrackId, named: str) -> Track | None:
@@ -114,12 +233,12 @@ async def other(connection: Executor, who: Person, track_id: TrackId, named: str
     number_of = _NUMBER.match(named)
     if number_of is None:
         words = " ".join(named.replace("\0", "").split())
-        found = await track.called(connection, who, track_id, words)
+        found = await track_list.find_by_value(connection, who.id, track_id, words)
         if found is None:
-            words = "There is no track of this name to compare with."
+            words = "There is no track with this name to compare with."
             raise Problem("not_found", words, field="with")
-        return await desk.require(connection, who, found)
-    return await desk.require(connection, who, int(number_of[1]))
+        return await service.require(connection, who, found)
+    return await service.require(connection, who, int(number_of[1]))
 
 
 async def _listed(
@@ -134,12 +253,12 @@ async def _listed(
     )
 
 
-def _line(shown: ShownTweet, track_id: TrackId) -> Line:
+def _line(shown: TweetView, track_id: TrackId) -> MatchedTweet:
     matches = [match for match in shown.matches if match.track == str(track_id)]
-    return Line(
+    return MatchedTweet(
         shown,
         segments(shown.text, [match.term for match in matches]),
-        [reason(match.term, match.field, match.part) for match in matches],
+        [reason(m.term, m.field, m.part, look_back=m.look_back) for m in matches],
     )
 
 

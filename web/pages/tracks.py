@@ -1,4 +1,4 @@
-"""The first page: all tracks that somebody sees, with what each brings; pause, resume, remove."""
+"""The first page: the list of tracks with their counts; pause, resume, remove and share them."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_args
@@ -9,35 +9,36 @@ from aiohttp import web
 
 from stream.db import Executor
 from stream.query import TrackKind
-from stream.tracks import TrackState
+from stream.store import sharing, statistics, track_list
+from stream.store.track_history import Entry
+from stream.store.track_list import Sort, TrackFilter
+from stream.store.tracks import TrackState
+from web.context import app_context, form_fields, is_part, person, render, see_other, zone_of
 from web.person import Person
 from web.problem import Problem
-from web.reading import tracks as reading
-from web.reading.tracks import Listing, Sort
-from web.rendering import is_part, render, see_other
-from web.routing import Route
-from web.site import person, site
-from web.tracking import desk, records
+from web.queries.tracks import overview
+from web.routing import Route, row_id
+from web.track_editing import service
 
 PAGE = 50  # lines
-MOST_PAGES = 10_000
-MOST_AT_ONCE = 10_000  # tracks that are paused or resumed by one click
-LONGEST_SEARCH = 200  # characters
+PAGES_MAX = 10_000
+BULK_MAX = 10_000  # tracks that are paused or resumed by one click
+SEARCH_MAX = 200  # characters
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 24
 _T = TypeVar("_T", bound=str)
 
 
-class View(msgspec.Struct, frozen=True):
-    """What the address says of the list."""
+class TrackListState(msgspec.Struct, frozen=True):
+    """The filters and the page of the list, from the address."""
 
-    listing: Listing
+    listing: TrackFilter
     page: int
 
     def query(self, **changed: object) -> dict[str, object]:
-        """The same as parameters of an address, without what is usual."""
+        """The filters as parameters of an address, without defaults."""
         now = self.listing
-        said = {
+        parameters = {
             "q": now.words,
             "state": now.state,
             "kind": now.kind,
@@ -46,19 +47,19 @@ class View(msgspec.Struct, frozen=True):
             "sort": now.sort if now.sort != "newest" else None,
             "page": self.page if self.page > 1 else None,
         }
-        return said | changed
+        return parameters | changed
 
 
 async def tracks(request: web.Request) -> web.StreamResponse:
     """The page, or (for htmx) the list alone."""
     who, view = person(request), _view(request)
-    async with site(request).database.acquire() as connection:
-        lines = await reading.overview(connection, who, view.listing)
-        found = await reading.found(connection, who, view.listing)
-        arriving = await reading.arriving(connection)
+    async with app_context(request).database.acquire() as connection:
+        lines = await overview(connection, who, view.listing, zone_of(request))
+        found = await track_list.tally(connection, who.id, view.listing)
+        arriving = await statistics.ingest_rate(connection)
         removed = await _removed(connection, who, request.query.get("removed", ""))
         part = is_part(request)
-        owners = await reading.owners(connection) if who.is_admin and not part else []
+        owners = await track_list.owners(connection) if who.is_admin and not part else []
     values: dict[str, Any] = {
         "view": view,
         "lines": [(line, spark(line.minutes)) for line in lines],
@@ -70,8 +71,8 @@ async def tracks(request: web.Request) -> web.StreamResponse:
         "back": urlencode({k: v for k, v in view.query().items() if v not in (None, "")}),
         "changing": any(line.may_change for line in lines),
         "removed": removed,
-        "added": row_number(request.query.get("added", "")),
-        "days": reading.FORGOTTEN_AFTER,
+        "added": row_id(request.query.get("added", "")),
+        "days": track_list.FORGOTTEN_AFTER,
     }
     if part:
         return render(request, "tracks_list.html", **values)
@@ -79,20 +80,19 @@ async def tracks(request: web.Request) -> web.StreamResponse:
     return render(request, "tracks.html", **values)
 
 
-def is_filtered(listing: Listing) -> bool:
+def is_filtered(listing: TrackFilter) -> bool:
     """Whether some tracks are left out."""
-    everything = Listing(sort=listing.sort, limit=listing.limit, offset=listing.offset)
+    everything = TrackFilter(sort=listing.sort, limit=listing.limit, offset=listing.offset)
     return listing != everything
 
 
-def _view(request: web.Request) -> View:
+def _view(request: web.Request) -> TrackListState:
     given = request.query
     written = given.get("page", "1")
-    page = int(written) if written.isascii() and written.isdigit() and len(written) < 6 else 1
-    page = min(max(page, 1), MOST_PAGES)
-    return View(
-        Listing(
-            words=given.get("q", "").replace("\x00", "").strip()[:LONGEST_SEARCH],
+    page = min(max(row_id(written), 1), PAGES_MAX)
+    return TrackListState(
+        TrackFilter(
+            words=given.get("q", "").replace("\x00", "").strip()[:SEARCH_MAX],
             state=_one_of(given.get("state", ""), get_args(TrackState)),
             kind=_one_of(given.get("kind", ""), get_args(TrackKind)),
             owner=given.get("owner", "").replace("\x00", "") or None,
@@ -109,12 +109,12 @@ def _one_of(written: str, known: Sequence[_T]) -> _T | None:
     return next((each for each in known if each == written), None)
 
 
-async def _removed(connection: Executor, who: Person, written: str) -> records.Entry | None:
-    """The removal that has just been done, for its undo."""
+async def _removed(connection: Executor, who: Person, written: str) -> Entry | None:
+    """The removal that was just made, for its undo button."""
     if not written:
         return None
     try:
-        entries = await desk.history(connection, who, row_number(written), 1)
+        entries = await service.history_entries(connection, who, row_id(written), 1)
     except Problem:
         return None
     return entries[0] if entries and entries[0].action == "removed" else None
@@ -131,15 +131,15 @@ def spark(minutes: Sequence[int]) -> str:
 
 
 async def bulk(request: web.Request) -> web.StreamResponse:
-    """Pause or resume the chosen ones."""
-    given = await request.post()
+    """Pause or resume the chosen tracks."""
+    given = form_fields(request)
     chosen = given.getall("id", [])
-    if len(chosen) > MOST_AT_ONCE:
-        raise Problem("too_large", f"Choose at most {MOST_AT_ONCE:,} tracks at once.")
-    numbers = {row_number(str(each)) for each in chosen}
+    if len(chosen) > BULK_MAX:
+        raise Problem("too_large", f"Choose at most {BULK_MAX:,} tracks at once.")
+    numbers = {row_id(str(each)) for each in chosen}
     enabled = given.get("do") == "resume"
-    await desk.enable(site(request).database, person(request), numbers, enabled=enabled)
-    # Taken apart, since it came from outside and goes into a header.
+    await service.enable(app_context(request).database, person(request), numbers, enabled=enabled)
+    # Parsed and encoded again: it came from outside and goes into a header.
     return see_other(request, f"/?{urlencode(parse_qsl(str(given.get('back', ''))))}")
 
 
@@ -153,32 +153,67 @@ async def resume(request: web.Request) -> web.StreamResponse:
 
 async def _switch(request: web.Request, *, enabled: bool) -> web.StreamResponse:
     number = track_number(request)
-    await desk.enable(site(request).database, person(request), [number], enabled=enabled)
+    await service.enable(app_context(request).database, person(request), [number], enabled=enabled)
     return see_other(request, f"/tracks/{number}")
 
 
 async def question(request: web.Request) -> web.StreamResponse:
-    """Whether it shall really go."""
-    async with site(request).database.acquire() as connection:
-        track = await desk.require(connection, person(request), track_number(request), change=True)
-        [line] = await reading.overview(connection, person(request), Listing(number=track.id))
+    """The page that asks for confirmation of a removal."""
+    async with app_context(request).database.acquire() as connection:
+        track = await service.require(
+            connection, person(request), track_number(request), change=True
+        )
+        [line] = await overview(connection, person(request), TrackFilter(number=track.id))
     return render(request, "tracks_remove.html", track=track, line=line)
 
 
 async def remove(request: web.Request) -> web.StreamResponse:
     number = track_number(request)
-    await desk.remove(site(request).database, person(request), number)
+    await service.remove(app_context(request).database, person(request), number)
     return see_other(request, f"/?removed={number}")
 
 
 def track_number(request: web.Request) -> int:
     """The number of a track in the address."""
-    return row_number(request.match_info["id"])
+    return row_id(request.match_info["id"])
 
 
-def row_number(written: str) -> int:
-    """The number of a row; 0, which none has, for everything else."""
-    return int(written) if written.isascii() and written.isdigit() and len(written) < 19 else 0
+async def share_form(request: web.Request) -> web.StreamResponse:
+    return await _share_form(request, None)
+
+
+async def _share_form(
+    request: web.Request, problem: Problem | None, written: str = ""
+) -> web.StreamResponse:
+    async with app_context(request).database.acquire() as connection:
+        track = await service.require(
+            connection, person(request), track_number(request), change=True
+        )
+        shared = await sharing.shared_with(connection, track.id)
+    return render(
+        request,
+        "edit_share.html",
+        status=problem.status if problem else 200,
+        track=track,
+        shared=shared,
+        written=written,
+        problem=problem,
+    )
+
+
+async def share(request: web.Request) -> web.StreamResponse:
+    given = form_fields(request)
+    written = str(given.get("more", ""))
+    names = [str(name) for name in given.getall("names", [])] + written.replace(",", " ").split()
+    was = [str(name) for name in given.getall("was", [])] if "shown" in given else None
+    number = track_number(request)
+    try:
+        await service.share(app_context(request).database, person(request), number, names, was)
+    except Problem as problem:
+        if problem.field is None:
+            raise
+        return await _share_form(request, problem, written)
+    return see_other(request, f"/tracks/{number}")
 
 
 ROUTES = (
@@ -188,4 +223,6 @@ ROUTES = (
     Route("POST", "/tracks/{id}/resume", resume, "user"),
     Route("GET", "/tracks/{id}/remove", question, "user"),
     Route("POST", "/tracks/{id}/remove", remove, "user"),
+    Route("GET", "/tracks/{id}/share", share_form, "user"),
+    Route("POST", "/tracks/{id}/share", share, "user"),
 )

@@ -5,14 +5,14 @@
 //            "gaps": [{"from": seconds, "to": seconds, "text": "why"}, …]}
 // `unit` and `gaps` may be missing. Units: bytes, percent, seconds; else plain numbers.
 // data-bars: bars of the first series, lines of the others. data-every: seconds between two readings.
-import { address, say } from "./page.js";
+import { address, dates, say, zone } from "./page.js";
 
 const LINES = ["--accent", "--warn", "--good", "--bad", "--soft"];
 const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [4, 4]];
 const UNITS = { bytes: ["B", "kB", "MB", "GB", "TB"] };
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const moment = dates({ dateStyle: "medium", timeStyle: "short" });
 const known = new WeakMap();
 
 /** A number with its unit, for people. */
@@ -64,7 +64,7 @@ class Chart {
       if (asked === this.element.dataset.src) this.show(data);
     } catch {
       if (!this.plot) this.element.setAttribute("aria-label", "This chart could not be loaded.");
-      if (!this.told) say("A chart could not be loaded; it is tried again.");
+      if (!this.told) say("A chart could not be loaded; retrying.");
       this.told = true;
     }
   }
@@ -102,6 +102,7 @@ class Chart {
     const grid = { stroke: () => css(this.element, "--line"), width: 1 };
     const unit = data.series[0]?.unit;
     return {
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       width: Math.max(this.element.clientWidth, 200),
       height: 240,
       legend: { live: true },
@@ -113,14 +114,14 @@ class Chart {
           values: (_, values) => values.map((each) => unit ? written(each, unit) : short.format(each)) },
       ],
       series: [
-        { label: "Time", value: (_, time) => time === null ? "–" : moment.format(new Date(time * 1000)) },
+        { label: `Time (${zone})`, value: (_, time) => time === null ? "–" : moment.format(new Date(time * 1000)) },
         ...data.series.map((each, at) => this.line(each, at)),
       ],
       hooks: { drawClear: [(plot) => this.shade(plot)] },
     };
   }
 
-  /** Room for the last bar, which stands to the right of its time. */
+  /** Room for the last bar, which is drawn to the right of its time. */
   span(low, high) {
     const { times } = this.data;
     const step = "bars" in this.element.dataset && times.length > 1 ? times[1] - times[0] : 0;
@@ -183,22 +184,22 @@ class Chart {
 
   /** For those who do not see it: what is drawn, in a sentence, and a table of it below. */
   describe() {
-    const said = this.data.series.map((each) => {
+    const parts = this.data.series.map((each) => {
       const values = each.values.filter((value) => value !== null);
       if (!values.length) return `${each.label}: nothing`;
       const high = values.reduce((most, value) => Math.max(most, value), -Infinity);
       return `${each.label}: at most ${written(high, each.unit)}, last ${written(values.at(-1), each.unit)}`;
     });
     const label = this.element.dataset.label ?? "Chart";
-    const gaps = this.data.gaps.length ? ` ${this.data.gaps.length} times nothing was collected.` : "";
+    const gaps = this.data.gaps.length ? ` ${this.data.gaps.length} gaps.` : "";
     this.plot.root.querySelector(".u-wrap").setAttribute("role", "img");
-    this.plot.root.querySelector(".u-wrap").setAttribute("aria-label", `${label}. ${said.join("; ")}.${gaps}`);
+    this.plot.root.querySelector(".u-wrap").setAttribute("aria-label", `${label}. ${parts.join("; ")}.${gaps}`);
   }
 
   makeTable() {
     const details = document.createElement("details");
     details.className = "chart-table";
-    details.append(element("summary", `${this.element.dataset.label ?? "The chart"}: the numbers as a table`));
+    details.append(element("summary", `${this.element.dataset.label ?? "The chart"}: data as a table`));
     const scroll = element("div");
     scroll.className = "scroll";
     scroll.tabIndex = 0;
@@ -215,7 +216,7 @@ class Chart {
     const { times, series, gaps } = this.data;
     const table = element("table");
     const head = table.createTHead().insertRow();
-    head.append(cell("th", "Time"), ...series.map((each) => cell("th", each.label)));
+    head.append(cell("th", `Time (${zone})`), ...series.map((each) => cell("th", each.label)));
     const body = table.createTBody();
     for (let at = times.length - 1; at >= 0 && body.rows.length < 500; at -= 1) {
       if (!series.some((each) => each.values[at])) continue;
@@ -224,8 +225,8 @@ class Chart {
       for (const each of series) row.append(cell("td", written(each.values[at], each.unit)));
     }
     const scroll = this.table.querySelector(".scroll");
-    scroll.replaceChildren(body.rows.length ? table : element("p", "There is nothing here yet."));
-    if (gaps.length) scroll.append(element("p", "Not collected:"), gapList(gaps));
+    scroll.replaceChildren(body.rows.length ? table : element("p", "No data yet."));
+    if (gaps.length) scroll.append(element("p", "Gaps:"), gapList(gaps));
   }
 }
 

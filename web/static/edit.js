@@ -1,13 +1,13 @@
-// The form of a track: the map and its fields in step with the value, times in the reader's zone.
+// The form of a track: the map and its fields in step with the value.
 import { isBox, showMap } from "./edit_map.js";
 
 const form = document.getElementById("edit");
 const value = document.getElementById("value");
 
 let chosen = form.querySelector('input[name="kind"]:checked').value;
-let place = ""; // what was written as a place, should the reader come back to it
+let place = ""; // the place that was typed, in case the user returns to this kind
 
-/** Boxes are no words: only names of places are taken along. */
+/** Boxes are not words: only names of places are kept. */
 function keepBoxes(kind) {
   if (chosen === "place") {
     place = value.value;
@@ -27,37 +27,9 @@ function chooseKind() {
   if (kind === "place") map.refresh();
 }
 
-/** 2026-01-31T18:00 in the reader's zone, of a time in UTC. */
-function local(utc) {
-  const at = new Date(utc.endsWith("Z") ? utc : `${utc}Z`);
-  const shifted = new Date(at.getTime() - at.getTimezoneOffset() * 60000);
-  return Number.isNaN(at.getTime()) ? "" : shifted.toISOString().slice(0, 16);
-}
-
-/** What is shown is local; what is sent says that it is UTC. */
-function zoneTimes() {
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  for (const input of form.querySelectorAll("input[data-utc]")) {
-    const sent = document.createElement("input");
-    Object.assign(sent, { type: "hidden", name: input.name });
-    input.removeAttribute("name");
-    input.value = local(input.dataset.utc);
-    input.after(sent);
-    const tell = () => {
-      const at = new Date(input.value);
-      sent.value = Number.isNaN(at.getTime()) ? "" : at.toISOString();
-    };
-    input.addEventListener("input", tell);
-    tell();
-  }
-  for (const hint of form.querySelectorAll(".zone"))
-    hint.textContent = hint.textContent.replace("UTC", `your zone, ${zone}`);
-}
-
 const map = showMap(document.getElementById("map"), value);
 for (const radio of form.querySelectorAll('input[name="kind"]'))
   radio.addEventListener("change", chooseKind);
-zoneTimes();
 chooseKind();
 document.body.addEventListener("htmx:afterSwap", () => {
   const wrong = document.getElementById("mistake") !== null;

@@ -7,12 +7,18 @@ const BOX = /^\s*[-+]?[\d.]+\s*(,\s*[-+]?[\d.]+\s*){3}$/;
 /** Whether a piece of the text is a box, and no name of a place. */
 export const isBox = (piece) => BOX.test(piece);
 
+/** A box whose west is greater than its east crosses the date line: it is drawn in two. */
+const halves = ([west, south, east, north]) =>
+  west <= east ? [[west, south, east, north]] : [[west, south, 180, north], [-180, south, east, north]];
+const outline = (box) => halves(box).map(([west, south, east, north]) => `M${west} ${-north}H${east}V${-south}H${west}Z`).join("");
+const width = ([west, , east]) => (east - west + 360) % 360 || 360;
+
 const between = (low, at, high) => Math.min(Math.max(at, low), high);
 
 /** Keep the map `svg` and the boxes in the text field `value` in step. */
 export function showMap(svg, value) {
   const part = svg.parentElement;
-  const rect = svg.querySelector(".box");
+  const drawing = svg.querySelector(".box");
   const edges = Object.fromEntries([...svg.querySelectorAll(".edge")].map((e) => [e.dataset.edge, e]));
   const fields = Object.fromEntries([...part.querySelectorAll("[data-side]")].map((f) => [f.dataset.side, f]));
   let zoom = 1;
@@ -25,7 +31,7 @@ export function showMap(svg, value) {
   /** The last box of the text; names of places have none. */
   function current() {
     const box = adding ? null : parsed(pieces().at(-1) ?? "");
-    return box && box.every(Number.isFinite) && box[0] < box[2] && box[1] < box[3] ? box : null;
+    return box && box.every(Number.isFinite) && box[0] !== box[2] && box[1] < box[3] ? box : null;
   }
 
   /** Degrees, as exact as the map shows them. */
@@ -50,20 +56,21 @@ export function showMap(svg, value) {
     svg.classList.toggle("nothing", !box);
     if (!box) return;
     const [west, south, east, north] = box;
-    place(rect, { x: west, y: -north, width: east - west, height: north - south });
+    drawing.setAttribute("d", outline(box));
+    const [left, , right] = halves(box).sort((one, other) => width(other) - width(one))[0];
     place(edges.west, { x1: west, x2: west, y1: -north, y2: -south });
     place(edges.east, { x1: east, x2: east, y1: -north, y2: -south });
-    place(edges.south, { x1: west, x2: east, y1: -south, y2: -south });
-    place(edges.north, { x1: west, x2: east, y1: -north, y2: -north });
+    place(edges.south, { x1: left, x2: right, y1: -south, y2: -south });
+    place(edges.north, { x1: left, x2: right, y1: -north, y2: -north });
     SIDES.forEach((side, index) => edges[side].setAttribute("aria-valuenow", box[index]));
   }
 
   function drawOthers() {
     const group = svg.querySelector(".others");
     const boxes = (adding ? pieces() : pieces().slice(0, -1)).map(parsed).filter(Boolean);
-    group.replaceChildren(...boxes.map(([west, south, east, north]) => {
-      const other = document.createElementNS(svg.namespaceURI, "rect");
-      place(other, { x: west, y: -north, width: Math.max(east - west, 0), height: Math.max(north - south, 0) });
+    group.replaceChildren(...boxes.map((box) => {
+      const other = document.createElementNS(svg.namespaceURI, "path");
+      other.setAttribute("d", outline(box));
       return other;
     }));
   }
@@ -94,14 +101,17 @@ export function showMap(svg, value) {
 
   function middle() {
     const box = current();
-    return box ? [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2] : centre;
+    if (!box) return centre;
+    const longitude = box[0] + width(box) / 2;
+    return [longitude > 180 ? longitude - 360 : longitude, (box[1] + box[3]) / 2];
   }
 
   /** As close as the box is small. */
   function fit() {
     const box = current();
     if (!box) return;
-    const closer = Math.min(360 / (box[2] - box[0]), 180 / (box[3] - box[1])) / 3;
+    const wide = box[0] < box[2] ? box[2] - box[0] : 360; // both sides of the date line are to be seen
+    const closer = Math.min(360 / wide, 180 / (box[3] - box[1])) / 3;
     look(2 ** Math.floor(Math.log2(Math.max(closer, 1))), middle());
   }
 
@@ -143,17 +153,21 @@ export function showMap(svg, value) {
     if (!side || !step || !box) return;
     event.preventDefault();
     const index = SIDES.indexOf(side);
-    const limit = index % 2 ? 90 : 180;
-    const moved = rounded(between(-limit, box[index] + step / zoom, limit));
+    const before = width(box);
+    let moved = rounded(box[index] + step / zoom);
+    if (index % 2) moved = between(-90, moved, 90);
+    else if (Math.abs(moved) > 180) moved -= 360 * Math.sign(moved); // past the date line
     const other = box[(index + 2) % 4];
-    if (index < 2 ? moved >= other : moved <= other) return;
+    if (index === 1 ? moved >= other : index === 3 && moved <= other) return;
     box[index] = moved;
+    // An edge does not jump over the opposite one.
+    if (box[0] === box[2] || Math.abs(width(box) - before) > 180) return;
     put(box);
     refresh();
   });
   for (const field of Object.values(fields)) {
     field.addEventListener("input", (event) => {
-      event.stopPropagation(); // the value speaks for them
+      event.stopPropagation(); // the value represents them
       const typed = SIDES.map((side) => (fields[side].value === "" ? NaN : Number(fields[side].value)));
       if (typed.every(Number.isFinite)) put(typed);
       drawBox(current());

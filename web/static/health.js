@@ -1,11 +1,11 @@
-// The page about health: keeps open what was opened, says what has changed, and when the database is away.
+// The page about health: keeps open what was opened, announces changes, and when the database is away.
 
 import { say } from "./page.js";
 
 const away = document.getElementById("away");
 const open = new Set();
 const sentence = () => document.querySelector("#now h1")?.textContent;
-let said = sentence();
+let announced = sentence();
 
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   open.clear();
@@ -13,9 +13,9 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.body.addEventListener("htmx:afterSwap", () => {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  if (sentence() === said) return;
-  said = sentence();
-  say(said);
+  if (sentence() === announced) return;
+  announced = sentence();
+  say(announced);
 });
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const { successful, xhr } = event.detail;

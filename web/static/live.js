@@ -1,8 +1,8 @@
-// Shows tweets as they come. All that is filtered is filtered on the server; here it is only shown.
-import { say } from "./page.js";
+// Shows tweets as they arrive; the server filters them.
+import { dates, say } from "./page.js";
 
 const MOST = 200; // tweets on the page
-const ANNOUNCE_EVERY = 15; // seconds, for those who hear the page
+const ANNOUNCE_EVERY = 15; // seconds, for screen readers
 const FIRST_WAIT = 0.5, LONGEST_WAIT = 15; // seconds before connecting again
 const KINDS = { reply: "reply", repost: "repost", quote: "quote" };
 
@@ -12,8 +12,8 @@ const list = document.getElementById("tweets"), none = document.getElementById("
 const pauseButton = document.getElementById("pause");
 const [state, wrong, left, sampled, heard] = ["state", "wrong", "left", "sampled", "heard"]
   .map((id) => document.getElementById(id));
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const clock = dates({ timeStyle: "medium" });
+const full = dates({ dateStyle: "medium", timeStyle: "medium" });
 const count = new Intl.NumberFormat("en");
 
 let socket = null;
@@ -60,7 +60,7 @@ function connect() {
 }
 
 async function again() {
-  show("Connecting again …", "warn");
+  show("Reconnecting …", "warn");
   if (!opened && (await isRefused())) return;
   setTimeout(connect, 1000 * wait * (0.5 + Math.random()));
   wait = Math.min(LONGEST_WAIT, wait * 2);
@@ -71,7 +71,7 @@ async function isRefused() {
   try {
     const answer = await fetch(form.dataset.socket, { redirect: "manual", cache: "no-store" });
     if (answer.type === "opaqueredirect") {
-      end("You are logged out: log in again to see more.");
+      end("You are logged out. Log in again to continue.");
       return true;
     }
     if (answer.status === 429 || answer.status === 403) {
@@ -80,7 +80,7 @@ async function isRefused() {
       wait = LONGEST_WAIT;
     }
   } catch {
-    // Nobody is there at all: it is tried again.
+    // The server cannot be reached: retry.
   }
   return false;
 }
@@ -105,7 +105,7 @@ const HEARS = {
   tweets(message) {
     if (paused) return;
     if (message.cursor) cursor = message.cursor;
-    if (message.away) show("The database is away; this goes on when it is back", "warn");
+    if (message.away) show("The database is unavailable; waiting for it", "warn");
     else show("Live", "good");
     document.getElementById("rate").textContent = count.format(message.rate);
     document.getElementById("all").textContent = count.format(message.all);
@@ -125,7 +125,7 @@ const HEARS = {
       watch();
     } else {
       complain(message.message, message.field === "query");
-      show("Nothing is shown", "bad");
+      show("Not connected", "bad");
     }
   },
   ended(message) {
@@ -147,21 +147,25 @@ function complain(sentence, ofBox = false) {
 function tellLeft({ missed, skipped }) {
   if (!missed && !skipped) return;
   const parts = [];
-  if (missed) parts.push(`${count.format(missed)} tweets more came than could be shown here.`);
-  if (skipped) parts.push(`${count.format(skipped)} stored tweets were left out unread.`);
+  if (missed) parts.push(`${count.format(missed)} tweets could not be shown.`);
+  if (skipped) parts.push(`${count.format(skipped)} stored tweets were skipped.`);
   left.textContent = parts.join(" ");
   left.hidden = false;
 }
 
 // -- tweets --------------------------------------------------------------------------------------
 
-function add({ tweet, segments, reason }) {
+function add({ tweet, author, segments, reason }) {
   const id = `tweet-${tweet.id}`;
   if (document.getElementById(id)) return; // seen before the connection was cut
   none.hidden = true;
   const made = document.getElementById("tweet").content.cloneNode(true).firstElementChild;
   made.id = id;
-  made.querySelector("[data-author]").textContent = tweet.author ? `@${tweet.author}` : "somebody";
+  const name = made.querySelector("[data-author]"), page = made.querySelector("[data-author-page]");
+  name.textContent = author.name;
+  if (author.url) page.href = author.url;
+  else page.replaceWith(name);
+  made.querySelector("[data-network]").textContent = author.network;
   made.querySelector("[data-kind]").textContent = KINDS[tweet.kind] ?? "";
   made.querySelector("[data-lang]").textContent = tweet.lang ?? "";
   made.querySelector("[data-why]").textContent = reason;
@@ -169,7 +173,7 @@ function add({ tweet, segments, reason }) {
   time.dateTime = tweet.received_at;
   time.textContent = clock.format(at);
   time.title = full.format(at);
-  const link = made.querySelector("a");
+  const link = made.querySelector("[data-open]");
   if (tweet.url) link.href = tweet.url;
   else link.remove();
   made.querySelector("[data-text]").append(...segments.map(piece));
@@ -186,7 +190,7 @@ function piece({ text, marked }) {
   return mark;
 }
 
-// Not each one: whoever listens to the page would hear nothing else.
+// Not each tweet: a screen reader would read nothing else.
 setInterval(() => {
   if (!unheard) return;
   heard.textContent = unheard === 1 ? "1 new tweet" : `${count.format(unheard)} new tweets`;
@@ -196,6 +200,7 @@ setInterval(() => {
 // -- what the reader does ------------------------------------------------------------------------
 
 form.addEventListener("submit", (event) => {
+  if (event.submitter?.hasAttribute("formaction")) return; // to another page
   event.preventDefault();
   wanted = { query: box.value.trim(), track: choice.value };
   cursor = null;
@@ -232,7 +237,7 @@ pauseButton.addEventListener("click", () => {
   send({ do: "pause" });
   show("Paused");
   pauseButton.textContent = "Resume";
-  say("Paused. Resume goes on from here.");
+  say("Paused. Resume continues from here.");
 });
 
 connect();

@@ -1,25 +1,4 @@
-// The page of a track: times of the filter in the reader's zone, and languages by their names.
-
-const pad = (value) => String(value).padStart(2, "0");
-
-/** For a field datetime-local. */
-function local(time) {
-  return `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())}T${pad(time.getHours())}:${pad(time.getMinutes())}`;
-}
-
-for (const form of document.querySelectorAll("form[data-times]")) {
-  const fields = form.querySelectorAll("input[type=datetime-local]");
-  for (const field of fields) {
-    if (field.value) field.value = local(new Date(`${field.value}Z`));
-  }
-  for (const note of form.querySelectorAll("[data-zone]")) note.textContent = "(your time)";
-  form.addEventListener("formdata", (event) => {
-    for (const field of fields) {
-      const time = new Date(field.value);
-      if (field.value && !Number.isNaN(time.getTime())) event.formData.set(field.name, time.toISOString());
-    }
-  });
-}
+// The page of a track: choices that keep each other, and languages by their names.
 
 // Each choice changes its own part of the address (data-own) and leaves the others as they are now,
 // whatever they were when the page was made.
@@ -47,7 +26,7 @@ function name(root) {
   for (const element of root.querySelectorAll?.("[data-lang]") ?? []) {
     try {
       element.textContent = `${names.of(element.dataset.lang)} (${element.dataset.lang})`;
-    } catch { /* a code that is none */ }
+    } catch { /* not a country code */ }
   }
 }
 

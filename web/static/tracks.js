@@ -2,7 +2,7 @@
 
 const picks = () => [...document.querySelectorAll('#bulk input[name="id"]')];
 
-/** Whether somebody marks text in the list, or does not look at it at all. */
+/** Whether text in the list is selected, or the page is hidden. */
 function busy() {
   const chosen = document.getSelection();
   const list = document.getElementById("list");
@@ -20,10 +20,10 @@ document.body.addEventListener("change", (event) => {
     all.checked = picks().every((each) => each.checked);
   }
 });
-// A click on Pause with nothing chosen would do nothing, without a word.
+// A click on Pause with nothing chosen would do nothing, without a message.
 document.body.addEventListener("submit", (event) => {
   // Not by form.id: that would be its fields of this name.
   if (!event.target.matches("#bulk") || picks().some((each) => each.checked)) return;
   event.preventDefault();
-  import("./page.js").then(({ say }) => say("Choose some tracks first."));
+  import("./page.js").then(({ say }) => say("Select some tracks first."));
 });

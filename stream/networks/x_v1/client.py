@@ -1,36 +1,52 @@
-"""The conversation with X API v1.1: statuses/filter, signed with OAuth 1.0a."""
+"""The client of X API v1.1: statuses/filter, signed with OAuth 1.0a; a test of the connection."""
 
 import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from oauthlib.oauth1 import SIGNATURE_HMAC_SHA1, Client
-
 from stream.backoff import Clock
 from stream.config import Settings
-from stream.errors import ConnectError, Ladder
-from stream.networks.base import Claim, Pace, Plan, Reporter
+from stream.errors import ConnectError, RetryMode
+from stream.networks.base import ConnectionLimits, Plan, Reporter, RuleOwner, SilentReporter
 from stream.networks.framing import Delimited, Framing, Lines
-from stream.networks.http import Answer, HttpStream, Wire
+from stream.networks.http import NetworkHttp
+from stream.networks.http_stream import HttpStream, open_stream
+from stream.networks.response import Response, foreign_response, wrong_clock
+from stream.networks.x_common import is_own, words
 from stream.networks.x_v1.decode import urgent
+from stream.networks.x_v1.filter_compiler import Filter
 from stream.networks.x_v1.plan import XV1Plan, form
-from stream.tweet import Source
+from stream.tweet import NetworkCursor, Source
 
 ADDRESS = "https://stream.twitter.com"
 FILTER = "/1.1/statuses/filter.json"
 FORM = "application/x-www-form-urlencoded"
 
 WINDOW = 305.0  # seconds; X counts what arrives in 300, and requests travel unevenly
-RESERVE = 2  # attempts that a change of the filter leaves for real failures
-SKEW = 60.0  # seconds by which a clock may be wrong before it is blamed
+RESERVE = 2  # attempts that filter changes leave for reconnecting after failures
 
-# Each credential, and the other names under which people have it.
+# Each credential, and its common other names.
 CREDENTIALS: Mapping[str, tuple[str, ...]] = {
     "consumer_key": ("api_key", "client_key"),
     "consumer_secret": ("api_secret", "api_key_secret", "client_secret"),
     "token": ("access_token", "oauth_token", "access_token_key"),
     "token_secret": ("access_token_secret", "oauth_token_secret", "access_secret"),
 }
+# Codes after which two clients would only replace each other's connection.
+_DUPLICATE_CLIENT = (2, 7)
+_REVOKED = (6, 13, 14)  # the account or its token was removed
+# All other codes: reconnect at once.
+_RETRY_MODES: Mapping[int, RetryMode] = {
+    2: "final",
+    6: "final",
+    7: "final",
+    8: "http",
+    10: "http",
+    11: "http",
+    13: "final",
+    14: "final",
+}
+PHRASE = "twitterstream"  # a phrase that is rarely used
 
 
 class XV1Client:
@@ -43,8 +59,8 @@ class XV1Client:
         self.clock = clock
         self.reporter = reporter
         self.limits = limits
-        self.wire = Wire(source, clock, ADDRESS)
-        self.pace = pace(settings)
+        self.http = NetworkHttp(source, clock, ADDRESS)
+        self.connection_limits = connection_limits(settings)
         self._credentials = credentials(source.secrets)
         self._longest = settings.max_frame_bytes
         self._plan: XV1Plan | None = None
@@ -57,14 +73,17 @@ class XV1Client:
         self._plan = plan
         self._changed.set()
 
-    def believed(self, rule: str) -> tuple[Claim, ...]:
+    def owners_of_rule(self, rule: str) -> tuple[RuleOwner, ...]:
         """This network never says which phrase matched."""
         del rule
         return ()
 
+    def resume_after(self, cursor: NetworkCursor) -> None:
+        """X never sends a tweet again."""
+
     async def prepare(self) -> None:
         """See `base.Client`."""
-        if absent := missing(self._credentials):
+        if absent := missing_credentials(self._credentials):
             text = f"this source needs the secrets {', '.join(absent)}"
             raise ConnectError(text, "final", code="credentials")
 
@@ -74,29 +93,31 @@ class XV1Client:
         body = form((*wanted, *self._options()))
         framing: Framing = (Delimited if self.limits.delimited else Lines)(self._longest)
         headers = {"Content-Type": FORM, "Authorization": self._sign(body)}
-        answer = await self.wire.open("POST", FILTER, headers, framing, body.encode("ascii"))
-        if isinstance(answer, HttpStream):
+        response = await open_stream(
+            self.http, "POST", FILTER, headers, framing, body.encode("ascii")
+        )
+        if isinstance(response, HttpStream):
             self._in_force = wanted
-            return answer
-        raise refusal(answer, self.clock.time()).reworded(self.wire.scrub)
+            return response
+        raise refusal(response, self.clock.time()).reworded(self.http.redact)
 
-    async def tend(self) -> None:
-        """Returns when the filter has changed, and edits have come to rest. See `base.Client`."""
+    async def sync_filter(self) -> None:
+        """Returns when the filter has changed and the edits have paused. See `base.Client`."""
         while True:
             while self._plan is None or not self._wanted or self._wanted == self._in_force:
                 await self._next_change()
             with contextlib.suppress(TimeoutError):
-                async with self.clock.timeout(self.limits.settle_max):
+                async with self.clock.timeout(self.limits.debounce_max):
                     await self._settled()
             if self._wanted and self._wanted != self._in_force:
                 return
 
-    def verdict(self, body: bytes) -> ConnectError | None:
+    def fatal_error_in(self, body: bytes) -> ConnectError | None:
         """See `base.Client`."""
         notice = urgent(body)
         if notice is None or notice.kind != "disconnect":
             return None
-        return disconnect(notice.number, self.wire.scrub(notice.text))
+        return disconnect(notice.number, self.http.redact(notice.text))
 
     @property
     def _wanted(self) -> tuple[tuple[str, str], ...]:
@@ -107,10 +128,10 @@ class XV1Client:
         await self._changed.wait()
 
     async def _settled(self) -> None:
-        """Wait until nobody has edited for a while."""
+        """Wait until no edit has arrived for `debounce`."""
         while True:
             try:
-                async with self.clock.timeout(self.limits.settle):
+                async with self.clock.timeout(self.limits.debounce):
                     await self._next_change()
             except TimeoutError:
                 return
@@ -120,13 +141,21 @@ class XV1Client:
         return (("stall_warnings", "true"), *delimited)
 
     def _sign(self, body: str) -> str:
-        return sign(self._credentials, self.wire.base + FILTER, body)
+        try:
+            return sign(self._credentials, self.http.base + FILTER, body)
+        except ValueError as error:
+            raise self.http.unusable(error) from error
 
 
-def pace(settings: Settings) -> Pace:
-    """How often one may connect, and how long X may be silent."""
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """How often the client may connect, and how long X may be silent."""
     limits = settings.x_v1
-    return Pace(limits.silence, limits.attempts, WINDOW, min(RESERVE, limits.attempts - 1))
+    return ConnectionLimits(
+        limits.silence_timeout,
+        limits.connect_attempts,
+        WINDOW,
+        min(RESERVE, limits.connect_attempts - 1),
+    )
 
 
 def credentials(secrets: Mapping[str, str]) -> dict[str, str]:
@@ -139,8 +168,8 @@ def credentials(secrets: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def missing(secrets: Mapping[str, str]) -> list[str]:
-    """The secrets that are still needed."""
+def missing_credentials(secrets: Mapping[str, str]) -> list[str]:
+    """Names of missing secrets."""
     given = credentials(secrets)
     return [name for name in CREDENTIALS if name not in given]
 
@@ -153,6 +182,9 @@ def sign(
     timestamp: str | None = None,
 ) -> str:
     """The Authorization header for one attempt: nonce and time are new unless given (§3)."""
+    # 0.03 s, which daemons without such a source save.
+    from oauthlib.oauth1 import SIGNATURE_HMAC_SHA1, Client  # noqa: PLC0415
+
     signer = Client(
         secrets["consumer_key"],
         client_secret=secrets["consumer_secret"],
@@ -166,53 +198,62 @@ def sign(
     return str(headers["Authorization"])
 
 
-def refusal(answer: Answer, now: float) -> ConnectError:
-    """Why X did not let us in (X v1.1 reference §11); `now` in seconds since 1970."""
-    said = f"({answer.status}: {answer.text()})"
-    if answer.status == 401:
-        return _unauthorized(answer, said, now)
-    if answer.status in (403, 410):
-        text = f"X has closed the v1.1 streaming API {said}; use a source of network x_v2 instead"
+def refusal(response: Response, now: float) -> ConnectError:
+    """The error for a refused connection (X v1.1 reference §11); `now` in seconds since 1970."""
+    return _refusal(response, now).with_status(response.status)
+
+
+def _refusal(response: Response, now: float) -> ConnectError:
+    detail = f"({response.status}: {words(response)})"
+    if response.status in (420, 429):
+        text = f"X{response.via} limits connections with these credentials {detail}"
+        return ConnectError(text, "rate_limit", response.retry_at(now))
+    if response.status >= 500 or response.status == 408:
+        text = f"X{response.via} has a problem {detail}"
+        return ConnectError(text, "http", response.retry_at(now))
+    if response.status == 401 and (wrong := wrong_clock(response, now)) is not None:
+        text = f"{wrong}, so X rejects the signature {detail}; set the clock"
+        return ConnectError(text, "rate_limit", code="clock")
+    if not is_own(response):
+        return foreign_response(response, now)
+    return _refused(response.status, detail)
+
+
+def _refused(status: int, detail: str) -> ConnectError:
+    """An error that lasts until a person changes something."""
+    if status == 401:
+        text = f"X does not accept the credentials of this source {detail}"
+        return ConnectError(text, "final", code="credentials")
+    if status in (403, 410):
+        text = f"X has closed the v1.1 streaming API {detail}; use a source of network x_v2 instead"
         return ConnectError(text, "final", code="plan")
-    if answer.status in (420, 429):
-        text = f"X wants fewer connections with these credentials {said}"
-        return ConnectError(text, "rate_limit", answer.retry_at(now))
-    if answer.status >= 500 or answer.status == 408:
-        return ConnectError(f"X has trouble {said}", "http", answer.retry_at(now))
-    return ConnectError(f"X refuses the request {said}", "final")
-
-
-def _unauthorized(answer: Answer, said: str, now: float) -> ConnectError:
-    skew = answer.skew(now)
-    if skew is not None and abs(skew) > SKEW:
-        side = "ahead" if skew > 0 else "behind"
-        text = f"the clock of this machine is {abs(skew):.0f} s {side}, so X takes no signature"
-        return ConnectError(f"{text} {said}; set the clock", "rate_limit", code="clock")
-    text = f"X does not accept the credentials of this source {said}"
-    return ConnectError(text, "final", code="credentials")
+    return ConnectError(f"X refuses the request {detail}", "final")
 
 
 def disconnect(code: int, text: str) -> ConnectError:
-    """What a disconnect message asks for (X v1.1 reference §10.1)."""
+    """The error for a disconnect message (X v1.1 reference §10.1)."""
     reason = f"X ended the stream with code {code}: {text}"
-    if code in _TWINS:
-        reason += "; another program uses the same credentials: stop it, or give it its own"
+    if code in _DUPLICATE_CLIENT:
+        reason += (
+            "; another program uses the same credentials: stop it, or use other credentials for it"
+        )
     return ConnectError(
-        reason, _REACTIONS.get(code, "drop"), code="credentials" if code in _REVOKED else ""
+        reason, _RETRY_MODES.get(code, "drop"), code="credentials" if code in _REVOKED else ""
     )
 
 
-# Codes after which connecting again would only take turns with a twin.
-_TWINS = (2, 7)
-_REVOKED = (6, 13, 14)  # the account or its token is gone
-# All other codes mean: come back at once.
-_REACTIONS: Mapping[int, Ladder] = {
-    2: "final",
-    6: "final",
-    7: "final",
-    8: "http",
-    10: "http",
-    11: "http",
-    13: "final",
-    14: "final",
-}
+async def check_connection(source: Source, settings: Settings, clock: Clock) -> str:
+    """Connect, and close at once; ConnectError when X refuses.
+
+    It costs one attempt, and ends a stream that is open with the same token.
+    """
+    client = XV1Client(source, settings, clock, SilentReporter())
+    client.set_plan(XV1Plan({}, {}, {}, asked=1, filter=Filter(track=(PHRASE,))))
+    await client.prepare()
+    stream = await client.connect()
+    await stream.close()
+    if "content-length" in stream.headers:  # a response with a length is not a stream
+        raise ConnectError(
+            f"no stream, but a document at {client.http.base}", "http", None, "foreign"
+        )
+    return "X accepts the keys and opens the stream."

@@ -1,19 +1,30 @@
-"""The bytes of one v1.1 message → what it says.
+"""Decode messages of X v1.1: bytes to a tweet or a control message.
 
 X v1.1 reference, "Message catalogue" and "Tweet object". Whatever the bytes are, `decode` returns
 a Message or raises `errors.Reject`.
 """
 
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 import msgspec
 
+from stream import geo
 from stream.errors import Reject
-from stream.jsontext import mend, read, view
-from stream.networks import x_fields
-from stream.networks.x_v1.control import control
-from stream.networks.x_v1.shapes import Area, Entities, Media, Mention, Point, Rule, Status, Tag
-from stream.tweet import Content, LonLat, MediaKind, Message, Notice, Place, Tweet, TweetKind
+from stream.jsontext import read, sanitize_for_jsonb, view
+from stream.networks import x_common
+from stream.networks.x_v1.control_messages import control
+from stream.networks.x_v1.wire_types import (
+    Area,
+    Entities,
+    MatchingRule,
+    Media,
+    Mention,
+    Point,
+    Status,
+    Tag,
+)
+from stream.tweet import Content, ControlNotice, LonLat, MediaKind, Message, Place, Tweet, TweetKind
 
 _STATUS = msgspec.json.Decoder(Status)
 _MONTHS = {
@@ -24,13 +35,13 @@ _MONTHS = {
 }
 _NOTHING = Entities()
 _TWEET = b'{"created_at"'  # how X begins every tweet; without it the test takes a little longer
-_FIRST = 64  # bytes in which the only key of a control message stands
+_FIRST = 64  # bytes that contain the only key of a control message
 
 
 def decode(body: bytes) -> Message:
-    """A tweet, or what a control message says; raises Reject for everything else.
+    """Decode a frame to a tweet or a control message; raises Reject for everything else.
 
-    The body has gone through `jsontext.mend`, once for this and for what is stored.
+    `jsontext.sanitize_for_jsonb` has sanitized the body before, for decoding and for storing.
     """
     status = read(_STATUS, body)
     if (
@@ -44,8 +55,8 @@ def decode(body: bytes) -> Message:
     return control(view(body))
 
 
-def urgent(body: bytes) -> Notice | None:
-    """The disconnect or warning in this frame, if it is one; costs next to nothing for a tweet.
+def urgent(body: bytes) -> ControlNotice | None:
+    """The disconnect or warning in this frame, if it is one; fast for tweets.
 
     `number` is the disconnect's code. Never raises.
     """
@@ -55,16 +66,16 @@ def urgent(body: bytes) -> Notice | None:
     if b'"disconnect"' not in start and b'"warning"' not in start:
         return None
     try:
-        message = decode(mend(body)[0])
+        message = decode(sanitize_for_jsonb(body)[0])
     except Reject:
         return None
-    if isinstance(message, Notice) and message.kind in {"disconnect", "warning"}:
+    if isinstance(message, ControlNotice) and message.kind in {"disconnect", "warning"}:
         return message
     return None
 
 
 def _tweet(status: Status) -> Tweet:
-    native_id = x_fields.usable_id(status.id_str, status.id)
+    native_id = x_common.usable_id(status.id_str, status.id)
     if native_id is None:
         raise Reject("no_id", f"id_str {status.id_str!r:.40}, id {status.id!r:.40}")
     own = _content(status)
@@ -81,11 +92,11 @@ def _tweet(status: Status) -> Tweet:
         reposted=reposted,
         quoted=_content(quote) if quote is not None else None,
         text=own.text if reposted is None else reposted.text,
-        url=x_fields.address(own.author, native_id),
+        url=x_common.address(own.author, native_id),
         created_at=moment(status.created_at),
         lang=status.lang,
         reply_to=status.in_reply_to_screen_name,
-        reply_to_id=x_fields.usable_id(status.in_reply_to_user_id_str, status.in_reply_to_user_id),
+        reply_to_id=x_common.usable_id(status.in_reply_to_user_id_str, status.in_reply_to_user_id),
         point=_point(status.coordinates, status.geo),
         place=_place(status.place) if status.place is not None else None,
         media=_media(status) or (_media(source) if source is not None else ()),
@@ -112,7 +123,7 @@ def _kind(status: Status) -> TweetKind:
 
 
 def _content(status: Status) -> Content:
-    """One part: the longest text there is, and the entities of the same level as that text."""
+    """One part of a tweet: its longest text, and the entities of the same level."""
     extended = status.extended_tweet
     if extended is not None and extended.full_text is not None:
         text, entities, more = extended.full_text, extended.entities, extended.extended_entities
@@ -121,17 +132,22 @@ def _content(status: Status) -> Content:
         entities, more = status.entities, status.extended_entities
     if entities is None:
         entities = _NOTHING
-    mentions = entities.user_mentions
+    tags, mentions, symbols = entities.hashtags, entities.user_mentions, entities.symbols
+    text = x_common.unescape(text)
+    # X sends every list, even empty ones; a missing list was omitted by a recorder.
+    missing = tags is None or mentions is None or symbols is None or entities.urls is None
+    found = x_common.marked_in(text) if missing else x_common.NOTHING_MARKED
+    links = _links(entities, more.media if more is not None else None)
     user = status.user
     return Content(
-        text=x_fields.unescape(text),
-        hashtags=_tags(entities.hashtags) if entities.hashtags else (),
-        mentions=_handles(mentions) if mentions else (),
+        text=text,
+        hashtags=_tags(tags) if tags is not None else found.hashtags,
+        mentions=_handles(mentions) if mentions is not None else found.mentions,
         mention_ids=_ids(mentions) if mentions else (),
-        cashtags=_tags(entities.symbols) if entities.symbols else (),
-        links=_links(entities, more.media if more is not None else None),
+        cashtags=_tags(symbols) if symbols is not None else found.cashtags,
+        links=links if entities.urls is not None else x_common.distinct((*links, *found.links)),
         author=user.screen_name or None if user is not None else None,
-        author_id=x_fields.usable_id(user.id_str, user.id) if user is not None else None,
+        author_id=x_common.usable_id(user.id_str, user.id) if user is not None else None,
     )
 
 
@@ -144,7 +160,7 @@ def _handles(mentions: list[Mention]) -> tuple[str, ...]:
 
 
 def _ids(mentions: list[Mention]) -> tuple[str, ...]:
-    found = [x_fields.usable_id(mention.id_str, mention.id) for mention in mentions]
+    found = [x_common.usable_id(mention.id_str, mention.id) for mention in mentions]
     return tuple([one for one in found if one is not None])
 
 
@@ -159,11 +175,11 @@ def _links(entities: Entities, more: list[Media] | None) -> tuple[str, ...]:
             found.append(link.unwound.url)
     for one in media or ():
         found += (one.expanded_url, one.display_url)
-    return x_fields.distinct(found)
+    return x_common.distinct(found)
 
 
 def _media(status: Status) -> tuple[MediaKind, ...]:
-    """The kind of every picture and film. `entities.media` holds the first alone, as a photo."""
+    """The kinds of all photos and videos; `entities.media` has only the first, as a photo."""
     extended = status.extended_tweet
     for entities in (
         extended.extended_entities if extended is not None else None,
@@ -172,39 +188,43 @@ def _media(status: Status) -> tuple[MediaKind, ...]:
         status.entities,
     ):
         if entities is not None and entities.media:
-            kinds = [x_fields.MEDIA.get(one.type or "") for one in entities.media]
+            kinds = [x_common.MEDIA.get(one.type or "") for one in entities.media]
             return tuple([kind for kind in kinds if kind is not None])
     return ()
 
 
-def _point(coordinates: Point | None, geo: Point | None) -> LonLat | None:
-    if coordinates is not None and coordinates.coordinates and len(coordinates.coordinates) == 2:
-        return x_fields.point(coordinates.coordinates[0], coordinates.coordinates[1])
-    if geo is not None and geo.coordinates and len(geo.coordinates) == 2:
-        return x_fields.point(geo.coordinates[1], geo.coordinates[0])
+def _point(coordinates: Point | None, older: Point | None) -> LonLat | None:
+    if coordinates is not None and coordinates.coordinates and len(coordinates.coordinates) >= 2:
+        return x_common.point(coordinates.coordinates[0], coordinates.coordinates[1])
+    if older is not None and older.coordinates and len(older.coordinates) >= 2:
+        return x_common.point(older.coordinates[1], older.coordinates[0])
     return None
 
 
 def _place(area: Area) -> Place:
     outline = area.bounding_box
-    corners = [
-        corner
-        for ring in (outline.coordinates or () if outline is not None else ())
-        for corner in ring
-        if len(corner) == 2
-    ]
-    lons = [corner[0] for corner in corners]
-    lats = [corner[1] for corner in corners]
+    parts = outline.coordinates or () if outline is not None else ()
+    rings = [_corners(ring) for part in parts for ring in (part, *part)]
     return Place(
-        names=x_fields.distinct((area.id, area.name, area.full_name)),
+        names=x_common.distinct((area.id, area.name, area.full_name)),
         country=area.country_code.upper() if area.country_code else None,
-        box=x_fields.box(min(lons), min(lats), max(lons), max(lats)) if corners else None,
+        box=geo.enclosing(rings),
     )
 
 
-def _rules(rules: list[Rule]) -> tuple[str, ...]:
-    return x_fields.distinct(
-        name for rule in rules for name in (rule.tag, x_fields.usable_id(rule.id_str, rule.id))
+def _corners(ring: object) -> list[LonLat]:
+    """The corners of a ring; empty for anything else, such as a polygon or a number."""
+    pairs = [corner[:2] for corner in ring if isinstance(corner, list)] if _is_list(ring) else []
+    return [(pair[0], pair[1]) for pair in pairs if [*map(type, pair)] == [float, float]]
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+def _rules(rules: list[MatchingRule]) -> tuple[str, ...]:
+    return x_common.distinct(
+        name for rule in rules for name in (rule.tag, x_common.usable_id(rule.id_str, rule.id))
     )
 
 
@@ -214,13 +234,13 @@ def _withheld(status: Status) -> tuple[str, ...]:
     of_author = user.withheld_in_countries if user is not None else None
     if not of_author and not status.withheld_in_countries:
         return ()
-    return x_fields.countries((*(status.withheld_in_countries or ()), *(of_author or ())))
+    return x_common.countries((*(status.withheld_in_countries or ()), *(of_author or ())))
 
 
-def moment(text: str | None) -> datetime | None:
-    """`Wed Oct 10 20:19:24 +0000 2018`, always English and UTC; None when it is no such time."""
-    if text is None or len(text) != 30 or text[20:25] != "+0000" or not text.isascii():
-        return None
+def moment(text: x_common.Time) -> datetime | None:
+    """Parse `Wed Oct 10 20:19:24 +0000 2018`, always in English; tools also write ISO 8601."""
+    if not isinstance(text, str) or len(text) != 30 or text[20:25] != "+0000" or not text.isascii():
+        return x_common.moment(text)
     try:
         at = datetime(
             int(text[26:30]),
@@ -233,4 +253,4 @@ def moment(text: str | None) -> datetime | None:
         )
     except (ValueError, KeyError):
         return None
-    return at if x_fields.plausible(at) else None
+    return at if x_common.plausible(at) else None

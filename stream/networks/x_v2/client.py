@@ -1,31 +1,35 @@
-"""The conversation with X API v2: its rules, and the filtered stream."""
+"""The client of X API v2: its rules, the filtered stream, and a test of the connection."""
 
 import asyncio
 import contextlib
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from stream.backoff import Backoff, Clock, rung
+import msgspec
+
+from stream.backoff import Backoff, Clock, backoff_for
 from stream.config import Settings
 from stream.errors import ConnectError
-from stream.networks.base import Claim, NothingAccepted, Pace, Plan, Reporter
+from stream.networks.base import ConnectionLimits, NothingAccepted, Plan, Reporter, RuleOwner
 from stream.networks.framing import Lines
-from stream.networks.http import HttpStream, Wire
+from stream.networks.http import NetworkHttp
+from stream.networks.http_stream import HttpStream, open_stream
+from stream.networks.response import Response, foreign_response, wrong_clock
+from stream.networks.x_v2.api_errors import refusal
 from stream.networks.x_v2.decode import urgent
 from stream.networks.x_v2.plan import XV2Plan
-from stream.networks.x_v2.problem import refusal
-from stream.networks.x_v2.rules import Rules
-from stream.tweet import Source
+from stream.networks.x_v2.rule_sync import CHECK_AFTER, PATH, RuleSync
+from stream.tweet import NetworkCursor, Source
 
 ADDRESS = "https://api.x.com"
-STREAM = "/2/tweets/search/stream"
-STUCK = "/2/connections/filtered_stream"
+STREAM_PATH = "/2/tweets/search/stream"
+CONNECTIONS_PATH = "/2/connections/filtered_stream"
 
 WINDOW = 900.0  # seconds; X counts attempts to connect in windows of 15 minutes
-SETTLE = 1.0  # seconds; edits that come together make one change of rules
-RECONCILE_EVERY = 300.0  # seconds; somebody else may have changed the rules
-REFUSALS = 3  # so often the slot may be taken before X is asked to free it
-NO_LOOP = 900.0  # seconds; after a disconnect that connecting again does not mend
+DEBOUNCE = 1.0  # seconds; edits in quick succession make one change of rules
+RECONCILE_INTERVAL = 60.0  # seconds; another program may have changed the rules
+LIMIT_REFUSALS_MAX = 3  # refused attempts before X is asked to free the connection
+RULE_ERROR_PAUSE = 900.0  # seconds, after a disconnect that reconnecting would not fix
 
 # X v2 reference §5: everything that needs no other credentials and no other contract.
 FIELDS: Mapping[str, str] = {
@@ -47,8 +51,9 @@ FIELDS: Mapping[str, str] = {
     "poll.fields": "id,options,duration_minutes,end_datetime,voting_status",
 }
 
-# What X calls a disconnect that our rules or our app are to blame for (X v2 reference §6).
-_OUR_FAULT = ("InvalidRules", "ClientApplicationStateDegraded")
+# Titles of disconnects caused by our rules or our app (X v2 reference §6).
+_RULE_ERRORS = ("InvalidRules", "ClientApplicationStateDegraded")
+CONNECTIONS = "/2/connections?endpoints=filtered_stream&status=active"
 
 
 class XV2Client:
@@ -59,16 +64,16 @@ class XV2Client:
     ) -> None:
         self.clock = clock
         self.reporter = reporter
-        self.wire = Wire(source, clock, ADDRESS)
-        self.pace = pace(settings)
+        self.http = NetworkHttp(source, clock, ADDRESS)
+        self.connection_limits = connection_limits(settings)
         token = source.secrets.get("bearer_token", "").strip()
-        self._missing = missing(source.secrets)
+        self._missing = missing_credentials(source.secrets)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._longest = settings.max_frame_bytes
-        self._rules = Rules(self.wire, self._headers, settings, clock, reporter)
+        self._rules = RuleSync(self.http, self._headers, settings, clock, reporter)
         self._plan: XV2Plan | None = None
         self._changed = asyncio.Event()
-        self._slot_refusals = 0
+        self._limit_refusals = 0
 
     def set_plan(self, plan: Plan) -> None:
         """See `base.Client`."""
@@ -76,94 +81,185 @@ class XV2Client:
         self._plan = plan
         self._changed.set()
 
-    def believed(self, rule: str) -> tuple[Claim, ...]:
+    def owners_of_rule(self, rule: str) -> tuple[RuleOwner, ...]:
         """See `base.Client`."""
-        return () if self._plan is None else self._rules.believed(rule, self._plan)
+        return () if self._plan is None else self._rules.owners_of_rule(rule, self._plan)
+
+    def resume_after(self, cursor: NetworkCursor) -> None:
+        """X never sends a tweet again."""
 
     async def prepare(self) -> None:
-        """X refuses a connection without rules: they come first. See `base.Client`."""
+        """Add the rules first: X refuses a connection without them. See `base.Client`."""
         if self._missing:
             text = "this source needs the secret bearer_token, the app-only token of an X app"
             raise ConnectError(text, "final", code="credentials")
         if not self._rules.confirmed and self._plan is not None:
             self._changed.clear()
-            await self._rules.reconcile(self._plan)
+            wait = await self._rules.reconcile(self._plan)
             if not self._rules.confirmed:
-                raise NothingAccepted("X has accepted none of our rules yet", "http")
+                text = "X has accepted none of our rules yet"
+                raise NothingAccepted(text, "http", self.clock.time() + wait)
 
     async def connect(self) -> HttpStream:
         """See `base.Client`."""
-        path = f"{STREAM}?{urlencode(FIELDS, safe=',')}"
-        answer = await self.wire.open("GET", path, self._headers, Lines(self._longest))
-        if isinstance(answer, HttpStream):
-            self._slot_refusals = 0
-            return answer
-        error = refusal(answer, self.clock.time())
-        if answer.status == 409:
+        path = f"{STREAM_PATH}?{urlencode(FIELDS, safe=',')}"
+        response = await open_stream(self.http, "GET", path, self._headers, Lines(self._longest))
+        if isinstance(response, HttpStream):
+            self._limit_refusals = 0
+            return response
+        error = refusal(response, self.clock.time())
+        if response.status == 409:
             self._rules.forget()
-        if error.ladder == "slot":
-            await self._free_slot()
-        raise error.reworded(self.wire.scrub)
+        if error.retry == "connection_limit":
+            await self._terminate_own_connections()
+        raise error.reworded(self.http.redact)
 
-    async def _free_slot(self) -> None:
-        """Ask X to close what it takes for our last connection."""
-        self._slot_refusals += 1
-        if self._slot_refusals < REFUSALS:
+    async def _terminate_own_connections(self) -> None:
+        """Ask X to close the connection that it still counts as open."""
+        self._limit_refusals += 1
+        if self._limit_refusals < LIMIT_REFUSALS_MAX:
             return
-        self._slot_refusals = 0
+        self._limit_refusals = 0
         try:
-            answer = await self.wire.ask("DELETE", STUCK, self._headers)
+            response = await self.http.request("DELETE", CONNECTIONS_PATH, self._headers)
         except ConnectError as error:
-            self.reporter.say(f"could not ask X to close a stuck connection: {error.reason}")
+            self.reporter.record_event(
+                f"could not ask X to close a stuck connection: {error.reason}"
+            )
         else:
-            self.reporter.say(f"asked X to close a stuck connection; it answered {answer.status}")
+            self.reporter.record_event(
+                f"asked X to close a stuck connection; it answered {response.status}"
+            )
 
-    async def tend(self) -> None:
+    async def sync_filter(self) -> None:
         """Keep the rules equal to the plan; needs no new connection, so it never returns."""
         backoff = Backoff()
         while True:
             self._changed.clear()
             wait = await self._reconcile(backoff)
-            if wait > 0:
-                await self.clock.sleep(wait)
-                continue
             with contextlib.suppress(TimeoutError):
-                async with self.clock.timeout(RECONCILE_EVERY):
+                async with self.clock.timeout(min(wait or RECONCILE_INTERVAL, RECONCILE_INTERVAL)):
                     await self._changed.wait()
-            await self.clock.sleep(SETTLE)
+                await self.clock.sleep(DEBOUNCE)
 
     async def _reconcile(self, backoff: Backoff) -> float:
-        """Seconds until it must be tried again; 0 when all is as it shall be."""
+        """Seconds until the next check of the rules; 0 when they equal the plan."""
         if self._plan is None or self._missing:
             return 0.0
         try:
             wait = await self._rules.reconcile(self._plan)
         except ConnectError as error:
-            # The stream delivers by the rules that X has; only the change has to wait.
-            self.reporter.say(f"the rules could not be changed: {error.reason}")
+            # The stream continues with the rules that X has; only the change waits.
+            self.reporter.record_event(f"the rules could not be changed: {error.reason}")
             asked = (error.retry_at or 0.0) - self.clock.time()
-            return max(backoff.delay(rung(error.ladder) or "rate_limit"), asked)
+            # The `network` policy is too quick for requests of which X allows few.
+            retry = backoff_for(error.retry) or "rate_limit"
+            retry = "http" if retry == "network" else retry
+            await self.clock.sleep(max(backoff.delay(retry), asked))
+            return CHECK_AFTER
         backoff.reset()
         return wait
 
-    def verdict(self, body: bytes) -> ConnectError | None:
-        """X may leave the socket open after it has said goodbye. See `base.Client`."""
+    def fatal_error_in(self, body: bytes) -> ConnectError | None:
+        """X may leave the socket open after a disconnect message. See `base.Client`."""
         notice = urgent(body)
         if notice is None or notice.kind != "disconnect":
             return None
-        text = self.wire.scrub(f"X ended the stream: {notice.text}")
-        if notice.text.startswith(_OUR_FAULT):
+        text = self.http.redact(f"X ended the stream: {notice.text}")
+        if notice.text.startswith(_RULE_ERRORS):
             self._rules.forget()
-            return ConnectError(text, "http", self.clock.time() + NO_LOOP)
+            return ConnectError(text, "http", self.clock.time() + RULE_ERROR_PAUSE)
         return ConnectError(text, "drop")
 
 
-def pace(settings: Settings) -> Pace:
-    """How often one may connect, and how long X may be silent."""
-    return Pace(settings.x_v2.silence, settings.x_v2.attempts, WINDOW)
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """How often the client may connect, and how long X may be silent."""
+    return ConnectionLimits(settings.x_v2.silence_timeout, settings.x_v2.connect_attempts, WINDOW)
 
 
-def missing(secrets: Mapping[str, str]) -> list[str]:
-    """The secrets that are still needed; a token that cannot stand in a header counts as none."""
+def missing_credentials(secrets: Mapping[str, str]) -> list[str]:
+    """Names of missing secrets; a token that is not valid in a header counts as missing."""
     token = secrets.get("bearer_token", "").strip()
     return [] if token and token.isascii() and token.isprintable() else ["bearer_token"]
+
+
+class _ProjectCounts(msgspec.Struct, frozen=True):
+    cap_per_client_app: str = ""
+    project_rules_count: str = ""
+
+
+class _ProjectCountsResponse(msgspec.Struct, frozen=True):
+    data: _ProjectCounts
+
+
+class _ListMeta(msgspec.Struct, frozen=True):
+    sent: str
+
+
+class _RuleList(msgspec.Struct, frozen=True):
+    meta: _ListMeta
+
+
+class _Open(msgspec.Struct, frozen=True):
+    data: tuple[msgspec.Raw, ...] = ()
+
+
+async def check_connection(source: Source, settings: Settings, clock: Clock) -> str:
+    """Read what the collector reads before it connects; ConnectError when X refuses.
+
+    The stream is not opened: X allows one connection, and takes a while to free it.
+    """
+    del settings
+    if missing_credentials(source.secrets):
+        text = "the bearer token is missing, or contains characters that no token has"
+        raise ConnectError(text, "final", code="credentials")
+    http = NetworkHttp(source, clock, ADDRESS)
+    headers = {"Authorization": f"Bearer {source.secrets['bearer_token'].strip()}"}
+    response = await http.request("GET", f"{PATH}?max_results=1000", headers)
+    now = clock.time()
+    if response.status != 200:
+        raise refusal(response, now).reworded(http.redact)
+    if not _is_list(response.body):
+        raise foreign_response(response, now, "X's list of rules").reworded(http.redact)
+    sentences = ["X accepts the bearer token.", _clock(response, now)]
+    with contextlib.suppress(ConnectError):  # additional information only
+        sentences.append(_counted(await http.request("GET", f"{PATH}/counts", headers)))
+        sentences.append(_open(await http.request("GET", CONNECTIONS, headers)))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _is_list(body: bytes) -> bool:
+    """Whether this is X's list of rules, which says when it was made, also when it is empty."""
+    try:
+        return bool(msgspec.json.decode(body, type=_RuleList).meta.sent)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _clock(response: Response, now: float) -> str:
+    wrong = wrong_clock(response, now)
+    return "" if wrong is None else f"But {wrong}: set it."
+
+
+def _counted(response: Response) -> str:
+    """How many rules the app uses; not available to all plans."""
+    try:
+        counts = msgspec.json.decode(response.body, type=_ProjectCountsResponse).data
+        used, max_rules = int(counts.project_rules_count), int(counts.cap_per_client_app)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+    return f"{used:,} of the {max_rules:,} rules of its app are in use."
+
+
+def _open(response: Response) -> str:
+    """A warning if a stream is open already."""
+    try:
+        number = len(msgspec.json.decode(response.body, type=_Open).data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        number = 0
+    if response.status != 200 or not number:
+        return ""
+    return (
+        "A stream is open already with this app, and X allows one: unless it belongs to this"
+        " collector, stop the other program, or give it its own app."
+    )

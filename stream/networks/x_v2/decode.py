@@ -1,33 +1,33 @@
-"""The bytes of one v2 message → what it says.
+"""Decode messages of X v2: bytes to a tweet or a control message.
 
 X v2 reference, "Messages in the stream" and "Enterprise extras". Whatever the bytes are, `decode`
 returns a Message or raises `errors.Reject`.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import msgspec
 
 from stream.errors import Reject
-from stream.jsontext import mend, read, view
-from stream.networks import x_fields
-from stream.networks.x_v2.control import control
-from stream.networks.x_v2.shapes import (
+from stream.geo import wrapped
+from stream.jsontext import read, sanitize_for_jsonb, view
+from stream.networks import x_common
+from stream.networks.x_v2.control_messages import control
+from stream.networks.x_v2.wire_types import (
     Area,
     Entities,
     Envelope,
     Geo,
     Includes,
     Link,
+    MatchingRule,
     Media,
     Mention,
     Post,
-    Rule,
     Tag,
     User,
 )
-from stream.tweet import Content, LonLat, MediaKind, Message, Notice, Place, Tweet, TweetKind
+from stream.tweet import Content, ControlNotice, LonLat, MediaKind, Message, Place, Tweet, TweetKind
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _POST = msgspec.json.Decoder(Post)
@@ -35,41 +35,50 @@ _NOTHING = Entities()
 _ALONE = Includes()
 _TWEET = b'{"data"'  # how X begins every post
 
-Users = dict[x_fields.Id, User]
+Users = dict[x_common.Id, User]
 
 
 def decode(body: bytes) -> Message:
-    """A tweet, or what a control message says; raises Reject for everything else.
+    """Decode a frame to a tweet or a control message; raises Reject for everything else.
 
-    The body has gone through `jsontext.mend`, once for this and for what is stored.
+    `jsontext.sanitize_for_jsonb` has sanitized the body before, for decoding and for storing.
     """
     envelope = read(_ENVELOPE, body)
     post = envelope.data
     if post is not None and (post.text is not None or post.author_id is not None):
         return _tweet(post, envelope.includes or _ALONE, envelope.matching_rules)
-    if post is None and envelope.text is not None and envelope.author_id is not None:
+    if post is None and _is_flat(envelope):
         return _tweet(read(_POST, body), _ALONE, envelope.matching_rules)
     return control(view(body))
 
 
-def urgent(body: bytes) -> Notice | None:
-    """The disconnect or error in this frame, if it is one; costs next to nothing for a tweet.
+def _is_flat(envelope: Envelope) -> bool:
+    """Whether this is a post without an envelope, as twarc stores it, and not a v1.1 status."""
+    if envelope.text is None:
+        return False
+    if envelope.author_id is not None:
+        return True
+    return envelope.id is not None and envelope.id_str is None and envelope.user is None
+
+
+def urgent(body: bytes) -> ControlNotice | None:
+    """The disconnect or error in this frame, if it is one; fast for tweets.
 
     `text` begins with the `disconnect_type`. Never raises.
     """
     if body.startswith(_TWEET):
         return None
     try:
-        message = decode(mend(body)[0])
+        message = decode(sanitize_for_jsonb(body)[0])
     except Reject:
         return None
-    if isinstance(message, Notice) and message.kind in {"disconnect", "error"}:
+    if isinstance(message, ControlNotice) and message.kind in {"disconnect", "error"}:
         return message
     return None
 
 
-def _tweet(post: Post, includes: Includes, rules: list[Rule] | None) -> Tweet:
-    native_id = x_fields.usable_id(post.id)
+def _tweet(post: Post, includes: Includes, rules: list[MatchingRule] | None) -> Tweet:
+    native_id = x_common.usable_id(post.id)
     if native_id is None:
         raise Reject("no_id", f"id {post.id!r:.40}")
     users: Users = {user.id: user for user in includes.users or () if user.id is not None}
@@ -87,12 +96,12 @@ def _tweet(post: Post, includes: Includes, rules: list[Rule] | None) -> Tweet:
         reposted=reposted,
         quoted=_content(quote, users) if quote is not None and _has_text(quote) else None,
         text=own.text if reposted is None else reposted.text,
-        url=x_fields.address(own.author, native_id),
-        created_at=moment(post.created_at),
+        url=x_common.address(own.author, native_id),
+        created_at=x_common.moment(post.created_at),
         lang=post.lang,
         reply_to=_reply_to(post, users, own),
-        reply_to_id=x_fields.usable_id(post.in_reply_to_user_id),
-        conversation_id=x_fields.usable_id(post.conversation_id),
+        reply_to_id=x_common.usable_id(post.in_reply_to_user_id),
+        conversation_id=x_common.usable_id(post.conversation_id),
         point=_point(post.geo) if post.geo is not None else None,
         place=_place(post.geo, includes.places or ()) if post.geo is not None else None,
         media=_media(post, includes) or (_media(source, includes) if source is not None else ()),
@@ -103,7 +112,7 @@ def _tweet(post: Post, includes: Includes, rules: list[Rule] | None) -> Tweet:
 
 
 def _kind(post: Post) -> TweetKind:
-    types = {reference.type for reference in _references(post)}
+    types = [reference.type for reference in _references(post)]
     if "retweeted" in types:
         return "repost"
     if "quoted" in types:
@@ -118,7 +127,7 @@ def _references(post: Post) -> list[Post]:
 
 
 def _referenced(post: Post, kind: str, includes: Includes) -> Post | None:
-    """The post referred to: from the includes, or the bare reference when X has left it out."""
+    """The post referred to, from `includes`; only the reference when X has omitted it."""
     for reference in _references(post):
         if reference.type == kind:
             if reference.text is None:
@@ -134,25 +143,26 @@ def _has_text(post: Post) -> bool:
 
 
 def _content(post: Post, users: Users) -> Content:
-    """One part: the longest text there is, and the entities of the same level as that text."""
+    """One part of a tweet: its longest text, and the entities of the same level."""
     note = post.note_tweet or post.note_post
     if note is not None and note.text is not None:
-        text = note.text
-        entities = note.entities or post.entities or _NOTHING
+        text, marked = x_common.unescape(note.text), note.entities
     else:
-        text = post.text or ""
-        entities = post.entities or _NOTHING
+        text, marked = x_common.unescape(post.text or ""), post.entities
+    # X omits the field when it marks nothing, and recorders always do.
+    found = x_common.marked_in(text) if marked in (None, _NOTHING) else x_common.NOTHING_MARKED
+    entities = marked or post.entities or _NOTHING  # those of a long post's beginning, if need be
     mentions = entities.mentions
     author = users.get(post.author_id) or post.author
     return Content(
-        text=x_fields.unescape(text),
-        hashtags=_tags(entities.hashtags) if entities.hashtags else (),
-        mentions=_handles(mentions) if mentions else (),
+        text=text,
+        hashtags=found.hashtags or (_tags(entities.hashtags) if entities.hashtags else ()),
+        mentions=_handles(mentions) if mentions else found.mentions,
         mention_ids=_ids(mentions) if mentions else (),
-        cashtags=_tags(entities.cashtags) if entities.cashtags else (),
-        links=_links(entities.urls) if entities.urls else (),
+        cashtags=found.cashtags or (_tags(entities.cashtags) if entities.cashtags else ()),
+        links=_links(entities.urls) if entities.urls else found.links,
         author=author.username or None if author is not None else None,
-        author_id=x_fields.usable_id(post.author_id),
+        author_id=x_common.usable_id(post.author_id),
     )
 
 
@@ -165,12 +175,12 @@ def _handles(mentions: list[Mention]) -> tuple[str, ...]:
 
 
 def _ids(mentions: list[Mention]) -> tuple[str, ...]:
-    found = [x_fields.usable_id(mention.id) for mention in mentions]
+    found = [x_common.usable_id(mention.id) for mention in mentions]
     return tuple([one for one in found if one is not None])
 
 
 def _links(links: list[Link]) -> tuple[str, ...]:
-    return x_fields.distinct(
+    return x_common.distinct(
         [
             address
             for link in links
@@ -201,7 +211,7 @@ def _media(post: Post, includes: Includes) -> tuple[MediaKind, ...]:
     if not media and attachments.media_keys:
         keys = set(attachments.media_keys)
         media = [one for one in includes.media or () if one.media_key in keys]
-    kinds = [x_fields.MEDIA.get(one.type or "") for one in media]
+    kinds = [x_common.MEDIA.get(one.type or "") for one in media]
     return tuple([kind for kind in kinds if kind is not None])
 
 
@@ -209,19 +219,21 @@ def _point(geo: Geo) -> LonLat | None:
     if geo.coordinates is None or not geo.coordinates.coordinates:
         return None
     pair = geo.coordinates.coordinates
-    return x_fields.point(pair[0], pair[1]) if len(pair) == 2 else None
+    return x_common.point(pair[0], pair[1]) if len(pair) in (2, 3) else None
 
 
 def _place(geo: Geo, places: Iterable[Area]) -> Place | None:
-    """The place among the includes; without it at least its id."""
+    """The place from `includes`; only its id when it is missing there."""
     if geo.place_id is None:
         return None
     area: Area = next((area for area in places if area.id == geo.place_id), geo)
-    bbox = area.geo.bbox if area.geo is not None else None
+    bbox = (area.geo.bbox if area.geo is not None else None) or []
+    if len(bbox) == 6:  # with heights
+        bbox = [*bbox[:2], *bbox[3:5]]
     return Place(
-        names=x_fields.distinct((geo.place_id, area.name, area.full_name)),
+        names=x_common.distinct((geo.place_id, area.name, area.full_name)),
         country=area.country_code.upper() if area.country_code else None,
-        box=x_fields.box(*bbox) if bbox is not None and len(bbox) == 4 else None,
+        box=wrapped(*bbox) if len(bbox) == 4 else None,
     )
 
 
@@ -229,25 +241,13 @@ def _verified(user: User) -> bool:
     return bool(user.verified) or user.verified_type not in {None, "", "none"}
 
 
-def _rules(rules: list[Rule]) -> tuple[str, ...]:
-    return x_fields.distinct(
-        name for rule in rules for name in (rule.tag, x_fields.usable_id(rule.id))
+def _rules(rules: list[MatchingRule]) -> tuple[str, ...]:
+    return x_common.distinct(
+        [name for rule in rules for name in (rule.tag, x_common.usable_id(rule.id))]
     )
 
 
 def _withheld(post: Post) -> tuple[str, ...]:
     if post.withheld is None or not post.withheld.country_codes:
         return ()
-    return x_fields.countries(post.withheld.country_codes)
-
-
-def moment(text: str | None) -> datetime | None:
-    """`2026-01-15T10:35:00.000Z`; None when it is no such time, or not one of this service."""
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return at if x_fields.plausible(at) else None
+    return x_common.countries(post.withheld.country_codes)

@@ -11,30 +11,25 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from servers import V1_KEYS as KEYS
 from simulator.faults import Armed, from_flag
 from simulator.server import OAuth, Server, serve
 from simulator.server import Settings as SimulatorSettings
 from stream.config import XV1Settings
-from stream.tweet import GapClosed, GapOpened
+from stream.notes import GapClosed, GapOpened
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from stream.connection import Connection
+    from stream.connection import ConnectionSupervisor
     from test.conftest import Eventually
     from test.flow.connection.conftest import MakeRig, Rig
 
 SPEED = 50.0
-KEYS = {
-    "consumer_key": "consumer-key",
-    "consumer_secret": "consumer-secret",
-    "token": "user-token",
-    "token_secret": "user-secret",
-}
 
 
 @contextlib.asynccontextmanager
 async def streaming(
     rig: Rig, eventually: Eventually, *faults: str, **settings: object
-) -> AsyncIterator[tuple[Server, Connection]]:
+) -> AsyncIterator[tuple[Server, ConnectionSupervisor]]:
     """A simulator with these faults, and a connection that follows some of its words."""
     base = SimulatorSettings(
         network=rig.network,
@@ -81,7 +76,7 @@ DOORS = ["429-rate", "503", "accept-close"]
 async def test_v2_streams_again_after_each_fault(
     make_rig: MakeRig, eventually: Eventually, fault: str
 ) -> None:
-    rig = await make_rig(SPEED * 4 if fault == "402" else SPEED)
+    rig = await make_rig(speed=SPEED * 4 if fault == "402" else SPEED)
     async with streaming(rig, eventually) as (server, connection):
         await eventually(lambda: connection.counters["frames"] > 20)
         server.hub.faults.arm(Armed(fault=fault, times=1, due=0))
@@ -89,7 +84,7 @@ async def test_v2_streams_again_after_each_fault(
             server.hub.faults.arm(Armed(fault="close", times=1, due=0))
         await eventually(lambda: not server.hub.faults.armed)
         frames = connection.counters["frames"]
-        await eventually(lambda: connection.counters["frames"] > frames + 200, within=20)
+        await eventually(lambda: connection.counters["frames"] > frames + 200)
         assert connection.state.state == "streaming"
     gaps = await rig.gaps()
     assert sum(isinstance(gap, GapOpened) for gap in gaps) == 1 + sum(
@@ -103,7 +98,7 @@ async def test_v2_streams_again_after_each_fault(
 async def test_v1_streams_again_after_each_fault(
     make_rig: MakeRig, eventually: Eventually, fault: str
 ) -> None:
-    rig = await make_rig(SPEED)
+    rig = await make_rig(speed=SPEED)
     rig.network, rig.secrets = "x_v1", KEYS
     rig.settings = msgspec.structs.replace(rig.settings, x_v1=XV1Settings())  # delimited
     async with streaming(rig, eventually) as (server, connection):
@@ -113,7 +108,7 @@ async def test_v1_streams_again_after_each_fault(
             server.hub.faults.arm(Armed(fault="close", times=1, due=0))
         await eventually(lambda: not server.hub.faults.armed)
         frames = connection.counters["frames"]
-        await eventually(lambda: connection.counters["frames"] > frames + 200, within=20)
+        await eventually(lambda: connection.counters["frames"] > frames + 200)
         assert connection.state.state == "streaming"
 
 
@@ -122,7 +117,7 @@ async def test_v1_streams_again_after_each_fault(
 async def test_however_it_is_sent_the_same_tweets_arrive(
     make_rig: MakeRig, eventually: Eventually, network: str, mode: str
 ) -> None:
-    rig = await make_rig(SPEED)
+    rig = await make_rig(speed=SPEED)
     if network == "x_v1":
         rig.network, rig.secrets = "x_v1", KEYS
         rig.settings = msgspec.structs.replace(rig.settings, x_v1=XV1Settings())
@@ -137,9 +132,9 @@ async def test_however_it_is_sent_the_same_tweets_arrive(
 async def test_with_a_server_that_resends_nothing_is_lost_over_many_resets(
     make_rig: MakeRig, eventually: Eventually
 ) -> None:
-    rig = await make_rig(SPEED)
+    rig = await make_rig(speed=SPEED)
     async with streaming(rig, eventually, "resend", "reset@0.4") as (server, connection):
-        await eventually(lambda: connection.counters["proving"] >= 5, within=30)
+        await eventually(lambda: connection.counters["connected"] >= 5, within=30)
         server.hub.faults.clear("reset")
         server.hub.posts_left = 0
         await eventually(lambda: connection.state.state == "streaming")
@@ -154,7 +149,7 @@ async def test_with_a_server_that_resends_nothing_is_lost_over_many_resets(
 
 
 async def test_a_slot_that_stays_taken_is_freed(make_rig: MakeRig, eventually: Eventually) -> None:
-    rig = await make_rig(SPEED)
+    rig = await make_rig(speed=SPEED)
     async with streaming(rig, eventually) as (server, connection):
         await eventually(lambda: connection.counters["frames"] > 20)
         server.hub.faults.arm(Armed(fault="slot-busy", seconds=3600))
@@ -166,7 +161,7 @@ async def test_a_slot_that_stays_taken_is_freed(make_rig: MakeRig, eventually: E
 async def test_v1_says_that_x_closed_the_api_and_v2_that_the_token_is_bad(
     make_rig: MakeRig, eventually: Eventually
 ) -> None:
-    rig = await make_rig(SPEED)
+    rig = await make_rig(speed=SPEED)
     async with streaming(rig, eventually, bearer_token="another") as (_, connection):
         await eventually(lambda: connection.state.state == "failed")
         assert "bearer_token" in connection.state.reason

@@ -12,19 +12,25 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import msgspec
 import psutil
+import psycopg
 import pytest
 
 from simulator.server import Server, serve
 from simulator.server import Settings as Simulated
-from stream import db, migrations
+from stream import db
 from stream.postgres import Embedded
-from stream.postgres.process import inhabitants, postmaster
+from stream.postgres.process import postmaster, processes_in
+from stream.store import migrations
+from terminal import Terminal
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
+    from test.flow.conftest import OpenTables, Tables
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOMY = {"min_free_bytes": 0, "min_free_percent": 0}
@@ -51,18 +57,19 @@ class Program:
     def __init__(self, folder: Path, database: str, changed: dict[str, object]) -> None:
         self.folder = folder
         self.log = folder / "log.txt"
-        self.data_dir = folder / "data"
         self.process: asyncio.subprocess.Process | None = None
         settings: dict[str, object] = {
             "database": database,
-            "data_dir": str(self.data_dir),
-            "x_v2": {"attempts": 10_000},  # this many lives in 15 minutes are for tests only
+            "data_dir": str(folder / "data"),
+            "x_v2": {"connect_attempts": 10_000},  # so many in 15 minutes only in tests
             "journal": ROOMY,
             "monitor": {"listen": ""},  # several programs at once, on one machine
         }
+        settings |= changed
+        self.data_dir = Path(str(settings["data_dir"]))
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "config.yaml"
-        self.config.write_text(json.dumps(settings | changed))
+        self.config.write_text(json.dumps(settings))
 
     def _command(self, *words: str) -> list[str]:
         return [
@@ -124,12 +131,12 @@ class Program:
         assert code == 0, self.log.read_text()
         return time.monotonic() - began
 
-    async def fails(self, *words: str) -> tuple[int, str]:
-        """Give a command that may fail: how it ended, and all it said."""
+    async def fails(self, *words: str, given: str = "") -> tuple[int, str]:
+        """Give a command that may fail: its exit code and all its output."""
         process = await asyncio.create_subprocess_exec(
-            *self._command(*words), stdin=-3, stdout=-1, stderr=-2, cwd=self.folder
+            *self._command(*words), stdin=-1, stdout=-1, stderr=-2, cwd=self.folder
         )
-        said, _ = await process.communicate()
+        said, _ = await process.communicate(given.encode())
         assert process.returncode is not None
         return process.returncode, said.decode()
 
@@ -156,6 +163,11 @@ class Program:
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.returncode is None
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, database: str) -> Terminal:
+    return Terminal(tmp_path, database)
 
 
 class MakeProgram(Protocol):
@@ -205,26 +217,46 @@ class Cluster:
 
     def freeze(self) -> None:
         """The server is there, takes connections, and says nothing."""
-        for process in inhabitants(self.folder):
+        for process in processes_in(self.folder):
             with contextlib.suppress(psutil.NoSuchProcess):  # a backend may end at any time
                 process.suspend()
 
     def thaw(self) -> None:
-        for process in inhabitants(self.folder):
+        for process in processes_in(self.folder):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    made = Cluster(tmp_path / "elsewhere")
-    async with made.embedded.lease() as made.url:
-        async with db.connect(made.url) as database:
+@pytest.fixture(scope="session")
+def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data_dir of this server, with a migrated database to be copied: it takes seconds."""
+    folder = tmp_path_factory.mktemp("cluster")
+
+    async def make() -> None:
+        async with Cluster(folder).embedded.lease() as url, db.connect(url) as database:
             await migrations.migrate(database)
+
+    asyncio.run(make())
+    return folder
+
+
+@pytest.fixture
+async def cluster(cluster_folder: Path) -> AsyncIterator[Cluster]:
+    made = Cluster(cluster_folder)
+    async with made.embedded.lease() as url:
+        parts = urlsplit(url)
+        migrated, name = parts.path[1:], f"test_{uuid4().hex}"
+        admin = parts._replace(path="/postgres").geturl()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}".encode())
+        made.url = parts._replace(path=f"/{name}").geturl()
         try:
             yield made
         finally:
             made.thaw()
+            await made.give_back()
+            with psycopg.connect(admin, autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 class Simulate(Protocol):
@@ -237,5 +269,84 @@ class Simulate(Protocol):
 def simulate() -> Simulate:
     def start(**settings: object) -> AbstractAsyncContextManager[Server]:
         return serve(msgspec.structs.replace(Simulated(), **settings))
+
+    return start
+
+
+class Run:
+    """A daemon that collects from a simulator."""
+
+    def __init__(
+        self, program: Program, tables: Tables, server: Server, eventually: Eventually
+    ) -> None:
+        self.program = program
+        self.tables = tables
+        self.server = server
+        self.eventually = eventually
+
+    async def more_sent(self, count: int) -> None:
+        """Wait until the simulator has sent so many more tweets."""
+        enough = len(self.server.sent) + count
+        await self.eventually(lambda: len(self.server.sent) > enough)
+
+    async def rows_are(self, query: str, *expected: object, within: float = 90) -> None:
+        """Wait until a query has these rows of one column."""
+
+        async def met() -> bool:
+            return await self.tables.rows(query) == [(each,) for each in expected]
+
+        await self.eventually(met, within)
+
+    async def stored(self, number: int, within: float = 90) -> None:
+        """Wait until more than so many tweets are stored."""
+
+        async def met() -> bool:
+            return await self.tables.stored() > number
+
+        await self.eventually(met, within)
+
+    async def stored_all(self, within: float = 90) -> None:
+        """Let the simulator end, and wait until all that it sent is stored."""
+        self.server.hub.posts_left = 0
+        await self.eventually(lambda: self.tables.has_all(self.server.sent), within)
+
+
+class Collect(Protocol):
+    """`async with collect("snow", rate=100) as run`: the tracks, and how to simulate.
+
+    `settings` are the program's; `url` is another database than the test's own.
+    """
+
+    def __call__(
+        self,
+        *tracks: str,
+        settings: dict[str, object] | None = None,
+        url: str = "",
+        **simulated: object,
+    ) -> AbstractAsyncContextManager[Run]: ...
+
+
+@pytest.fixture
+def collect(
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> Collect:
+    @contextlib.asynccontextmanager
+    async def start(
+        *tracks: str,
+        settings: dict[str, object] | None = None,
+        url: str = "",
+        **simulated: object,
+    ) -> AsyncIterator[Run]:
+        url = url or database
+        program, tables = make_program("main", url, **(settings or {})), open_tables(url)
+        await tables.add_tracks(*tracks)
+        async with simulate(**simulated) as server:
+            await program.add_source(server.url, server.hub.settings.network)
+            await program.start()
+            yield Run(program, tables, server, eventually)
 
     return start

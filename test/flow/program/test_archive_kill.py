@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream import db, tweets
+from deleting import delete_tweets
+from stream import db
 from stream.tweet import NativeId
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ SELECT tweet_key(at, 1), at, 'x_v2', n::text, 'original', (n % 9)::text, 'snow '
     jsonb_build_object('n', n, 'text', repeat(md5(n::text), 20))
 FROM (SELECT n, timestamptz '{DAY} 00:00+00' + n * interval '8 s' AS at
       FROM generate_series(1, {NUMBER}) AS n) AS made;
-INSERT INTO identities (network, native_id, tweet_id) SELECT network, native_id, id FROM tweets;
+INSERT INTO tweet_ids (network, native_id, tweet_id) SELECT network, native_id, id FROM tweets;
 INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)
 SELECT id, 1 + id / 4096 % 3, received_at, 'snow', 'text', 'own' FROM tweets;
 INSERT INTO track_minutes SELECT track_id, date_trunc('minute', received_at, 'UTC'), count(*)
@@ -67,7 +68,7 @@ NOBODY = (
     " WHERE datname = current_database() AND application_name = 'twitterstream'"
 )
 AWAY = "SELECT to_regclass('tweets_20260314') IS NULL"
-TOUCH = f"INSERT INTO archive_touches (day) VALUES ('{DAY}')"
+TOUCH = f"INSERT INTO archive_changes (day) VALUES ('{DAY}')"
 SEED = 20260314
 
 
@@ -97,9 +98,8 @@ class Life:
         """The network wants a tweet deleted, wherever it is by now."""
         number = len(self.deleted) * 7 + 3
         self.deleted.append(number)
-        async with db.connect(self.tables.url) as database, database.transaction() as connection:
-            now = datetime.now(UTC)
-            await tweets.delete(connection, "x_v2", NativeId(str(number)), now, erase=True)
+        async with db.connect(self.tables.url) as database:
+            await delete_tweets(database, "x_v2", {NativeId(str(number)): datetime.now(UTC)})
 
     async def live(self) -> None:
         """Begin a step and kill it somewhere; the first ones show how long it takes."""
@@ -147,7 +147,7 @@ class Life:
             said = b"".join(await process.communicate()).decode()
             if process.returncode == 0:
                 return
-            assert "another archiver" in said.lower(), said
+            assert "another process" in said.lower(), said
 
 
 @pytest.mark.timeout(300)

@@ -56,7 +56,7 @@ async def test_killed_at_random_moments_it_stores_everything_once(
         await eventually(lambda: server.connections == 1, PATIENCE)
 
         async def all_there() -> bool:
-            return bool(await tables.one("SELECT count(*) FROM identities") == len(server.sent))
+            return bool(await tables.one("SELECT count(*) FROM tweet_ids") == len(server.sent))
 
         await eventually(all_there, PATIENCE)
         await program.stop()

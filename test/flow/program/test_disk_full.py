@@ -1,15 +1,20 @@
-"""A disk that really fills: collecting pauses, the gap is told, and it goes on with new room."""
+"""A disk that really fills: collecting pauses, the gap is recorded, new space resumes it."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from disks import small_disk
 from simulator.server import Limits
+from stream.errors import TwitterstreamError
+from stream.journal.segments import open_to_append, unwritable
+from stream.postgres import cluster
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from collections.abc import Iterator
@@ -17,27 +22,18 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
 
     from test.conftest import Eventually
     from test.flow.conftest import AuditBooks, Tables
-    from test.flow.program.conftest import MakeProgram, Program, Simulate
+    from test.flow.program.conftest import Collect, MakeProgram, Program, Simulate
 
 SIZE = 48 << 20  # bytes of the disk
 NO_FLOOR = {"min_free_bytes": 0, "min_free_percent": 0}
-OFTEN = {"listen": "", "probe_every": 0.2}
-NEVER = {"listen": "", "probe_every": 3600}
+OFTEN = {"listen": "", "sample_interval": 0.2}
+NEVER = {"listen": "", "sample_interval": 3600}
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "none", str(folder)]
-    done = subprocess.run(mounting, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"only root may mount a small disk: {done.stderr.strip()}")
-    try:
+    with small_disk(tmp_path, SIZE) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def free(disk: Path) -> int:
@@ -46,7 +42,7 @@ def free(disk: Path) -> int:
 
 
 def fill(disk: Path, leave: float) -> Path:
-    """Somebody else's file takes all but such a share of the disk."""
+    """Another program's file takes all but such a share of the disk."""
     foreign = disk / "foreign"
     with foreign.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free(disk) - int(SIZE * leave))
@@ -54,7 +50,7 @@ def fill(disk: Path, leave: float) -> Path:
 
 
 def fill_up(disk: Path) -> Path:
-    """Somebody else's file takes the last byte."""
+    """Another program's file takes the last byte."""
     foreign = fill(disk, 0.001)
     with foreign.open("ab", buffering=0) as file:
         while True:
@@ -66,55 +62,37 @@ def fill_up(disk: Path) -> Path:
 
 @pytest.mark.parametrize("stopped_by", ["the monitor", "the floor", "the disk itself"])
 async def test_a_disk_that_fills_pauses_collecting_and_loses_nothing(
-    make_program: MakeProgram,
-    disk: Path,
-    tables: Tables,
-    simulate: Simulate,
-    audit: AuditBooks,
-    eventually: Eventually,
-    stopped_by: str,
+    collect: Collect, disk: Path, audit: AuditBooks, eventually: Eventually, stopped_by: str
 ) -> None:
     """By each of the three lines of defence alone: percent free, journal.min_free_*, and ENOSPC."""
     floor = {"min_free_bytes": 0, "min_free_percent": 6}
-    program = make_program(
-        "main",
-        tables.url,
-        data_dir=str(disk),
-        journal={"segment_bytes": 1 << 16, **(floor if stopped_by == "the floor" else NO_FLOOR)},
-        monitor=OFTEN if stopped_by == "the monitor" else NEVER,
-    )
-    program.data_dir = disk
-    await tables.add_tracks("snow", "rain,sun", "#news")
+    settings: dict[str, object] = {
+        "data_dir": str(disk),
+        "journal": {"segment_bytes": 1 << 16} | (floor if stopped_by == "the floor" else NO_FLOOR),
+        "monitor": OFTEN if stopped_by == "the monitor" else NEVER,
+    }
+    tracks = ("snow", "rain,sun", "#news")
     limits = Limits(resend=1000, resend_bytes=8 << 20)
-    async with simulate(rate=300, faults=("resend",), limits=limits) as server:
-        await program.add_source(server.url)
-        await program.start()
-        await eventually(lambda: len(server.sent) > 300)
+    async with collect(
+        *tracks, settings=settings, rate=300, faults=("resend",), limits=limits
+    ) as run:
+        program, tables, server = run.program, run.tables, run.server
+        await run.more_sent(300)
         foreign = fill_up(disk) if stopped_by == "the disk itself" else fill(disk, 0.03)
         await eventually(lambda: server.connections == 0)
         if stopped_by != "the disk itself":
             assert free(disk) > SIZE * 0.02, "room to spare"
-
-        async def gap_is_open() -> bool:
-            query = "SELECT count(*) FROM gaps WHERE cause = 'disk' AND ended_at IS NULL"
-            return bool(await tables.one(query))
-
         # On a disk without any room the gap cannot be noted before there is some.
         if stopped_by != "the disk itself":
-            await eventually(gap_is_open)
+            query = "SELECT count(*) FROM gaps WHERE cause = 'disk' AND ended_at IS NULL"
+            await eventually(lambda: tables.one(query))
         attempts = server.hub.attempt_count
         await stays_paused(program)
-        assert server.hub.attempt_count == attempts, "nobody asks for tweets that have no room"
+        assert server.hub.attempt_count == attempts, "nothing connects while there is no space"
         foreign.unlink()
         await eventually(lambda: server.connections == 1)
-        sent = len(server.sent)
-        await eventually(lambda: len(server.sent) > sent + 300)
-        server.hub.posts_left = 0
-
-        async def all_there() -> bool:
-            return await tables.stored() == len(server.sent)
-
-        await eventually(all_there)
+        await run.more_sent(300)
+        await run.stored_all()
         await program.stop()
     stored = await tables.rows("SELECT native_id FROM tweets")
     assert sorted(name for (name,) in stored) == sorted(server.sent), "nothing is lost, none twice"
@@ -126,8 +104,62 @@ async def test_a_disk_that_fills_pauses_collecting_and_loses_nothing(
     assert {
         "the monitor": "alerts.disk_pause_all_percent",
         "the floor": "journal.min_free_percent",
-        "the disk itself": "no space left",
+        "the disk itself": "No space left",
     }[stopped_by] in gaps[0][1]
+
+
+@pytest.mark.parametrize("when", ["while it runs", "at the start"])
+async def test_a_disk_without_inodes_pauses_the_source_and_it_resumes_by_itself(
+    make_program: MakeProgram,
+    disk: Path,
+    tables: Tables,
+    simulate: Simulate,
+    eventually: Eventually,
+    when: str,
+) -> None:
+    """There is room, and no file can be made: a gap with its cause, and nothing ends."""
+    remounting = ["mount", "-o", "remount,nr_inodes=1000", str(disk)]
+    await asyncio.to_thread(subprocess.run, remounting, check=True)
+    journal = {"segment_bytes": 1 << 16, **NO_FLOOR}
+    program = make_program("main", tables.url, data_dir=str(disk), journal=journal, monitor=OFTEN)
+    await tables.add_tracks("snow", "rain,sun", "#news")
+    async with simulate(rate=300) as server:
+        await program.add_source(server.url)
+        if when == "while it runs":
+            await program.start()
+            await eventually(lambda: len(server.sent) > 100)
+        foreign = use_inodes(disk)
+        if when == "at the start":
+            await program.start()
+        query = (
+            "SELECT count(*) FROM gaps"
+            " WHERE cause = 'disk' AND ended_at IS NULL AND detail LIKE '%inodes%'"
+        )
+        await eventually(lambda: tables.one(query))
+        await eventually(lambda: server.connections == 0)
+        assert await tables.one("SELECT state FROM sources") == "paused"
+        notified = "SELECT count(*) FROM alerts WHERE rule = 'journal_full'"
+        await eventually(lambda: tables.one(notified))
+        await stays_paused(program)
+        for each in foreign.iterdir():
+            each.unlink()
+        sent = len(server.sent)
+        await eventually(lambda: len(server.sent) > sent + 100)
+        await program.stop()
+    [(ended_at,)] = await tables.rows("SELECT ended_at FROM gaps WHERE cause = 'disk'")
+    assert ended_at is not None
+
+
+def use_inodes(disk: Path) -> Path:
+    """Another program's files take all inodes."""
+    foreign = disk / "foreign"
+    foreign.mkdir()
+    for number in range(2000):
+        try:
+            (foreign / str(number)).touch()
+        except OSError:
+            return foreign
+    pytest.fail("there are more inodes than were given")
 
 
 async def stays_paused(program: Program) -> None:
@@ -135,3 +167,15 @@ async def stays_paused(program: Program) -> None:
     for _ in range(15):
         await asyncio.sleep(0.1)
         assert program.alive, program.log.read_text()
+
+
+async def test_a_read_only_disk_is_called_so(disk: Path) -> None:
+    """And not another user's."""
+    remounting = ["mount", "-o", "remount,ro", str(disk)]
+    await asyncio.to_thread(subprocess.run, remounting, check=True)
+    with pytest.raises(TwitterstreamError, match="the disk is read-only"):
+        async with cluster.locked(disk / "users.lock", fcntl.LOCK_SH):
+            pass
+    with pytest.raises(OSError, match="Read-only") as raised:
+        open_to_append(disk / "0.journal")
+    assert "see `dmesg`" in unwritable(disk, raised.value)

@@ -14,8 +14,8 @@ from simulator.server import Limits
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
-    from test.flow.conftest import AuditBooks, Tables
-    from test.flow.program.conftest import MakeProgram, Program, Simulate
+    from test.flow.conftest import AuditBooks
+    from test.flow.program.conftest import Collect, MakeProgram, Program
 
 TAKE_OVER = 10.0  # seconds; 30 are promised
 LIMITS = Limits(resend=500, resend_bytes=4 << 20)
@@ -32,31 +32,25 @@ async def test_the_second_stands_by_and_takes_over(
     shared: bool,
     make_program: MakeProgram,
     database: str,
-    tables: Tables,
-    simulate: Simulate,
+    collect: Collect,
     audit: AuditBooks,
     eventually: Eventually,
 ) -> None:
     """Nothing is lost or stored twice, the change is a gap, and the first can come back."""
-    first, second = make_program("first", database), make_program("second", database)
-    await tables.add_tracks("snow", "rain,sun")
-    async with simulate(rate=200, faults=("resend",), limits=LIMITS) as server:
-        await first.add_source(server.url)
+    second = make_program("second", database)
+    async with collect("snow", "rain,sun", rate=200, faults=("resend",), limits=LIMITS) as run:
+        first, tables, server = run.program, run.tables, run.server
         if shared:
             second.share(first)
         else:
             second.data_dir.mkdir()
             shutil.copy(first.data_dir / "secret.key", second.data_dir)
-        await first.start()
-        await eventually(lambda: len(server.sent) > 200)
+        await run.more_sent(200)
         await second.start()
 
-        def known(role: str, program: Program) -> Callable[[], Awaitable[bool]]:
-            async def met() -> bool:
-                query = "SELECT role FROM daemons WHERE pid = %s"
-                return await tables.rows(query, program.pid) == [(role,)]
-
-            return met
+        def known(role: str, program: Program) -> Callable[[], Awaitable[object]]:
+            query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
+            return lambda: tables.one(query, program.pid, role)
 
         await eventually(known("standby", second))
         await eventually(known("collecting", first))
@@ -71,12 +65,7 @@ async def test_the_second_stands_by_and_takes_over(
         await eventually(known("standby", first))
         assert await roles(second) == {first.pid: "standby", second.pid: "collecting"}
         assert server.connections == 1
-        server.hub.posts_left = 0
-
-        async def all_there() -> bool:
-            return await tables.stored() == len(server.sent)
-
-        await eventually(all_there)
+        await run.stored_all()
         await first.stop()
         await second.stop()
     journals = {first.journal, second.journal}
@@ -91,32 +80,19 @@ async def test_the_second_stands_by_and_takes_over(
 
 
 async def test_a_stop_hands_over_and_leaves_no_gap_open(
-    make_program: MakeProgram,
-    database: str,
-    tables: Tables,
-    simulate: Simulate,
-    eventually: Eventually,
+    make_program: MakeProgram, database: str, collect: Collect, eventually: Eventually
 ) -> None:
     """The one that goes writes its last words while the other one may be streaming already."""
-    first = make_program("first", database)
-    second = make_program("second", database, count_every=0.5)
-    await tables.add_tracks("snow", "rain,sun")
-    async with simulate(rate=500) as server:
-        await first.add_source(server.url)
+    second = make_program("second", database, status_interval=0.5)
+    async with collect("snow", "rain,sun", rate=500) as run:
         second.data_dir.mkdir()
-        shutil.copy(first.data_dir / "secret.key", second.data_dir)
-        await first.start()
-        await eventually(lambda: len(server.sent) > 500)
+        shutil.copy(run.program.data_dir / "secret.key", second.data_dir)
+        await run.more_sent(500)
         await second.start()
         await eventually(lambda: "another daemon collects" in second.log.read_text())
-        await first.stop()
-        sent = len(server.sent)
-        await eventually(lambda: len(server.sent) > sent + 500)
-
-        async def closed() -> bool:
-            gaps = await tables.rows("SELECT cause, ended_at IS NULL FROM gaps")
-            return gaps == [("stopped", False)]
-
-        await eventually(closed)
-        assert await tables.one("SELECT state FROM sources") == "streaming"
+        await run.program.stop()
+        await run.more_sent(500)
+        await run.rows_are("SELECT cause FROM gaps WHERE ended_at IS NOT NULL", "stopped")
+        assert await run.tables.one("SELECT count(*) FROM gaps") == 1
+        assert await run.tables.one("SELECT state FROM sources") == "streaming"
         await second.stop()

@@ -1,4 +1,4 @@
-"""The embedded server may die at any moment, also while the program has not begun yet."""
+"""Starting the program: what it loads, and an embedded server that dies meanwhile."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream.commands.context import Context
-from stream.commands.running import opened
+from stream.commands.daemon_runner import database_when_ready
 from stream.daemon import Daemon
 from stream.postgres import Embedded
 from stream.postgres.process import postmaster
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
+    from test.flow.program.conftest import Collect
 
 
 class Falls(Embedded):
@@ -41,11 +42,22 @@ async def test_its_own_server_may_die_while_the_program_starts(
     config.write_text(json.dumps({"data_dir": str(tmp_path / "data")}))
     context = Context(config)
     embedded = context.embedded = Falls(tmp_path / "data", {"fsync": "off"})
-    async with opened(context, migrate=True) as database:
+    async with database_when_ready(context, migrate=True) as database:
         kill(embedded)
         daemon = Daemon(database, context.settings, context.vault, lambda _: None, embedded)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(daemon.run())
-            await eventually(lambda: daemon.begun)
+            await eventually(lambda: daemon.begun_at is not None)
             daemon.stop.set()
             await running
+
+
+async def test_a_daemon_that_collects_loads_no_large_libraries(collect: "Collect") -> None:
+    """What only archives, exports or pages need stays out of its memory."""
+    async with collect("snow", rate=100) as run:
+        await run.stored(0)
+        mapped = Path(f"/proc/{run.program.pid}/maps").read_text()
+        assert "msgspec" in mapped
+        for library in ("pyarrow", "duckdb", "numpy", "argon2"):
+            assert library not in mapped
+        await run.program.stop()

@@ -44,11 +44,7 @@ async def test_each_tweet_three_times_across_midnight_and_a_restart(
         await eventually(lambda: server.hub.attempt_count == 2)
         await eventually(lambda: len(server.sent) > one_day + 100)
         server.hub.posts_left = 0
-
-        async def all_there() -> bool:
-            return await tables.stored() == len(server.sent)
-
-        await eventually(all_there)
+        await eventually(lambda: tables.has_all(server.sent))
         await program.stop()
         after_first = (await tables.outcomes())["duplicate"]
         await program.start(ahead)

@@ -12,18 +12,19 @@ import aiohttp
 import msgspec
 
 from simulator import wire_v2
+from simulator.faults import Armed
 from simulator.generator import Generator
+from simulator.server import Limits
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from pathlib import Path
 
     from simulator.server import Server
-    from test.conftest import Eventually
-    from test.flow.conftest import ReadJournal, Tables
-    from test.flow.program.conftest import MakeProgram, Simulate
+    from test.flow.conftest import ReadJournal
+    from test.flow.program.conftest import Collect, Run
 
 AT_ONCE = 2.0 * 15  # seconds after the bell; many times the promise, for machines that test
-RELOAD = 10.0 * 6  # seconds; reload_every, when no bell was heard, on such a machine
+RELOAD = 10.0 * 6  # seconds; poll_interval, when no bell was heard, on such a machine
 STALL = 3.0  # seconds: the longest that tweets may wait while thousands of rows are read
 
 HOSTILE = (
@@ -78,11 +79,14 @@ def post(number: int, text: str) -> bytes:
 class Editor:
     """A person at psql, and the tweets that come meanwhile."""
 
-    def __init__(self, tables: Tables, server: Server, eventually: Eventually) -> None:
-        self.tables = tables
-        self.server = server
-        self.eventually = eventually
+    def __init__(self, run: Run) -> None:
+        self.tables = run.tables
+        self.server = run.server
+        self.eventually = run.eventually
         self.numbers = itertools.count(1)
+
+    async def connected(self) -> None:
+        await self.eventually(lambda: bool(self.server.hub.active()))
 
     async def edit(self, change: str, state: str, said: str = "") -> None:
         """Change the second track; within two seconds its row says how it is now."""
@@ -106,34 +110,20 @@ class Editor:
     async def credited(self, text: str) -> list[int]:
         """Which tracks get a tweet with this text that comes now."""
         number = str(next(self.numbers))
-        [connection] = self.server.hub.hearing()
+        [connection] = self.server.hub.active()
         self.server.hub.send(connection, [post(int(number), text)])
         query = "SELECT id FROM tweets WHERE native_id = %s"
-
-        async def stored() -> bool:
-            return bool(await self.tables.rows(query, number))
-
-        await self.eventually(stored)
+        await self.eventually(lambda: self.tables.rows(query, number))
         matches = f"SELECT track_id FROM matches WHERE tweet_id = ({query}) ORDER BY 1"
         return [track for (track,) in await self.tables.rows(matches, number)]
 
 
-async def test_an_edit_by_sql_takes_effect_within_two_seconds(
-    make_program: MakeProgram,
-    database: str,
-    tables: Tables,
-    simulate: Simulate,
-    eventually: Eventually,
-) -> None:
-    """Added, changed, paused, broken, mended, removed: the row says so, the network is asked for
+async def test_an_edit_by_sql_takes_effect_within_two_seconds(collect: Collect) -> None:
+    """Added, changed, paused, broken, corrected, removed: the row says so, the network is asked for
     it, and tweets are credited."""
-    program = make_program("main", database, save_every=0.1)
-    await tables.add_tracks("always")
-    async with simulate(posts=0) as server:
-        editor = Editor(tables, server, eventually)
-        await program.add_source(server.url)
-        await program.start()
-        await eventually(lambda: bool(server.hub.hearing()))
+    async with collect("always", settings={"flush_interval": 0.1}, posts=0) as run:
+        editor = Editor(run)
+        await editor.connected()
         await editor.edit("INSERT INTO tracks (value) VALUES ('snow')", "active")
         await editor.asked_for("snow")
         assert await editor.credited("snow") == [2]
@@ -142,7 +132,7 @@ async def test_an_edit_by_sql_takes_effect_within_two_seconds(
         await editor.asked_for("snow", asked=False)
         assert await editor.credited("snow") == []
         assert await editor.credited("rain") == [2]
-        await editor.edit("UPDATE tracks SET enabled = false WHERE id = 2", "paused", "resume")
+        await editor.edit("UPDATE tracks SET enabled = false WHERE id = 2", "paused", "Resume it")
         await editor.asked_for("rain", asked=False)
         assert await editor.credited("rain") == []
         broken = "UPDATE tracks SET enabled = true, kind = 'query', value = '(rain' WHERE id = 2"
@@ -151,54 +141,71 @@ async def test_an_edit_by_sql_takes_effect_within_two_seconds(
         await editor.edit("UPDATE tracks SET value = '(rain)' WHERE id = 2", "active")
         await editor.asked_for("rain")
         assert await editor.credited("rain always") == [1, 2]
-        await tables.rows("DELETE FROM tracks WHERE id = 2")
+        await run.tables.rows("DELETE FROM tracks WHERE id = 2")
         await editor.asked_for("rain", asked=False)
         assert await editor.credited("rain always") == [1]
-        assert server.hub.attempt_count == 1, "none of it needed another connection"
+        assert run.server.hub.attempt_count == 1, "none of it needed another connection"
 
 
-async def test_an_edit_whose_bell_is_lost_takes_effect_within_reload_every(
-    make_program: MakeProgram,
-    database: str,
-    tables: Tables,
-    simulate: Simulate,
-    eventually: Eventually,
+async def test_a_paused_track_whose_rule_x_keeps_says_what_that_costs(collect: Collect) -> None:
+    async with collect("always", "snow", posts=0, limits=Limits(rule_reads=10**6)) as run:
+        editor, tables = Editor(run), run.tables
+        await editor.asked_for("snow")
+        run.server.hub.faults.arm(Armed(fault="delete-ignored", times=2))
+        pause = "UPDATE tracks SET enabled = false WHERE id = 2"
+        await editor.edit(pause, "paused", "main: X has not deleted its rule for snow.")
+        await editor.asked_for("snow", asked=False)
+
+        async def plainly_paused() -> bool:
+            query = "SELECT reason FROM tracks WHERE id = 2"
+            return "X" not in str(await tables.one(query))
+
+        await run.eventually(plainly_paused)
+        events = "SELECT text FROM events WHERE kind = 'plan' ORDER BY id"
+        texts = [text for (text,) in await tables.rows(events)]
+        assert [text for text in texts if "are charged" in text]
+
+
+async def test_a_track_says_that_its_source_fails_until_that_delivers_again(
+    collect: Collect,
 ) -> None:
-    program = make_program("main", database, reload_every=3)
-    await tables.add_tracks("always")
-    async with simulate(posts=0) as server:
-        await program.add_source(server.url)
-        await program.start()
-        await eventually(lambda: bool(server.hub.hearing()))
-        await tables.rows("ALTER TABLE tracks DISABLE TRIGGER tracks_bell")
-        await tables.add_tracks("snow")
+    settings: dict[str, object] = {"poll_interval": 1, "retry_failed_interval": 2}
+    async with collect("snow", settings=settings, posts=0) as run:
+        await run.rows_are("SELECT state FROM tracks", "active")
+        faults = run.server.hub.faults
+        faults.arm(Armed(fault="401", times=1000))
+        faults.arm(Armed(fault="close"))
+        await run.rows_are("SELECT state FROM tracks", "pending")
+        reason = str(await run.tables.one("SELECT reason FROM tracks"))
+        assert reason.startswith("main does not deliver: X does not accept the bearer_token"), (
+            reason
+        )
+        faults.clear()
+        await run.rows_are("SELECT state || reason FROM tracks", "active")
 
-        async def active() -> bool:
-            return await tables.rows("SELECT state FROM tracks WHERE id = 2") == [("active",)]
 
-        await eventually(active, 3 + 1)
+async def test_an_edit_without_notification_takes_effect_within_the_poll_interval(
+    collect: Collect,
+) -> None:
+    async with collect("always", settings={"poll_interval": 3}, posts=0) as run:
+        await Editor(run).connected()
+        await run.tables.rows("ALTER TABLE tracks DISABLE TRIGGER tracks_notify_change")
+        await run.tables.add_tracks("snow")
+        await run.rows_are("SELECT state FROM tracks WHERE id = 2", "active", within=3 + 1)
 
 
 async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
-    make_program: MakeProgram,
-    database: str,
-    tables: Tables,
-    simulate: Simulate,
-    read_journal: ReadJournal,
-    eventually: Eventually,
-    tmp_path: Path,
+    collect: Collect, read_journal: ReadJournal, tmp_path: Path
 ) -> None:
     """Injections, emoji, giants, brackets; then 10,000 rows at once: each has its state within
-    reload_every, tweets keep coming, and the good track never stops."""
-    program = make_program("main", database)
+    poll_interval, tweets keep coming, and the good track never stops."""
     posts = Generator(1)
     lines = [msgspec.json.encode(wire_v2.payload(posts.post())) for _ in range(2000)]
-    (tmp_path / "posts.ndjson").write_bytes(b"\n".join(lines))
-    await tables.add_tracks("snow,the")
-    async with simulate(replay=str(tmp_path / "posts.ndjson"), loop=True, rate=200) as server:
-        await program.add_source(server.url)
-        await program.start()
-        await eventually(lambda: len(server.sent) > 200)
+    replay = tmp_path / "posts.ndjson"
+    replay.write_bytes(b"\n".join(lines))
+    async with collect("snow,the", replay=str(replay), loop=True, rate=200) as run:
+        tables, server, eventually = run.tables, run.server, run.eventually
+        await run.more_sent(200)
 
         async def judged() -> bool:
             return not await tables.one("SELECT count(*) FROM tracks WHERE state = 'pending'")
@@ -214,11 +221,10 @@ async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
         )
         await eventually(judged, RELOAD)
         many = time.time()
-        sent = len(server.sent)
-        await eventually(lambda: len(server.sent) > sent + 500)
+        await run.more_sent(500)
         assert server.hub.attempt_count == 1
         assert await tables.one("SELECT state FROM tracks WHERE id = 1") == "active"
-        await program.stop()
+        await run.program.stop()
     odd = "SELECT value FROM tracks WHERE state NOT IN ('active', 'partial', 'refused')"
     assert await tables.rows(odd) == []
     silent = "SELECT value, kind FROM tracks WHERE state <> 'active' AND reason = ''"
@@ -227,8 +233,41 @@ async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
     refused = await tables.rows("SELECT value, kind FROM tracks WHERE state = 'refused'")
     for value in ("", "   ", "((((", '"snow', "snow AND (", "OR", "from:"):
         assert (value, "query") in refused, value
-    found = await asyncio.to_thread(read_journal, "x_v2", program.journal)
+    found = await asyncio.to_thread(read_journal, "x_v2", run.program.journal)
     times = [frame.received / 1e6 for frame in found.frames if frame.received / 1e6 > began - 1]
     stalls = [round(after - before, 2) for before, after in itertools.pairwise(times)]
     print("judged in", hostile - began, many - hostile, "longest stalls", sorted(stalls)[-5:])  # noqa: T201
     assert max(stalls) < STALL
+
+
+async def test_an_address_changed_by_psql_gets_no_keys_until_they_are_entered_again(
+    collect: Collect,
+) -> None:
+    called = asyncio.Event()
+
+    def listen(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
+        writer.close()
+
+    state = "SELECT state FROM sources"
+    other = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with other, collect("snow", rate=5) as run:
+        tables, url = run.tables, run.server.url
+        evil = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        await run.rows_are(state, "streaming")
+        for change in (f"url = '{evil}'", f"proxy = '{evil}'", f"url = '{evil}', proxy = '{evil}'"):
+            await tables.rows(f"UPDATE sources SET {change}")
+            await run.rows_are(state, "failed")
+            reason = str(await tables.one("SELECT reason FROM sources"))
+            assert f"The keys were entered for {url}, and are not sent to" in reason
+            assert "enter the keys again" in reason
+            await tables.rows("UPDATE sources SET url = %s, proxy = NULL", url)
+            await run.rows_are(state, "streaming")
+        assert not called.is_set()
+        await tables.rows("UPDATE sources SET url = %s", evil)
+        await run.rows_are(state, "failed")
+        await run.program.command(
+            "source", "secrets", "main", "--secrets", "-", given="bearer_token: another"
+        )
+        await run.eventually(called.is_set)
+        await run.program.stop()

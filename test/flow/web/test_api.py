@@ -2,15 +2,15 @@
 
 import csv
 import io
+import zipfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
 
-if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.flow.web.conftest import MakePages, Pages, Visitor
+from web_app import Client, MakeApp, WebApp
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 STORE = """
@@ -33,33 +33,37 @@ SELECT id, track, tweet_received_at(id), 'day', 'text', 'own'
 FROM new CROSS JOIN unnest($4::bigint[]) AS track
 """
 RUN = """
-INSERT INTO runs
-SELECT $1, coalesce((SELECT max(run) FROM runs WHERE source_id = $1), 0) + 1,
-    tweet_key($2::timestamptz - $4 * interval '1 second', $1),
-    tweet_key($2::timestamptz - $3 * interval '1 second', $1)
+WITH keys AS (
+    SELECT tweet_key($2::timestamptz - n * interval '1 second', $1) AS id
+    FROM unnest($3::integer[]) AS n
+), noted AS (
+    SELECT number FROM (SELECT min(id) AS first, max(id) AS last FROM keys) AS ends
+    CROSS JOIN note_ingest_run($1, first, last)
+)
+UPDATE tweets SET run = noted.number FROM keys, noted WHERE tweets.id = keys.id
 """
 
 
 async def store(
-    pages: "Pages", numbers: Sequence[int], tracks: Sequence[int], source: int = 1
+    app: WebApp, numbers: Sequence[int], tracks: Sequence[int], source: int = 1
 ) -> None:
     """Tweets that came so many seconds ago; as one run of the source."""
     for day in {(NOW - timedelta(seconds=n)).date() for n in numbers}:
-        await pages.database.execute("SELECT ensure_day($1)", day)
-    await pages.database.execute(STORE, NOW, source, list(numbers), list(tracks))
-    await pages.database.execute(RUN, source, NOW, min(numbers), max(numbers))
+        await app.execute("SELECT ensure_day($1)", day)
+    await app.execute(STORE, NOW, source, list(numbers), list(tracks))
+    await app.execute(RUN, source, NOW, list(numbers))
 
 
-async def track(pages: "Pages", owner: str, value: str = "day") -> int:
+async def track(app: WebApp, owner: str, value: str = "day") -> int:
     statement = "INSERT INTO tracks (owner, value) VALUES ($1, $2) RETURNING id"
-    return int((await pages.database.fetch(statement, owner, value))[0]["id"])
+    return int((await app.database.fetch(statement, owner, value))[0]["id"])
 
 
-async def walk(visitor: "Visitor", path: str, limit: int = 7) -> AsyncIterator[dict[str, Any]]:
+async def walk(client: Client, path: str, limit: int = 7) -> AsyncIterator[dict[str, Any]]:
     """All tweets, page by page, until there is no more at this moment."""
     cursor = ""
     while True:
-        status, page = await visitor.json("GET", f"{path}&limit={limit}{cursor}")
+        status, page = await client.json("GET", f"{path}&limit={limit}{cursor}")
         assert status == 200, page
         assert len(page["tweets"]) <= limit
         for tweet in page["tweets"]:
@@ -69,31 +73,31 @@ async def walk(visitor: "Visitor", path: str, limit: int = 7) -> AsyncIterator[d
         cursor = f"&cursor={page['next']}"
 
 
-async def numbers(visitor: "Visitor", path: str, limit: int = 7) -> list[int]:
+async def numbers(client: Client, path: str, limit: int = 7) -> list[int]:
     """The seconds ago that the tweets have in their texts."""
-    return [int(each["text"].split()[-1]) async for each in walk(visitor, path, limit)]
+    return [int(each["text"].split()[-1]) async for each in walk(client, path, limit)]
 
 
 @pytest.fixture
-async def filled(pages: "Pages") -> "Pages":
+async def filled(app: WebApp) -> WebApp:
     """Two tracks of ana (1, 2) and one of bob (3); 60 tweets of track 1, 5 of both others."""
-    await pages.user("ana")
-    await pages.user("bob")
+    await app.user("ana")
+    await app.user("bob")
     for owner, value in (("ana", "day"), ("ana", "snow"), ("bob", "rain")):
-        await track(pages, owner, value)
-    await store(pages, range(1, 61), [1])
-    await store(pages, range(70, 75), [2], source=2)
-    await store(pages, range(80, 85), [3], source=3)
-    return pages
+        await track(app, owner, value)
+    await store(app, range(1, 61), [1])
+    await store(app, range(70, 75), [2], source=2)
+    await store(app, range(80, 85), [3], source=3)
+    return app
 
 
-async def test_pages_hold_every_tweet_once_in_both_orders(filled: "Pages") -> None:
-    ana = await filled.program("ana")
+async def test_pages_hold_every_tweet_once_in_both_orders(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
     mine = [*range(1, 61), *range(70, 75)]
     assert await numbers(ana, "/api/v1/tweets?") == mine
     assert await numbers(ana, "/api/v1/tweets?order=oldest") == mine[::-1]
     assert await numbers(ana, "/api/v1/tweets?track=2&track=1", limit=1000) == mine
-    eva = await filled.program("eva", "admin")
+    eva = await filled.api_client("eva", "admin")
     everything = [*mine, *range(80, 85)]
     assert await numbers(eva, "/api/v1/tweets?") == everything
     assert await numbers(eva, "/api/v1/tweets?order=oldest", limit=9) == everything[::-1]
@@ -114,10 +118,10 @@ FILTERS: dict[str, Callable[[int], bool]] = {
 
 
 async def test_somebody_with_many_tracks_gets_the_same(
-    filled: "Pages", monkeypatch: pytest.MonkeyPatch
+    filled: WebApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.reading.newest.MANY", 1)
-    ana = await filled.program("ana")
+    monkeypatch.setattr("stream.store.search.MANY_TRACKS", 1)
+    ana = await filled.api_client("ana")
     mine = [*range(1, 61), *range(70, 75)]
     assert await numbers(ana, "/api/v1/tweets?") == mine
     assert await numbers(ana, "/api/v1/tweets?order=oldest") == mine[::-1]
@@ -125,8 +129,8 @@ async def test_somebody_with_many_tracks_gets_the_same(
     assert await numbers(ana, "/api/v1/tweets?lang=de&order=oldest") == german[::-1]
 
 
-async def test_filters(filled: "Pages") -> None:
-    ana = await filled.program("ana")
+async def test_filters(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
     for question, wanted in FILTERS.items():
         expected = [n for n in [*range(1, 61), *range(70, 75)] if wanted(n)]
         path = f"/api/v1/tweets?{question}"
@@ -134,8 +138,8 @@ async def test_filters(filled: "Pages") -> None:
         assert await numbers(ana, f"{path}&order=oldest", limit=3) == expected[::-1], question
 
 
-async def test_times_are_from_and_until_before(filled: "Pages") -> None:
-    ana = await filled.program("ana")
+async def test_times_are_from_and_until_before(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
     begin, end = (f"{NOW - timedelta(seconds=n):%Y-%m-%dT%H:%M:%SZ}" for n in (20, 10))
     for order in ("newest", "oldest"):
         question = f"/api/v1/tweets?begin={begin}&end={end}&order={order}"
@@ -145,23 +149,29 @@ async def test_times_are_from_and_until_before(filled: "Pages") -> None:
 
 
 async def test_a_query_of_a_user_looks_at_everything_and_shows_no_foreign_track(
-    filled: "Pages",
+    filled: WebApp,
 ) -> None:
-    ana = await filled.program("ana")
+    ana = await filled.api_client("ana")
     found = [each async for each in walk(ana, "/api/v1/tweets?query=rain")]
     assert len(found) == 30 + 2 + 2
     foreign = [each for each in found if int(each["text"].split()[-1]) >= 80]
     assert len(foreign) == 2
     for tweet in foreign:
         [why] = tweet["matches"]
-        assert why == {"track": "", "term": "rain", "field": "text", "part": "own"}
+        assert why == {
+            "track": "",
+            "term": "rain",
+            "field": "text",
+            "part": "own",
+            "look_back": False,
+        }
 
 
-async def test_a_viewer_sees_what_is_shared_with_him_whatever_he_asks(filled: "Pages") -> None:
-    vera = await filled.program("vera", "viewer")
+async def test_a_viewer_sees_what_is_shared_with_him_whatever_he_asks(filled: WebApp) -> None:
+    vera = await filled.api_client("vera", "viewer")
     assert await numbers(vera, "/api/v1/tweets?") == []
     assert await numbers(vera, "/api/v1/tweets?query=day") == []
-    ana = await filled.program("ana")
+    ana = await filled.api_client("ana")
     status, _ = await ana.json("PUT", "/api/v1/tracks/2/shares", {"names": ["vera"]})
     assert status == 204
     assert await numbers(vera, "/api/v1/tweets?") == [*range(70, 75)]
@@ -172,9 +182,9 @@ async def test_a_viewer_sees_what_is_shared_with_him_whatever_he_asks(filled: "P
 
 
 async def test_a_cursor_that_is_kept_for_long_misses_nothing_also_not_what_came_late(
-    filled: "Pages",
+    filled: WebApp,
 ) -> None:
-    ana = await filled.program("ana")
+    ana = await filled.api_client("ana")
     _, page = await ana.json("GET", "/api/v1/tweets?order=oldest&limit=1000")
     assert not page["more"]
     await store(filled, range(30, 33), [1], source=4)  # a source that was unknown, and late
@@ -186,8 +196,8 @@ async def test_a_cursor_that_is_kept_for_long_misses_nothing_also_not_what_came_
     assert not later["more"]
 
 
-async def test_a_cursor_is_for_one_question_only(filled: "Pages") -> None:
-    ana = await filled.program("ana")
+async def test_a_cursor_is_for_one_question_only(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
     _, page = await ana.json("GET", "/api/v1/tweets?limit=1")
     for other in ("lang=en", "track=1", "order=oldest", "query=snow", "kind=reply", "words=x"):
         status, answer = await ana.json("GET", f"/api/v1/tweets?cursor={page['next']}&{other}")
@@ -199,11 +209,11 @@ async def test_a_cursor_is_for_one_question_only(filled: "Pages") -> None:
 
 
 async def test_a_page_that_finds_little_says_how_far_it_looked(
-    filled: "Pages", monkeypatch: pytest.MonkeyPatch
+    filled: WebApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.reading.wanted.PATIENCE", 0.0)
-    monkeypatch.setattr("web.reading.wanted.FIRST_SLICE", 10)
-    ana = await filled.program("ana")
+    monkeypatch.setattr("web.queries.tweet_filter.PAGE_SECONDS_MAX", 0.0)
+    monkeypatch.setattr("web.queries.tweet_filter.FIRST_SLICE", 10)
+    ana = await filled.api_client("ana")
     status, page = await ana.json("GET", "/api/v1/tweets?words=fog")
     assert (status, page["tweets"], page["more"]) == (200, [], True)
     looked = datetime.fromisoformat(page["looked_until"])
@@ -211,34 +221,63 @@ async def test_a_page_that_finds_little_says_how_far_it_looked(
     assert await numbers(ana, "/api/v1/tweets?words=74") == [74]
 
 
-async def test_one_tweet_comes_with_its_message_as_it_was(filled: "Pages") -> None:
-    ana = await filled.program("ana")
+async def test_one_tweet_comes_with_its_message_as_it_was(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
     _, page = await ana.json("GET", "/api/v1/tweets?limit=1")
     [tweet] = page["tweets"]
     status, whole = await ana.json("GET", f"/api/v1/tweets/{tweet['id']}")
     assert status == 200
     doc = {"data": {"id": "1", "author_id": "7", "text": "Rain on day 1"}}
     assert whole == tweet | {"doc": doc}
-    assert tweet["matches"] == [{"track": "1", "term": "day", "field": "text", "part": "own"}]
+    why = {"track": "1", "term": "day", "field": "text", "part": "own", "look_back": False}
+    assert tweet["matches"] == [why]
 
 
-async def test_lines_hold_the_same_as_pages(filled: "Pages") -> None:
-    ana = await filled.program("ana")
-    pages = [each async for each in walk(ana, "/api/v1/tweets?lang=en")]
+async def test_lines_hold_the_same_as_pages(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
+    listed = [each async for each in walk(ana, "/api/v1/tweets?lang=en")]
     accept = {"Accept": "application/x-ndjson"}
     _, text = await ana.get("/api/v1/tweets?lang=en", headers=accept)
-    assert [msgspec.json.decode(line) for line in text.splitlines()] == pages
+    assert [msgspec.json.decode(line) for line in text.splitlines()] == listed
     _, text = await ana.get("/api/v1/tweets?lang=en&limit=3", headers=accept)
-    assert [msgspec.json.decode(line) for line in text.splitlines()] == pages[:3]
+    assert [msgspec.json.decode(line) for line in text.splitlines()] == listed[:3]
     _, text = await ana.get("/api/v1/tweets?lang=en", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for name in ("id", "text", "received_at"):
+        assert [row[name] for row in rows] == [each[name] for each in listed]
+
+
+async def test_a_file_has_the_format_that_is_asked_for(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
+    listed = [each async for each in walk(ana, "/api/v1/tweets?lang=en")]
+    path = "/api/v1/tweets?lang=en&format="
+    _, text = await ana.get(f"{path}csv", headers={"Accept": "application/json"})
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["id"] for row in rows] == [each["id"] for each in listed]
+    _, text = await ana.get(f"{path}excel")
+    assert text.startswith("\ufeff")
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
-    assert [row["text"] for row in rows] == [each["text"] for each in pages]
-    assert [row["id"] for row in rows] == [f"'{each['id']}" for each in pages]
+    assert [row["id"] for row in rows] == [f"'{each['id']}" for each in listed]
+    assert len(rows[0]["received_at (UTC)"]) == len("2026-03-14 15:09:26")
+    status, found = await ana.json("GET", f"{path}json", headers={"Accept": "text/csv"})
+    assert (status, len(found["tweets"])) == (200, len(listed))
+    assert (await ana.json("GET", f"{path}pdf"))[0] == 422
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    for asked, headers in (("xlsx", {}), ("", {"Accept": kind})):
+        address = f"{path}{asked}" if asked else "/api/v1/tweets?lang=en"
+        async with ana.http.get(address, headers=headers) as answer:
+            body = await answer.read()
+            assert answer.headers["Content-Type"] == kind
+            assert int(answer.headers["Content-Length"]) == len(body)
+        with zipfile.ZipFile(io.BytesIO(body)) as file:
+            sheet = file.read("xl/worksheets/sheet1.xml").decode()
+        assert sheet.count("<row ") == len(listed) + 1
+        assert all(f"<t>{each['id']}</t>" in sheet for each in listed)
 
 
-async def test_tracks_are_made_changed_paused_and_removed(pages: "Pages") -> None:
-    ana = await pages.program("ana")
-    status, made = await ana.json("POST", "/api/v1/tracks", {"value": "snow day", "priority": 2.0})
+async def test_tracks_are_made_changed_paused_and_removed(app: WebApp) -> None:
+    ana = await app.api_client("ana")
+    status, made = await ana.json("POST", "/api/v1/tracks", {"value": "snow day", "priority": -2.0})
     assert (status, made["owner"], made["state"], made["may_change"]) == (
         201,
         "ana",
@@ -268,8 +307,8 @@ async def test_tracks_are_made_changed_paused_and_removed(pages: "Pages") -> Non
     assert (listed["total"], [each["id"] for each in listed["tracks"]]) == (1, [made["id"]])
 
 
-async def test_numbers_come_from_the_roll_ups(filled: "Pages") -> None:
-    ana = await filled.program("ana")
+async def test_numbers_come_from_the_roll_ups(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
     hour = NOW.replace(minute=0, second=0)
     await filled.database.execute(
         "INSERT INTO track_hours SELECT n, $1, 10 * n, 0 FROM generate_series(1, 2) AS n", hour
@@ -283,12 +322,15 @@ async def test_numbers_come_from_the_roll_ups(filled: "Pages") -> None:
     )
     begin, end = (datetime.fromisoformat(found[name]) for name in ("begin", "end"))
     assert (status, end - begin) == (200, timedelta(minutes=20_000))
-    insert = "INSERT INTO track_tops VALUES (1, $1, 'hashtag', $2, $3)"
+    insert = "INSERT INTO track_top_items VALUES (1, $1, 'hashtag', $2, $3)"
     await filled.database.execute(insert, hour, "snow", 3)
     await filled.database.execute(insert, hour, "<b>", 4)
     _, found = await ana.json("GET", "/api/v1/tracks/1/tops?aspect=hashtag&span=all")
     assert found["tops"] == {
-        "hashtag": [{"item": "<b>", "tweets": 4}, {"item": "snow", "tweets": 3}]
+        "hashtag": [
+            {"item": "<b>", "tweets": 4, "name": None},
+            {"item": "snow", "tweets": 3, "name": None},
+        ]
     }
 
 
@@ -303,10 +345,10 @@ INSERT INTO events (source_id, kind, text) VALUES (1, 'state', 'connecting to 10
 """
 
 
-async def test_only_admins_see_more_of_the_collector_than_names_and_states(pages: "Pages") -> None:
-    await pages.database.execute(SOURCE)
-    await pages.database.execute(BOOKS)
-    eva, bob = await pages.program("eva", "admin"), await pages.program("bob")
+async def test_only_admins_see_more_of_the_collector_than_names_and_states(app: WebApp) -> None:
+    await app.execute(SOURCE)
+    await app.execute(BOOKS)
+    eva, bob = await app.api_client("eva", "admin"), await app.api_client("bob")
     _, found = await eva.json("GET", "/api/v1/sources")
     assert found["sources"][0]["proxy"] == "http://proxy:3128"
     assert "hidden" not in str(found)
@@ -329,29 +371,31 @@ async def test_only_admins_see_more_of_the_collector_than_names_and_states(pages
         assert (await bob.json("GET", f"/api/v1/{path}"))[0] == 403
 
 
-async def test_what_has_not_changed_is_not_sent_again(filled: "Pages") -> None:
-    ana = await filled.program("ana")
-    async with ana.client.get("/api/v1/tracks/1") as answer:
+async def test_what_has_not_changed_is_not_sent_again(filled: WebApp) -> None:
+    ana = await filled.api_client("ana")
+    async with ana.http.get("/api/v1/tracks/1") as answer:
         tag = answer.headers["ETag"]
-    async with ana.client.get("/api/v1/tracks/1", headers={"If-None-Match": tag}) as answer:
+    async with ana.http.get("/api/v1/tracks/1", headers={"If-None-Match": tag}) as answer:
         assert (answer.status, await answer.read(), answer.headers["ETag"]) == (304, b"", tag)
     await ana.json("PATCH", "/api/v1/tracks/1", {"priority": 3})
     await ana.json("PATCH", "/api/v1/tracks/1", {"enabled": False})
-    async with ana.client.get("/api/v1/tracks/1", headers={"If-None-Match": tag}) as answer:
+    async with ana.http.get("/api/v1/tracks/1", headers={"If-None-Match": tag}) as answer:
         assert answer.status == 200
 
 
-async def test_everybody_may_call_so_often_and_is_told_how_often(make_pages: "MakePages") -> None:
-    async with make_pages(web={"calls_per_minute": 3}) as pages:
-        ana, bob = await pages.program("ana"), await pages.program("bob")
+async def test_everybody_may_call_so_often_and_is_told_how_often(make_app: MakeApp) -> None:
+    async with make_app(web={"requests_per_minute": 3}) as app:
+        ana, bob = await app.api_client("ana"), await app.api_client("bob")
         left = []
         for _ in range(3):
-            async with ana.client.get("/api/v1/me") as answer:
+            async with ana.http.get("/api/v1/me") as answer:
                 left.append(answer.headers["RateLimit-Remaining"])
         assert left == ["2", "1", "0"]
-        async with ana.client.get("/api/v1/me") as answer:
+        async with ana.http.get("/api/v1/me") as answer:
             assert answer.status == 429
             assert 1 <= int(answer.headers["Retry-After"]) <= 20
             assert answer.headers["RateLimit-Limit"] == "3"
-            assert (await answer.json())["error"]["code"] == "too_many"
+            error = (await answer.json())["error"]
+            assert error["code"] == "too_many"
+            assert "At most 3 calls at once, then 0.05 per second" in error["message"]
         assert (await bob.json("GET", "/api/v1/me"))[0] == 200

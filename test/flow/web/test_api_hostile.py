@@ -1,22 +1,16 @@
 """The API against what people send who mean it ill, or only mistype; and against sheer amounts."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-import aiohttp
 import psutil
 import pytest
 
-from stream.errors import DatabaseAway
-from web.api import document
-from web.api.described import METHODS
-from web.person import Role
-from web.shown import ShownTweet
-
-if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.flow.web.conftest import MakePages, Pages, Visitor
+from stream.store.users import Role
+from web.api import openapi_file
+from web.api.openapi_page import METHODS
+from web_app import Client, MakeApp, WebApp
 
 SQL = "'; DROP TABLE tracks; SELECT '"
 STRANGE = (
@@ -61,13 +55,13 @@ WITH new AS (
     INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)
     SELECT id, 1, tweet_received_at(id), 'snow', 'text', 'own' FROM new
 )
-INSERT INTO runs SELECT 1, 1, min(id), max(id) FROM new
+INSERT INTO ingest_runs SELECT 1, 1, min(id), max(id) FROM new
 """
 
 
 def parameters() -> Iterator[tuple[str, str, list[str]]]:
     """Of every call: method, path, and what may stand behind the question mark."""
-    described = document.document()
+    described = openapi_file.document()
     for path, item in described["paths"].items():
         for method in METHODS:
             if method not in item or path == "/api/v1/stream":
@@ -83,11 +77,11 @@ def parameters() -> Iterator[tuple[str, str, list[str]]]:
             yield method.upper(), path.replace("{id}", "1"), queries
 
 
-async def two(pages: "Pages") -> tuple["Visitor", "Visitor"]:
-    """The owner of track 1, and somebody to whom it means nothing."""
-    ana = await pages.program("ana")
+async def two(app: WebApp) -> tuple[Client, Client]:
+    """The owner of track 1, and a user who may not see it."""
+    ana = await app.api_client("ana")
     assert (await ana.json("POST", "/api/v1/tracks", {"value": "snow"}))[1]["id"] == 1
-    return ana, await pages.program("bob")
+    return ana, await app.api_client("bob")
 
 
 FOREIGN: tuple[tuple[str, str, Any], ...] = (
@@ -110,8 +104,8 @@ FOREIGN: tuple[tuple[str, str, Any], ...] = (
 )
 
 
-async def test_what_belongs_to_others_is_not_there(pages: "Pages") -> None:
-    ana, bob = await two(pages)
+async def test_what_belongs_to_others_is_not_there(app: WebApp) -> None:
+    ana, bob = await two(app)
     for method, path, body in FOREIGN:
         status, answer = await bob.json(method, path, body)
         assert (status, answer["error"]["code"]) == (404, "not_found"), path
@@ -122,8 +116,8 @@ async def test_what_belongs_to_others_is_not_there(pages: "Pages") -> None:
     assert (await ana.json("GET", "/api/v1/tracks/1"))[1]["enabled"] is True
 
 
-async def test_what_is_shared_may_be_seen_and_not_changed(pages: "Pages") -> None:
-    ana, bob = await two(pages)
+async def test_what_is_shared_may_be_seen_and_not_changed(app: WebApp) -> None:
+    ana, bob = await two(app)
     await ana.json("PUT", "/api/v1/tracks/1/shares", {"names": ["bob"]})
     for method, path, body in FOREIGN:
         status, _ = await bob.json(method, path, body)
@@ -132,30 +126,13 @@ async def test_what_is_shared_may_be_seen_and_not_changed(pages: "Pages") -> Non
     assert (await bob.json("POST", "/api/v1/tracks", {"value": "x", "owner": "ana"}))[0] == 403
 
 
-async def test_a_token_does_what_its_scopes_say_and_a_viewer_changes_nothing(
-    pages: "Pages",
-) -> None:
-    await two(pages)
-    reader = await pages.program("ana", scopes=("read",))
-    admin = await pages.program("eva", "admin", scopes=("read", "write"))
-    viewer = await pages.program("vera", "viewer")
-    for method, path, body in FOREIGN:
-        if method != "GET":
-            for visitor in (reader, viewer):
-                status, answer = await visitor.json(method, path, body)
-                assert (status, answer["error"]["code"]) == (403, "forbidden"), path
-    assert (await reader.json("GET", "/api/v1/tracks/1"))[0] == 200
-    for path in ("events", "users"):
-        assert (await admin.json("GET", f"/api/v1/{path}"))[0] == 403
+async def test_nothing_that_stands_in_an_address_does_harm(make_app: MakeApp) -> None:
+    async with make_app(web={"requests_per_minute": 10_000_000}) as app:
+        await _try_all_addresses(app)
 
 
-async def test_nothing_that_stands_in_an_address_does_harm(make_pages: "MakePages") -> None:
-    async with make_pages(web={"calls_per_minute": 10_000_000}) as pages:
-        await _try_all_addresses(pages)
-
-
-async def _try_all_addresses(pages: "Pages") -> None:
-    ana, _ = await two(pages)
+async def _try_all_addresses(app: WebApp) -> None:
+    ana, _ = await two(app)
     for method, path, names in parameters():
         for name in [*names, "nonsense"]:
             for value in STRANGE if method == "GET" else STRANGE[:4]:
@@ -166,7 +143,7 @@ async def _try_all_addresses(pages: "Pages") -> None:
                     assert set(answer["error"]) == {"code", "message", "field"}, address
                 if name == "nonsense" and status not in (403, 404):
                     assert (status, answer["error"]["field"]) == (422, "nonsense"), address
-    assert len(await pages.database.fetch("SELECT FROM tracks WHERE id = 1")) == 1
+    assert len(await app.database.fetch("SELECT FROM tracks WHERE id = 1")) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,9 +156,9 @@ async def _try_all_addresses(pages: "Pages") -> None:
     ],
 )
 async def test_nothing_that_stands_in_a_body_does_harm(
-    pages: "Pages", method: str, path: str, fields: str
+    app: WebApp, method: str, path: str, fields: str
 ) -> None:
-    ana, _ = await two(pages)
+    ana, _ = await two(app)
     for field in fields.split():
         for value in BODIES:
             body = {"value": "snow"} if path == "/api/v1/tracks" else {}
@@ -192,20 +169,35 @@ async def test_nothing_that_stands_in_a_body_does_harm(
                 assert answer["error"]["message"].endswith((".", "?")), answer
     for raw in (b"", b"{", b"[]", b"\xff", b'{"value": "\\ud800"}', b"[" * 100_000, b"1e999"):
         headers = {"Content-Type": "application/json"}
-        async with ana.client.request(method, path, data=raw, headers=headers) as response:
+        async with ana.http.request(method, path, data=raw, headers=headers) as response:
             assert response.status in (400, 422), raw[:20]
     assert (await ana.json("GET", "/api/v1/tracks/1"))[0] == 200
 
 
-async def test_what_is_mistyped_is_named_with_what_was_meant(pages: "Pages") -> None:
-    ana, _ = await two(pages)
+async def test_what_is_mistyped_is_named_with_what_was_meant(app: WebApp) -> None:
+    ana, _ = await two(app)
     for path, field, hint in (
         ("/api/v1/tracks?words=%00", "words", "character"),
         ("/api/v1/tweets?lmit=3", "lmit", "`limit`"),
+        ("/tweets?q=x", "q", "There is no parameter `q`. Known: `count`, `id`, `cursor`, `token`."),
+        ("/tweets?cout=3", "cout", "Did you mean `count`?"),
+        ("/api/v1/tweets?user=x", "user", "Known: `track`"),
+        ("/api/v1/tweets?from=2026-01-01", "from", "Known: `track`"),
+        ("/api/v1/tweets?sort=newest", "sort", "Known: `track`"),
         ("/api/v1/tracks?knd=user", "knd", "`kind`"),
-        ("/api/v1/me?x=1", "x", "none here"),
+        ("/api/v1/me?x=1", "x", "takes none"),
         ("/api/v1/tweets?limit=1001", "limit", "1000"),
         ("/api/v1/tweets?limit=1&limit=2", "limit", "2 times"),
+        ("/api/v1/tweets?limit=x", "limit", "`limit` must be a whole number (1 to 1000)."),
+        ("/api/v1/tweets?track=x", "track", "`track` must be a whole number (1 to "),
+        (
+            f"/api/v1/tracks?kind={'x' * 5000}",
+            "kind",
+            "must be one of keyword, place, query, user.",
+        ),
+        ("/api/v1/tracks?forgotten=yes", "forgotten", "must be true or false."),
+        ("/api/v1/gaps?source=", "source", "must be a text of 1 to 63 characters"),
+        ("/api/v1/tweets?begin=2026-01-31", "begin", "such as 2026-01-31T12:00:00Z."),
         ("/api/v1/tweets?begin=2026-01-01T00:00:00", "begin", "timezone"),
         ("/api/v1/tweets?query=%22&query_kind=query", "query", ""),
     ):
@@ -218,25 +210,33 @@ async def test_what_is_mistyped_is_named_with_what_was_meant(pages: "Pages") -> 
     assert "`value`" in answer["error"]["message"]
 
 
-async def test_what_is_wrong_in_a_body_is_named(pages: "Pages") -> None:
-    ana, _ = await two(pages)
+async def test_the_old_name_of_a_sort_order_is_refused_with_the_new_one(app: WebApp) -> None:
+    ana = await app.api_client("ana")
+    assert (await ana.json("GET", "/api/v1/tracks?sort=viewed"))[0] == 200
+    status, answer = await ana.json("GET", "/api/v1/tracks?sort=looked")
+    assert (status, answer["error"]["field"]) == (422, "sort")
+    assert answer["error"]["message"].endswith(", viewed.")
+
+
+async def test_what_is_wrong_in_a_body_is_named(app: WebApp) -> None:
+    ana, _ = await two(app)
     track, shares = "/api/v1/tracks/1", "/api/v1/tracks/1/shares"
     for method, path, body, field, words in (
-        ("PATCH", track, b'{"priority": 1e999}', "priority", "int"),
+        ("PATCH", track, b'{"priority": 1e999}', "priority", "a whole number"),
         ("PATCH", track, b'{"priority": %d}' % 10**30, "priority", "32767"),
         ("PATCH", track, b'{"priority": %s}' % (b"9" * 5000), None, "out of range"),
-        ("POST", "/api/v1/tracks/pause", b'{"tracks": [1, 1e999]}', "tracks[1]", "int"),
-        ("PUT", shares, b'{"names": ["a\\u0000"]}', "names", "no user of this name: a\ufffd."),
+        ("POST", "/api/v1/tracks/pause", b'{"tracks": [1, 1e999]}', "tracks[1]", "a whole number"),
+        ("PUT", shares, b'{"names": ["a\\u0000"]}', "names", "no user with this name: a\ufffd."),
     ):
         headers = {"Content-Type": "application/json"}
-        async with ana.client.request(method, path, data=body, headers=headers) as response:
+        async with ana.http.request(method, path, data=body, headers=headers) as response:
             error = (await response.json())["error"]
             assert (response.status, error["field"]) == (422, field), error
             assert words in error["message"]
 
 
-async def test_a_network_is_kept_once_however_often_it_is_said(pages: "Pages") -> None:
-    ana = await pages.program("ana")
+async def test_a_network_is_kept_once_however_often_it_is_said(app: WebApp) -> None:
+    ana = await app.api_client("ana")
     doubled = {"value": "snow", "networks": ["x_v2", "x_v1", "x_v2"]}
     _, made = await ana.json("POST", "/api/v1/tracks", doubled)
     assert made["networks"] == ["x_v2", "x_v1"]
@@ -247,58 +247,60 @@ async def test_a_network_is_kept_once_however_often_it_is_said(pages: "Pages") -
 
 
 async def test_a_token_that_only_writes_makes_tracks_and_takes_removals_back(
-    pages: "Pages",
+    app: WebApp,
 ) -> None:
-    writer = await pages.program("ana", scopes=("write",))
+    writer = await app.api_client("ana", scopes=("write",))
     assert (await writer.json("POST", "/api/v1/tracks", {"value": "snow"}))[0] == 201
     assert (await writer.json("POST", "/stream/start?track=rain"))[0] == 200
     assert (await writer.json("GET", "/api/v1/tracks/1"))[0] == 403
     assert (await writer.json("DELETE", "/api/v1/tracks/1"))[0] == 204
-    [row] = await pages.database.fetch("SELECT max(id) AS id FROM track_history")
+    [row] = await app.database.fetch("SELECT max(id) AS id FROM track_history")
     assert (await writer.json("POST", f"/api/v1/history/{row['id']}/undo"))[0] == 200
 
 
-async def test_scopes_that_the_role_cannot_use_are_not_said(pages: "Pages") -> None:
+async def test_scopes_that_the_role_cannot_use_are_not_said(app: WebApp) -> None:
     expected: dict[Role, list[str]] = {
         "viewer": ["read"],
         "user": ["read", "write"],
         "admin": ["admin", "read", "write"],
     }
     for role, scopes in expected.items():
-        for visitor in (await pages.enter(role, role), await pages.program(role, role)):
-            assert (await visitor.json("GET", "/api/v1/me"))[1]["scopes"] == scopes
-    writer = await pages.program("ana", scopes=("read", "admin"))
+        for client in (await app.log_in(role, role), await app.api_client(role, role)):
+            assert (await client.json("GET", "/api/v1/me"))[1]["scopes"] == scopes
+    writer = await app.api_client("ana", scopes=("read", "admin"))
     assert (await writer.json("GET", "/api/v1/me"))[1]["scopes"] == ["read"]
 
 
-async def test_simple_calls_follow_and_stop_by_one_address(pages: "Pages") -> None:
-    ana = await pages.program("ana")
-    token = ana.client.headers["Authorization"].removeprefix("Bearer ")
-    script = await pages.stranger()
+async def test_simple_calls_follow_and_stop_by_one_address(app: WebApp) -> None:
+    ana = await app.api_client("ana")
+    script = await app.anonymous()
 
     async def call(method: str, path: str, **options: Any) -> Any:
-        async with script.client.request(method, path, **options) as answer:
+        async with script.http.request(method, path, **options) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 
-    begun = await call("POST", f"/stream/start?token={token}&track=snow+day")
+    bad = f"/stream/start?token={ana.token}&kind=query&track=%28snow"
+    async with script.http.post(bad) as answer:
+        assert answer.status == 422
+        assert (await answer.json())["error"]["field"] == "track"
+    begun = await call("POST", f"/stream/start?token={ana.token}&track=snow+day")
     assert (begun["track"], begun["kind"], begun["enabled"]) == ("snow day", "keyword", True)
-    stopped = await call("POST", f"/stream/stop?token={token}")
+    stopped = await call("POST", f"/stream/stop?token={ana.token}")
     assert stopped == {"stopped": [begun["id"]]}
-    shown = await call("GET", f"/stream/status?token={token}")
+    shown = await call("GET", f"/stream/status?token={ana.token}")
     assert [(each["id"], each["enabled"]) for each in shown["tracks"]] == [(begun["id"], False)]
-    again = await call("POST", f"/stream/start?token={token}", data={"track": "snow day"})
+    again = await call("POST", f"/stream/start?token={ana.token}", data={"track": "snow day"})
     assert (again["id"], again["enabled"]) == (begun["id"], True)
-    assert (await call("GET", f"/tweets?token={token}&count=5"))["tweets"] == []
+    assert (await call("GET", f"/tweets?token={ana.token}&count=5"))["tweets"] == []
     for path in ("/stream/status", "/stream/status?token=ts_wrong", "/tweets?token=%FF"):
         assert (await script.get(path))[0] == 401, path
     # Elsewhere no token is taken out of an address.
-    assert (await script.get(f"/api/v1/me?token={token}"))[0] == 401
+    assert (await script.get(f"/api/v1/me?token={ana.token}"))[0] == 401
 
 
-async def test_a_token_of_bytes_that_are_no_text_is_none(pages: "Pages") -> None:
-    host, _, port = pages.address.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+async def test_a_token_of_bytes_that_are_no_text_is_none(app: WebApp) -> None:
+    reader, writer = await app.connect()
     writer.write(b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")
     said = await reader.readline()
     writer.close()
@@ -307,53 +309,36 @@ async def test_a_token_of_bytes_that_are_no_text_is_none(pages: "Pages") -> None
 
 
 async def test_no_token_of_an_address_is_ever_logged(
-    pages: "Pages", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: WebApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ana = await pages.program("ana")
-    token = ana.client.headers["Authorization"].removeprefix("Bearer ")
-    script = await pages.stranger()
+    ana = await app.api_client("ana")
+    script = await app.anonymous()
 
     async def broken(*_: object) -> None:
         raise ValueError("ours")
 
-    monkeypatch.setattr("web.reading.tweets.page", broken)
+    monkeypatch.setattr("web.queries.tweets.page", broken)
     with caplog.at_level(logging.DEBUG):
-        status, text = await script.get(f"/tweets?token={token}&count=5")
+        status, text = await script.get(f"/tweets?token={ana.token}&count=5")
         assert status == 500
-        assert (await script.get(f"/tweets?token={token}&count={'9' * 20_000}"))[0] == 400
-        assert (await script.get(f"/tweets?token={token}x"))[0] == 401
-    assert "cannot be answered" in caplog.text
-    assert token not in caplog.text + text
+        assert (await script.get(f"/tweets?token={ana.token}&count={'9' * 20_000}"))[0] == 400
+        assert (await script.get(f"/tweets?token={ana.token}x"))[0] == 401
+    assert " failed" in caplog.text
+    assert ana.token not in caplog.text + text
 
 
 @pytest.mark.timeout(300)  # on a machine that has much else to do
-async def test_a_long_download_takes_no_more_memory_than_a_short_one(pages: "Pages") -> None:
+async def test_a_long_download_takes_no_more_memory_than_a_short_one(app: WebApp) -> None:
     """100,000 tweets of a kilobyte each; what is kept of them would show."""
-    ana, _ = await two(pages)
-    await pages.database.execute("SELECT ensure_day(now()::date), ensure_day(now()::date - 1)")
-    await pages.database.execute(FILLED, 100_000)
+    ana, _ = await two(app)
+    await app.execute("SELECT ensure_day(now()::date), ensure_day(now()::date - 1)")
+    await app.execute(FILLED, 100_000)
     process, lines, rss = psutil.Process(), 0, []
     accept = {"Accept": "application/x-ndjson"}
-    async with ana.client.get("/api/v1/tweets?track=1", headers=accept) as answer:
+    async with ana.http.get("/api/v1/tweets?track=1", headers=accept) as answer:
         async for chunk in answer.content.iter_any():
             lines += chunk.count(b"\n")
             if lines >= 10_000:
                 rss.append(process.memory_info().rss)
     assert lines == 100_000
     assert max(rss) - rss[0] < 50_000_000
-
-
-async def test_a_download_that_cannot_be_finished_does_not_look_finished(
-    pages: "Pages", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    ana, _ = await two(pages)
-
-    async def failing(*_: object) -> AsyncIterator[list[ShownTweet]]:
-        yield []
-        raise DatabaseAway("gone")
-
-    monkeypatch.setattr("web.reading.tweets.every", failing)
-    with pytest.raises(aiohttp.ClientError):
-        await ana.get("/api/v1/tweets?track=1", headers={"Accept": "text/csv"})
-    assert "a download ends in the middle" in caplog.text
-    assert (await ana.json("GET", "/api/v1/me"))[0] == 200

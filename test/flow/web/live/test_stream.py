@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 
-from web.accounts import tokens
-
-if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.flow.web.conftest import Visitor
-    from test.flow.web.live.conftest import Hall
+from live_app import TIMEOUT, LiveApp, Message
+from stream.store import feed, sessions
+from waiting import Eventually
+from web.live import tail
+from web_app import Client
 
 STREAM = "/api/v1/stream"
 EVENTS = {"Accept": "text/event-stream"}
-PATIENCE = 30  # seconds
-Message = dict[str, Any]
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -47,13 +46,13 @@ async def events(answer: aiohttp.ClientResponse) -> AsyncIterator[Event]:
                 kind, data = "message", ""
 
 
-async def some(visitor: Visitor, number: int, seen: str = "", **parameters: Any) -> list[Event]:
+async def some(client: Client, number: int, seen: str = "", **parameters: Any) -> list[Event]:
     """The next so many events with a tweet."""
     headers = EVENTS | ({"Last-Event-ID": seen} if seen else {})
     found: list[Event] = []
     async with (
-        asyncio.timeout(PATIENCE),
-        visitor.client.get(STREAM, params=parameters, headers=headers) as answer,
+        asyncio.timeout(TIMEOUT),
+        client.http.get(STREAM, params=parameters, headers=headers) as answer,
     ):
         assert answer.status == 200, await answer.text()
         assert answer.content_type == "text/event-stream"
@@ -68,40 +67,63 @@ def texts(found: list[Event]) -> list[str]:
     return [each.data["tweet"]["text"] for each in found]
 
 
-async def test_events_carry_the_cursor_from_which_it_goes_on(hall: Hall) -> None:
-    program = await hall.pages.program("ana", "admin")
-    await hall.press.store("one", "two", "three")
+@contextlib.asynccontextmanager
+async def both_streams(
+    client: Client, **parameters: str
+) -> AsyncIterator[tuple[aiohttp.ClientWebSocketResponse, aiohttp.ClientResponse]]:
+    """A socket and a stream of events that ask for the same."""
+    async with (
+        asyncio.timeout(TIMEOUT),
+        client.http.ws_connect(STREAM, params=parameters) as ws,
+        client.http.get(STREAM, params=parameters, headers=EVENTS) as answer,
+    ):
+        yield ws, answer
+
+
+async def end_codes(
+    ws: aiohttp.ClientWebSocketResponse, answer: aiohttp.ClientResponse
+) -> tuple[str, str]:
+    """The codes of the errors with which both end."""
+    message = await ws.receive_json()
+    assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+    [last] = [event async for event in events(answer) if event.kind == "error"]
+    return message["error"]["code"], last.data["code"]
+
+
+async def test_events_carry_the_cursor_from_which_it_goes_on(live: LiveApp) -> None:
+    program = await live.app.api_client("ana", "admin")
+    await live.store("one", "two", "three")
     found = await some(program, 3, since="0")
     assert texts(found) == ["one", "two", "three"]
     assert [each.id for each in found] == [each.data["cursor"] for each in found]
     assert texts(await some(program, 2, seen=found[0].id)) == ["two", "three"]
-    # What a reader has seen counts more than where he began.
+    # The cursor counts more than the start that was asked for.
     parameters = {"since": "2020-01-01T00:00:00Z"}
     assert texts(await some(program, 1, seen=found[1].id, **parameters)) == ["three"]
     assert texts(await some(program, 3, **parameters)) == ["one", "two", "three"]
 
 
-async def test_from_now_on(hall: Hall) -> None:
-    program = await hall.pages.program("ana", "admin")
-    await hall.press.store("before")
-    async with program.client.ws_connect(STREAM) as ws, asyncio.timeout(PATIENCE):
+async def test_from_now_on(live: LiveApp) -> None:
+    program = await live.app.api_client("ana", "admin")
+    await live.store("before")
+    async with program.http.ws_connect(STREAM) as ws, asyncio.timeout(TIMEOUT):
         await ws.send_str("hello")  # is not listened to
-        await hall.press.store("after")
+        await live.store("after")
         message = await ws.receive_json()
         assert message["tweet"]["text"] == "after"
-    async with program.client.ws_connect(f"{STREAM}?since=0") as ws, asyncio.timeout(PATIENCE):
+    async with program.http.ws_connect(f"{STREAM}?since=0") as ws, asyncio.timeout(TIMEOUT):
         assert (await ws.receive_json())["tweet"]["text"] == "before"
 
 
-async def test_by_track_and_query(hall: Hall) -> None:
-    snow = await hall.press.track("snow", "ana")
-    rain = await hall.press.track("rain", "ana")
-    program = await hall.pages.program("ana")
-    await hall.press.store("sun", "snow", "rain", "snow and rain")
+async def test_by_track_and_query(live: LiveApp) -> None:
+    snow = await live.track("snow", "ana")
+    rain = await live.track("rain", "ana")
+    program = await live.app.api_client("ana")
+    await live.store("sun", "snow", "rain", "snow and rain")
     found = await some(program, 2, since="0", track=str(snow))
     assert texts(found) == ["snow", "snow and rain"]
     assert [m["track"] for m in found[1].data["tweet"]["matches"]] == [str(snow)]
-    # Without a track: those of his tracks; a query looks at everything.
+    # Without a track: tweets of the user's tracks; a query looks at everything.
     assert texts(await some(program, 3, since="0")) == ["snow", "rain", "snow and rain"]
     assert texts(await some(program, 1, since="0", query="sun")) == ["sun"]
     found = await some(program, 1, since="0", track=str(rain), query="and")
@@ -110,12 +132,11 @@ async def test_by_track_and_query(hall: Hall) -> None:
     assert texts(await some(program, 1, since="0", **rule)) == ["rain"]
 
 
-async def test_a_viewer_gets_only_what_is_shared_with_him(hall: Hall) -> None:
-    track = await hall.press.track("snow", "ana")
-    viewer = await hall.pages.program("eva", "viewer", ("read",))
-    share = "INSERT INTO track_shares (track_id, user_id) SELECT $1, id FROM users WHERE name = $2"
-    await hall.pages.database.execute(share, track, "eva")
-    await hall.press.store("rain falls", "snow falls")
+async def test_a_viewer_gets_only_what_is_shared_with_him(live: LiveApp) -> None:
+    track = await live.track("snow", "ana")
+    viewer = await live.app.api_client("eva", "viewer", ("read",))
+    await live.app.share(track, "eva")
+    await live.store("rain falls", "snow falls")
     assert texts(await some(viewer, 1, since="0")) == ["snow falls"]
     assert texts(await some(viewer, 1, since="0", query="falls")) == ["snow falls"]
 
@@ -135,43 +156,35 @@ async def test_a_viewer_gets_only_what_is_shared_with_him(hall: Hall) -> None:
     ],
 )
 async def test_what_cannot_be_is_refused_in_words(
-    hall: Hall, parameters: dict[str, str], status: int, field: str
+    live: LiveApp, parameters: dict[str, str], status: int, field: str
 ) -> None:
-    program = await hall.pages.program("ana")
+    program = await live.app.api_client("ana")
     said = await program.json("GET", STREAM, params=parameters, headers=EVENTS)
     assert (said[0], said[1]["error"]["field"].partition("[")[0]) == (status, field)
 
 
-async def test_who_may_and_how_it_is_asked_for(hall: Hall) -> None:
-    track = await hall.press.track("snow", "ana")
-    ben, stranger = await hall.pages.program("ben"), await hall.pages.stranger()
+async def test_who_may_and_how_it_is_asked_for(live: LiveApp) -> None:
+    track = await live.track("snow", "ana")
+    ben, stranger = await live.app.api_client("ben"), await live.app.anonymous()
     assert (await ben.get(STREAM, params={"track": str(track)}, headers=EVENTS))[0] == 404
     assert (await ben.get(STREAM))[0] == 400
     assert (await stranger.get(STREAM, headers=EVENTS))[0] == 401
-    blind = await hall.pages.program("ben", scopes=("write",))
+    blind = await live.app.api_client("ben", scopes=("write",))
     assert (await blind.get(STREAM, headers=EVENTS))[0] == 403
-    person = await hall.pages.enter("ben")
+    person = await live.app.log_in("ben")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
-        await person.client.ws_connect(STREAM, headers={"Origin": "https://evil.example"})
+        await person.http.ws_connect(STREAM, headers={"Origin": "https://evil.example"})
     assert refusal.value.status == 403
 
 
-async def test_a_token_that_is_revoked_ends_it_with_the_code(hall: Hall) -> None:
-    program = await hall.pages.program("ana", "admin")
-    async with (
-        asyncio.timeout(PATIENCE),
-        program.client.ws_connect(STREAM) as ws,
-        program.client.get(STREAM, headers=EVENTS) as answer,
-    ):
-        async with hall.pages.database.acquire() as connection:
-            user = await hall.pages.user("ana")
-            for token in await tokens.of_user(connection, user):
-                await tokens.end(connection, user, token.id)
-        message = await ws.receive_json()
-        assert message["error"]["code"] == "login_needed"
-        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
-        [last] = [event async for event in events(answer) if event.kind == "error"]
-        assert last.data["code"] == "login_needed"
+async def test_a_token_that_is_revoked_ends_it_with_the_code(live: LiveApp) -> None:
+    program = await live.app.api_client("ana", "admin")
+    async with both_streams(program) as streams:
+        async with live.app.database.acquire() as connection:
+            user = await live.app.user("ana")
+            for token in await sessions.tokens_of(connection, user):
+                await sessions.revoke_token(connection, user, token.id)
+        assert await end_codes(*streams) == ("login_needed", "login_needed")
 
 
 @pytest.mark.parametrize("parameters", [{}, {"query": "rain"}])
@@ -180,104 +193,174 @@ async def test_a_token_that_is_revoked_ends_it_with_the_code(hall: Hall) -> None
     ["UPDATE users SET role = 'viewer'", "UPDATE tokens SET scopes = '{write}'"],
 )
 async def test_what_a_token_may_is_asked_again_and_again(
-    hall: Hall, parameters: dict[str, str], change: str
+    live: LiveApp, parameters: dict[str, str], change: str
 ) -> None:
-    program = await hall.pages.program("eva", "admin", ("read", "write"))
+    program = await live.app.api_client("eva", "admin", ("read", "write"))
+    async with both_streams(program, **parameters) as streams:
+        await live.app.execute(change)
+        assert await end_codes(*streams) == ("unavailable", "unavailable")
+
+
+async def test_a_check_that_fails_ends_all_views_and_not_itself(live: LiveApp) -> None:
+    """What a check could not decide is not shown; the next ones go on."""
+    database = live.app.database
+    ana, ben = (
+        await live.app.api_client("ana", "admin"),
+        await live.app.api_client("ben", "admin"),
+    )
+    await database.execute("ALTER TABLE tokens ALTER scopes DROP NOT NULL")
     async with (
-        asyncio.timeout(PATIENCE),
-        program.client.ws_connect(STREAM, params=parameters) as ws,
-        program.client.get(STREAM, params=parameters, headers=EVENTS) as answer,
+        asyncio.timeout(TIMEOUT),
+        ana.http.ws_connect(STREAM) as first,
+        ben.http.ws_connect(STREAM) as second,
     ):
-        await hall.pages.database.execute(change)
-        message = await ws.receive_json()
-        assert message["error"]["code"] == "unavailable"
-        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
-        [last] = [event async for event in events(answer) if event.kind == "error"]
-        assert last.data["code"] == "unavailable"
+        of_ben = "user_id = (SELECT id FROM users WHERE name = 'ben')"
+        await database.execute(f"UPDATE tokens SET scopes = NULL WHERE {of_ben}")
+        for ws in (first, second):
+            assert (await ws.receive_json())["error"]["code"] == "unavailable"
+    await database.execute("UPDATE tokens SET scopes = '{read}'")
+    async with asyncio.timeout(TIMEOUT), ana.http.ws_connect(STREAM) as ws:
+        await database.execute("DELETE FROM tokens")
+        assert (await ws.receive_json())["error"]["code"] == "login_needed"
 
 
 async def test_who_hears_nothing_is_told_how_far_it_has_come(
-    hall: Hall, monkeypatch: pytest.MonkeyPatch
+    live: LiveApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.live.pursuit.KEEP_ALIVE", 0.2)
-    program = await hall.pages.program("ana", "admin")
-    parameters = {"query": "snow", "since": "0"}
-    await hall.press.store("rain")
-    async with (
-        asyncio.timeout(PATIENCE),
-        program.client.ws_connect(STREAM, params=parameters) as ws,
-        program.client.get(STREAM, params=parameters, headers=EVENTS) as answer,
-    ):
+    monkeypatch.setattr("web.live.tail.KEEP_ALIVE", 0.2)
+    program = await live.app.api_client("ana", "admin")
+    await live.store("rain")
+    async with both_streams(program, query="snow", since="0") as (ws, answer):
         message = await ws.receive_json()
         assert list(message) == ["cursor"]
         first = await anext(event async for event in events(answer) if event.id)
         assert (first.data, first.id) == (None, message["cursor"])
 
 
-class Consumer:
-    """A program whose connection is cut again and again."""
-
-    def __init__(self, visitor: Visitor, chance: random.Random) -> None:
-        self.visitor = visitor
-        self.chance = chance
-        self.cursor = "0"
-        self.seen: list[str] = []
-
-    async def read(self, until: set[str]) -> None:
-        """Until it has seen all of these."""
-        while not until <= set(self.seen):
-            await self._connect(until, self.chance.randint(1, 25))
-
-    async def _connect(self, until: set[str], most: int) -> None:
-        """Take so many, then vanish without a word; sometimes with some read but not kept."""
-        raise NotImplementedError
-
-    def keep(self, message: Message) -> None:
-        self.cursor = message["cursor"]
-        if "tweet" in message:
-            self.seen.append(message["tweet"]["native_id"])
+async def by_events(client: Client, cursor: str) -> AsyncGenerator[Message]:
+    headers = EVENTS | {"Last-Event-ID": cursor}
+    async with client.http.get(STREAM, headers=headers) as answer:
+        async for event in events(answer):
+            if event.data:
+                yield event.data
 
 
-class OfEvents(Consumer):
-    async def _connect(self, until: set[str], most: int) -> None:
-        headers = EVENTS | {"Last-Event-ID": self.cursor}
-        async with self.visitor.client.get(STREAM, headers=headers) as answer:
-            async for event in events(answer):
-                if event.data:
-                    self.keep(event.data)
-                most -= 1
-                if not most or until <= set(self.seen):
-                    return
+async def by_socket(client: Client, cursor: str) -> AsyncGenerator[Message]:
+    async with client.http.ws_connect(STREAM, params={"since": cursor}) as ws:
+        while True:
+            yield await ws.receive_json()
 
 
-class OfSocket(Consumer):
-    async def _connect(self, until: set[str], most: int) -> None:
-        async with self.visitor.client.ws_connect(STREAM, params={"since": self.cursor}) as ws:
-            for _ in range(most):
-                self.keep(await ws.receive_json())
-                if until <= set(self.seen):
-                    return
-
-
-@pytest.mark.parametrize("kind", [OfEvents, OfSocket])
-async def test_who_is_cut_off_at_random_gets_every_tweet(hall: Hall, kind: type[Consumer]) -> None:
+@pytest.mark.parametrize("connect", [by_events, by_socket])
+async def test_readers_cut_off_at_random_get_every_tweet(
+    live: LiveApp, connect: Callable[[Client, str], AsyncGenerator[Message]]
+) -> None:
     """From several sources, some of which come late; while it is stored."""
     chance = random.Random(3)
-    sources = [await hall.press.source(f"s{n}") for n in range(3)]
-    consumer = kind(await hall.pages.program("ana", "admin"), chance)
-    first = set(await hall.press.store("one", source=sources[0]))
-    stored = set(first)
+    sources = [await live.source(f"s{n}") for n in range(3)]
+    client = await live.app.api_client("ana", "admin")
+    first = set(await live.store("one", source=sources[0]))
+    stored, seen, cursor = set(first), set[str](), "0"
+
+    async def read(until: set[str]) -> None:
+        """Take so many, then vanish without a word; until it has seen all of these."""
+        nonlocal cursor
+        while not until <= seen:
+            left = chance.randint(1, 25)
+            async with contextlib.aclosing(connect(client, cursor)) as messages:
+                async for message in messages:
+                    cursor = message["cursor"]
+                    if "tweet" in message:
+                        seen.add(message["tweet"]["native_id"])
+                    left -= 1
+                    if not left or until <= seen:
+                        break
 
     async def write() -> None:
         for n in range(60):
             texts = [f"tweet {n}" for _ in range(chance.randint(1, 12))]
             ago = chance.choice((0, 0, 0, 60, 86_400))
-            stored.update(await hall.press.store(*texts, source=chance.choice(sources), ago=ago))
+            stored.update(await live.store(*texts, source=chance.choice(sources), ago=ago))
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
         writing = group.create_task(write())
-        await consumer.read(first)
+        await read(first)
         await writing
-        await consumer.read(stored)
-    assert set(consumer.seen) == stored
+        await read(stored)
+    assert seen == stored
+
+
+async def test_one_reading_serves_all_streams_that_keep_up(
+    live: LiveApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads for itself until it has caught up, and then no more."""
+    own = 0
+    after = feed.after
+
+    async def counted(connection: Any, cursor: Any, limit: int, *more: Any) -> Any:
+        nonlocal own
+        own += limit == tail.PAGE
+        return await after(connection, cursor, limit, *more)
+
+    monkeypatch.setattr("stream.store.feed.after", counted)
+    track = await live.track("snow", "ana")
+    await live.store("snow before")
+    ana, ben = await live.app.api_client("ana"), await live.app.api_client("ben", "admin")
+    eva = await live.app.api_client("eva", "viewer", ("read",))
+    await live.app.share(track, "eva")
+    asked = [(ana, "ana", {}), (ana, "ana", {"track": str(track)}), (eva, "eva", {})]
+    asked += [(ana, "rain", {"query": "rain"}), (ben, "rain", {"query": "rain"}), (ben, "all", {})]
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(TIMEOUT):
+        sockets = [
+            (name, await stack.enter_async_context(client.http.ws_connect(STREAM, params=more)))
+            for client, name, more in asked
+        ]
+        await live.store("snow first", "rain first")
+        for name, ws in sockets:
+            first = [(await ws.receive_json())["tweet"]["text"]]
+            if name == "all":
+                first.append((await ws.receive_json())["tweet"]["text"])
+            assert first == {"rain": ["rain first"], "all": ["snow first", "rain first"]}.get(
+                name, ["snow first"]
+            )
+        before = own
+        for number in range(20):
+            await live.store(f"snow {number}", f"rain {number}", f"sun {number}")
+        words = {"ana": ["snow"], "eva": ["snow"], "rain": ["rain"], "all": ["snow", "rain", "sun"]}
+        for name, ws in sockets:
+            got = [(await ws.receive_json())["tweet"]["text"] for _ in range(20 * len(words[name]))]
+            assert got == [f"{word} {n}" for n in range(20) for word in words[name]], name
+        assert own == before
+
+
+async def test_a_user_has_ten_live_views_and_streams_together(live: LiveApp) -> None:
+    program, person = await live.app.api_client("ana"), await live.app.log_in("ana")
+    ben = await live.app.api_client("ben")
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(5):
+            await live.connect(person)
+            await stack.enter_async_context(program.http.ws_connect(STREAM))
+        status, said = await program.json("GET", STREAM, headers=EVENTS)
+        assert (status, said["error"]["code"]) == (429, "too_many")
+        assert "10 live connections" in said["error"]["message"]
+        assert (await person.get("/live/socket", headers={"Origin": live.app.address}))[0] == 429
+        await stack.enter_async_context(ben.http.ws_connect(STREAM))
+
+
+async def test_readers_of_events_who_vanish_give_their_places_back(
+    live: LiveApp, eventually: Eventually
+) -> None:
+    """Although nothing is written to them in which that would be noticed."""
+    program = await live.app.api_client("ana")
+    for _ in range(3):
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(10):
+
+                async def is_open() -> bool:
+                    answer = await stack.enter_async_context(
+                        program.http.get(STREAM, headers=EVENTS)
+                    )
+                    return answer.status == 200
+
+                await eventually(is_open, 10)  # before the next sign of life would be due

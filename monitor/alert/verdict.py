@@ -1,0 +1,71 @@
+"""Whether tweets are collected and stored: the verdict of the alerts, for /health and heartbeats.
+
+All that is critical is an alert rule. Only what keeps the rules from knowing is decided here.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from monitor.alert.condition import Condition
+from monitor.snapshot import Snapshot
+from stream.store.alerts import Alert
+
+# A snapshot is old after so many sampling intervals, and as many seconds as a machine may be busy.
+SNAPSHOT_AGE_FACTOR = 3
+SNAPSHOT_DELAY_MAX = 30.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A check of one component, with a sentence about it."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+class HealthReport(msgspec.Struct, frozen=True):
+    """The body of /health/live and /health/ready."""
+
+    ok: bool
+    checks: tuple[Check, ...]
+
+
+def readiness(
+    begun_at: float | None,
+    snapshot: Snapshot | None,
+    sample_interval: float,
+    now: float,
+    critical: Sequence[Alert | Condition],
+) -> HealthReport:
+    """Ready: measured since the start, and nothing critical.
+
+    `begun_at`: when the tables had been read for the first time (Unix time); None before.
+    `critical`: what the alert engine finds critical at this moment.
+    """
+    failed = []
+    if begun_at is None:
+        text = "Postgres has not been read since the start."
+        failed.append(Check("start", ok=False, text=text))
+    elif snapshot is not None and snapshot.at < begun_at:
+        snapshot = None  # from before the tables were first read: it knows no source
+    failed += obstacles(snapshot, sample_interval, now)
+    for each in critical:
+        failed.append(Check(f"alert {each.rule} {each.subject}".rstrip(), ok=False, text=each.text))
+    if failed:
+        return HealthReport(False, tuple(failed))
+    return HealthReport(True, (Check("alerts", ok=True, text="Nothing critical."),))
+
+
+def obstacles(snapshot: Snapshot | None, sample_interval: float, now: float) -> list[Check]:
+    """What keeps alert rules from knowing that something is wrong."""
+    if snapshot is None:
+        return [Check("measurement", ok=False, text="Nothing has been measured yet.")]
+    age = now - snapshot.at
+    if age > SNAPSHOT_AGE_FACTOR * sample_interval + SNAPSHOT_DELAY_MAX:
+        return [Check("measurement", ok=False, text=f"The last snapshot is {age:.0f} s old.")]
+    enabled = [source for source in snapshot.sources if source.enabled]
+    if enabled and not any(source.works for source in enabled):
+        states = ", ".join(f"{source.name} is {source.state}" for source in enabled)
+        return [Check("sources", ok=False, text=f"No source is collected: {states}.")]
+    return []

@@ -1,0 +1,114 @@
+"""`export`: tweets of tracks as files; `exports run` is the process of the daemon."""
+
+import asyncio
+import contextlib
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from monitor.child_process import die_with_parent
+from stream import export_requests, files
+from stream.commands.context import Context, command
+from stream.commands.parameters import UtcTime
+from stream.errors import TwitterstreamError
+from stream.export_requests import DESCRIPTIONS, ExportRequest
+from stream.store import exports as store
+from stream.store.export_columns import COLUMN_SETS
+
+
+@click.command()
+@click.argument(
+    "tracks", metavar="TRACK...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
+)
+@click.option(
+    "--format",
+    type=click.Choice([*DESCRIPTIONS]),
+    default="csv",
+    show_default=True,
+    help="The format of the files.",
+)
+@click.option(
+    "--columns",
+    type=click.Choice([*COLUMN_SETS]),
+    default="everything",
+    show_default=True,
+    help="Which columns.",
+)
+@click.option("--since", type=UtcTime(), help="From this time on (UTC).")
+@click.option("--until", type=UtcTime(), help="Before this time (UTC).")
+@click.option("--words", default="", help="Only tweets with all of these words in their text.")
+@click.option("--pseudonyms", is_flag=True, help="Replace names and ids of accounts.")
+@click.option(
+    "--part-rows",
+    type=click.IntRange(1, 1_000_000),
+    help="Rows of each file, at most (default: exports.part_rows).",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write (default: export-ID.zip).",
+)
+@command
+async def export(
+    context: Context,
+    /,
+    tracks: tuple[int, ...],
+    since: datetime | None,
+    until: datetime | None,
+    output: Path | None,
+    **options: object,
+) -> None:
+    """Export the tweets of tracks, from Postgres and from archives, as a .zip of files.
+
+    If it is interrupted, a running daemon finishes it; see the page Exports.
+    """
+    from monitor.export.run import do, new_worker  # noqa: PLC0415 - pyarrow, which few need
+
+    times = {"since": since, "until": until}
+    wanted = msgspec.convert({"tracks": tracks, **times, **options}, ExportRequest)
+    worker = new_worker()
+    async with context.database() as database:
+        async with database.transaction() as connection:
+            number = await export_requests.add(connection, context.settings, None, wanted)
+            claimed = await worker.claim(connection, number)
+        assert claimed is not None
+        made = await do(database, context.settings, worker, claimed, lambda _: None)
+        async with database.acquire() as connection:
+            found = await store.by_id(connection, number)
+    if made is None or found is None:
+        why = "it was cancelled" if found is None or not found.reason else found.reason
+        raise TwitterstreamError(f"Export {number} was not finished: {why}")
+    target = output or Path(f"export-{number}.zip")
+    await asyncio.to_thread(_copy, made, target)
+    context.out.print(f"{target}: {found.rows:,} rows, {found.size / 1e6:,.1f} MB")
+
+
+def _copy(made: Path, target: Path) -> None:
+    """Write the file where it was wanted, readable by its owner only."""
+    try:
+        with made.open("rb") as source, files.replacing(target) as file:
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        raise TwitterstreamError(f"{target} cannot be written: {error.strerror}.") from error
+
+
+@click.group(hidden=True)
+def exports() -> None:
+    """Export what the table `exports` says."""
+
+
+@exports.command()
+@click.option("--die-with-parent", "as_child", is_flag=True, hidden=True)  # for the daemon
+@command
+async def run(context: Context, as_child: bool) -> None:
+    """Do what waits, then end. A running daemon calls this."""
+    from monitor.export.run import ExportRun  # noqa: PLC0415 - as above
+
+    async with (
+        die_with_parent() if as_child else contextlib.nullcontext(),
+        context.database() as database,
+    ):
+        await ExportRun(database, context.settings, context.out.print).run()

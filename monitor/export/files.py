@@ -1,0 +1,197 @@
+"""The data files of an export: one for each part, in the format that was asked for."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self, assert_never
+
+import msgspec
+
+from stream.db import Executor
+from stream.files import PARTIAL, sync_folder
+from stream.store import export_rows
+from stream.store.export_columns import COLUMN_SETS, IDS, RECEIVED, ExportColumn
+from stream.store.export_rows import Range, Selection
+from stream.store.exports import Export, Format
+
+COPY_KEYS = 50_000  # tweets of one COPY, which streams them
+SUFFIXES: dict[Format, str] = {
+    "csv": "csv",
+    "excel": "csv",
+    "xlsx": "xlsx",
+    "ndjson": "ndjson",
+    "received": "ndjson",
+    "parquet": "parquet",
+    "ids": "txt",
+}
+
+
+class Written(msgspec.Struct, frozen=True):
+    """Size and checksum of a finished file."""
+
+    bytes: int
+    sha256: str
+
+
+class HashedFile:
+    """A new file, mode 0600, that gets its name when it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+        self._file: BinaryIO = self._open()
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    def _open(self) -> BinaryIO:
+        self._partial.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        return os.fdopen(os.open(self._partial, flags, 0o600), "wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def close(self) -> None:
+        """Does nothing: `finish` does."""
+
+    def flush(self) -> None:
+        """Does nothing: `finish` does."""
+
+    async def output(self, data: bytes) -> None:
+        """Write what COPY sends."""
+        self.write(data)
+
+    def finish(self) -> Written:
+        """Give it its name, durably."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._partial.rename(self.path)
+        sync_folder(self.path.parent)
+        return Written(self.bytes, self._hash.hexdigest())
+
+
+class RowWriter(Protocol):
+    """Writes rows of the tables into one file."""
+
+    keys_max: int  # tweets read at a time
+
+    async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
+        """Append the rows of a range; returns how many."""
+
+    async def close(self) -> None:
+        """Write what comes after the last row."""
+
+
+class CsvWriter:
+    """CSV as Postgres writes it: UTF-8, a heading, times of UTC, and lists as JSON."""
+
+    keys_max = COPY_KEYS
+
+    def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
+        self.file = file
+        self.columns = columns
+        file.write((",".join(column.name for column in columns) + "\n").encode())
+
+    async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
+        return await export_rows.copy_csv(
+            connection, selection, keys, self.columns, self.file.output
+        )
+
+    async def close(self) -> None:
+        """There is nothing after the last row."""
+
+
+class NdjsonWriter:
+    """One JSON object a line."""
+
+    keys_max = COPY_KEYS
+
+    def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
+        self.file = file
+        self.columns = columns
+
+    async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
+        return await export_rows.copy_json(
+            connection, selection, keys, self.columns, self.file.output
+        )
+
+    async def close(self) -> None:
+        """There is nothing after the last row."""
+
+
+class LineWriter:
+    """One column, a line for each tweet: ids, or messages."""
+
+    keys_max = COPY_KEYS
+
+    def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
+        self.file = file
+        [self.column] = columns
+
+    async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
+        return await export_rows.copy_lines(
+            connection, selection, keys, self.column, self.file.output
+        )
+
+    async def close(self) -> None:
+        """There is nothing after the last row."""
+
+
+def columns_of(export: Export) -> Sequence[ExportColumn]:
+    """What the files of an export have."""
+    match export.format:
+        case "ids":
+            return IDS
+        case "received":
+            return RECEIVED
+    return COLUMN_SETS[export.columns]
+
+
+def row_writer(export: Export, file: HashedFile, columns: Sequence[ExportColumn]) -> RowWriter:
+    """The writer for the format of an export."""
+    match export.format:
+        case "csv":
+            return CsvWriter(file, columns)
+        case "ndjson":
+            return NdjsonWriter(file, columns)
+        case "received" | "ids":
+            return LineWriter(file, columns)
+    from monitor.export import tables  # noqa: PLC0415 - large libraries
+
+    match export.format:
+        case "excel":
+            return tables.ExcelCsvWriter(file, columns)
+        case "xlsx":
+            return tables.XlsxWriter(file, columns, export.requested_at)
+        case "parquet":
+            return tables.ParquetWriter(file, columns)
+    assert_never(export.format)
+
+
+def part_name(export: Export, number: int) -> str:
+    """The name of a part's file."""
+    return f"tweets-{number:04d}.{SUFFIXES[export.format]}"

@@ -1,1 +1,0 @@
-"""Keeping: partitions ahead, what may go when its time is up, the raw backup, and room on disks."""

@@ -1,0 +1,1 @@
+"""Look-backs: finds posts from before a track existed, in a process of its own."""

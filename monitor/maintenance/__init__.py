@@ -1,0 +1,1 @@
+"""Maintenance of what is stored: partitions, retention, pruning, raw backup, full disks."""

@@ -1,0 +1,59 @@
+"""Types of options that several commands have."""
+
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from typing import Any
+
+import click
+
+from stream.config.fields import quantity
+
+
+class Duration(click.ParamType[timedelta]):
+    """90 min, 2d, 12 h."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        seconds = quantity(str(value), "seconds")
+        if not seconds:
+            words = "is not a duration: write a number with s, min, h or d, such as 90min or 12h."
+            self.fail(f"{value!r} {words}", param, ctx)
+        try:
+            found = timedelta(seconds=seconds)
+            datetime.now(UTC) + found
+            datetime.now(UTC) - found
+        except OverflowError:
+            self.fail(f"{value!r} is too long; omit it for no limit.", param, ctx)
+        return found
+
+
+class UtcTime(click.DateTime):
+    """A day or a time, of UTC."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%SZ"])
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        found: datetime = super().convert(value, param, ctx)
+        return found.replace(tzinfo=UTC)
+
+
+class NetworkChoice(click.Choice[str]):
+    """Option type: the name of a network; the error for a wrong one suggests the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = [name for name in self.choices if name.startswith(value.lower())]
+            near += get_close_matches(value.lower(), self.choices, 1)
+            if not near:
+                raise
+            self.fail(f"{error.message} Did you mean {near[0]}?", param, ctx)

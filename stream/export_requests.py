@@ -1,0 +1,121 @@
+"""Requests for exports, checked in one way for pages, API and command line."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from stream.config import Settings
+from stream.db import Executor
+from stream.errors import InvalidField
+from stream.store import exports, sharing, track_history, tracks
+from stream.store.exports import ColumnSet, Format, NewExport
+from stream.tweet import TrackId, UserId
+
+TRACKS_MAX = 1000
+WORDS_MAX = 1000  # characters
+NAMING_FORMATS = ("received", "ids")  # cannot have pseudonyms
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no tweet has an older key
+
+PACKAGE = "export.zip"
+COLUMN_TITLES: dict[ColumnSet, str] = {
+    "simple": "Simple: what people read, with local times",
+    "twarc": "twarc: the names of twarc-csv",
+    "4cat": "4CAT: for its import of CSV files",
+    "everything": "Everything: all columns of all networks, lists as JSON",
+}
+DESCRIPTIONS: dict[Format, str] = {
+    "csv": "CSV for programs: UTF-8, times of UTC, lists as JSON",
+    "excel": "CSV for Excel: nothing is calculated or rounded",
+    "xlsx": "Excel workbook (XLSX)",
+    "ndjson": "NDJSON: a JSON object a line",
+    "received": "NDJSON as received: the messages of the networks; all columns",
+    "parquet": "Parquet, with lists",
+    "ids": "Ids only: the networks' own ids, one a line",
+}
+
+
+class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be exported, as it was asked for."""
+
+    tracks: Sequence[TrackId]
+    format: Format
+    columns: ColumnSet = "everything"
+    since: datetime | None = None
+    until: datetime | None = None
+    words: str = ""
+    pseudonyms: bool = False
+    time_zone: str = "UTC"
+    part_rows: int | None = None
+
+
+def folder_of(data_dir: Path, export_id: int) -> Path:
+    """Where the files of an export are."""
+    return data_dir / "exports" / str(export_id)
+
+
+async def add(
+    connection: Executor, settings: Settings, user_id: UserId | None, wanted: ExportRequest
+) -> int:
+    """Request an export, inside a transaction; returns its id. InvalidField.
+
+    `user_id` None: the command line, which sees all tracks.
+    """
+    if wanted.format not in DESCRIPTIONS:
+        raise InvalidField("format", "Unknown format.")
+    if wanted.pseudonyms and wanted.format in NAMING_FORMATS:
+        raise InvalidField("pseudonyms", "This format names accounts: choose another one.")
+    await _check_tracks(connection, user_id, wanted.tracks)
+    since, until = _times(wanted)
+    if len(wanted.words) > WORDS_MAX:
+        raise InvalidField("words", f"At most {WORDS_MAX:,} characters.")
+    new = NewExport(
+        user_id=user_id,
+        tracks=sorted(set(wanted.tracks)),
+        format=wanted.format,
+        columns=wanted.columns,
+        since=since,
+        until=until,
+        words=" ".join(wanted.words.replace("\0", " ").split()),
+        time_zone=wanted.time_zone,
+        part_rows=wanted.part_rows or settings.exports.part_rows,
+        pseudonym_key=os.urandom(32) if wanted.pseudonyms else None,
+    )
+    number = await exports.add(connection, new)
+    await track_history.note_export(connection, user_id, new.tracks, _logged(number, new))
+    return number
+
+
+def _logged(number: int, new: NewExport) -> bytes:
+    """What the history of the tracks says about an export."""
+    times = {"since": new.since, "until": new.until}
+    what = {"export": number, "format": new.format, "columns": new.columns, "words": new.words}
+    return msgspec.json.encode(what | times | {"pseudonyms": new.pseudonym_key is not None})
+
+
+async def _check_tracks(
+    connection: Executor, user_id: UserId | None, wanted: Sequence[TrackId]
+) -> None:
+    if not 1 <= len(set(wanted)) <= TRACKS_MAX:
+        raise InvalidField("tracks", f"Choose between 1 and {TRACKS_MAX:,} tracks.")
+    seen: set[TrackId]
+    if user_id is None:
+        seen = {row.id for row in await tracks.get_many(connection, list(wanted))}
+    else:
+        seen = set(await sharing.visible_among(connection, user_id, wanted))
+    if hidden := set(wanted) - seen:
+        raise InvalidField("tracks", f"There is no track {min(hidden)}, or you do not see it.")
+
+
+def _times(wanted: ExportRequest) -> tuple[datetime | None, datetime | None]:
+    """Start and end, which may be in the future: until now then."""
+    now = datetime.now(UTC)
+    since = None if wanted.since is None else max(wanted.since, EARLIEST)
+    until = None if wanted.until is None else min(wanted.until, now)
+    if since is not None and since >= (until or now):
+        raise InvalidField("since", "The start must be before the end, and in the past.")
+    if until is not None and until <= EARLIEST:
+        raise InvalidField("until", "The end must be after 2020-01-01.")
+    return since, until

@@ -1,0 +1,1 @@
+"""Read recorded messages: compressed, wrapped, paged, one or many a line."""

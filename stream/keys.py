@@ -1,0 +1,190 @@
+"""Keys of tweets, and cursors over them: how a key is made, and what a reader has left to read.
+
+Pure arithmetic. A tweet's key is the time at which its frame was received, and its source; a cursor
+holds the key up to which a reader has read each run of each source (`ingest_runs` in the schema).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from stream.errors import TwitterstreamError
+from stream.tweet import NativeId, SourceId, TweetId
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEY_EPOCH = 1_577_836_800_000_000  # microseconds: 2020-01-01, as in SQL's tweet_key()
+SOURCE_BITS = 12
+NEXT_KEY = 1 << SOURCE_BITS  # a microsecond later
+_SERVER_SIGN = "|"  # in no address
+MAX_KEY = 2**63 - 1  # greater than that of every tweet
+
+
+def tweet_key(received: int, source_id: SourceId) -> TweetId:
+    """The key of a frame; `received`: microseconds since 1970. The same as SQL's tweet_key()."""
+    return TweetId((received - KEY_EPOCH) << SOURCE_BITS | source_id)
+
+
+def to_datetime(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def received_at(tweet_id: TweetId) -> datetime:
+    return to_datetime((tweet_id >> SOURCE_BITS) + KEY_EPOCH)
+
+
+def source_of(tweet_id: TweetId) -> SourceId:
+    return SourceId(tweet_id & (NEXT_KEY - 1))
+
+
+def server_id(source_id: SourceId, name: str) -> NativeId:
+    """The id of a tweet that means something to one source only, as a native id."""
+    return NativeId(f"{source_id}{_SERVER_SIGN}{name}")
+
+
+def name_of_server_id(native_id: NativeId) -> str:
+    """The name that was given to `server_id`."""
+    return native_id.partition(_SERVER_SIGN)[2]
+
+
+def is_server_id(native_id: NativeId) -> bool:
+    """Whether it comes from `server_id`."""
+    source, sign, _ = native_id.partition(_SERVER_SIGN)
+    return bool(sign) and source.isdecimal()
+
+
+def hour_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+class Run(NamedTuple):
+    """A run of a source: tweets whose keys rise in the order in which they were stored."""
+
+    source: SourceId
+    number: int
+
+
+class StoredRun(NamedTuple):
+    """A row of ingest_runs: which keys a run has."""
+
+    run: Run
+    first: TweetId
+    last: TweetId
+    former: bool  # of an older version, whose runs may overlap: only old cursors know it
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """The key up to which each run was read; as text it fits into a URL. Unknown runs are new."""
+
+    positions: Mapping[Run, TweetId]
+
+    def __str__(self) -> str:
+        positions = sorted(self.positions.items())
+        return "~".join(f"{source}.{run}.{key}" for (source, run), key in positions) or "0"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read a cursor's text; TwitterstreamError when it is invalid."""
+        try:
+            positions = {
+                Run(SourceId(_number(source, 4095)), _number(run, 2**31 - 1)): TweetId(
+                    _number(key, MAX_KEY)
+                )
+                for source, run, key in (part.split(".") for part in text.split("~") if text != "0")
+            }
+        except ValueError as error:
+            raise TwitterstreamError(
+                "Invalid cursor: start again without it, or with a time."
+            ) from error
+        return cls(positions)
+
+
+def _number(text: str, greatest: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= greatest):
+        raise ValueError(text)
+    return int(text)
+
+
+class KeyRange(NamedTuple):
+    """A range of keys to read of one run."""
+
+    run: Run
+    low: TweetId  # exclusive
+    high: TweetId
+    is_first: bool  # of its source's runs
+
+    def clamp(self, key: TweetId) -> TweetId:
+        return max(self.low, min(self.high, key))
+
+
+def unread_ranges(runs: Iterable[StoredRun], cursor: Cursor) -> list[KeyRange]:
+    """Ranges of keys that a reader at this cursor has left to read, by run."""
+    current: dict[SourceId, list[StoredRun]] = {}
+    former: dict[SourceId, list[StoredRun]] = {}
+    for each in runs:
+        of_source = former if each.former else current
+        of_source.setdefault(each.run.source, []).append(each)
+    ranges = []
+    for source, of_source_now in current.items():
+        for each in of_source_now:
+            position = cursor.positions.get(each.run)
+            is_first = each is of_source_now[0]
+            if position is None and is_first:
+                position = _position_in_first_run(source, cursor, former.get(source, ()))
+            before = TweetId(each.first - 1)
+            low = before if position is None else max(before, min(position, each.last))
+            ranges.append(KeyRange(each.run, low, each.last, is_first))
+    return ranges
+
+
+def _position_in_first_run(
+    source: SourceId, cursor: Cursor, former: Sequence[StoredRun]
+) -> TweetId | None:
+    """The position in a source's first run, of a cursor that does not know this run.
+
+    The cursor may be of a version in which a reader read one run after the other: the reader
+    continues where it misses nothing. Or it is of a database that had more than the restored one.
+    """
+    known = [(each.number, key) for each, key in cursor.positions.items() if each.source == source]
+    if not known:
+        return None
+    number, key = max(known)
+    at = next((each for each in former if each.run.number == number), None)
+    if at is None:
+        return max(key for _, key in known)
+    unseen = [each.first for each in former if each.run.number > number]
+    if key < at.last:
+        unseen.append(TweetId(key + 1))
+    return TweetId(min(unseen) - 1) if unseen else max(each.last for each in former)
+
+
+def overlapping_groups(ranges: Iterable[KeyRange]) -> list[list[KeyRange]]:
+    """The ranges that are not empty, oldest first; those that overlap are in one group.
+
+    Between a run that was stored late and the newest tweets may be millions of other sources.
+    """
+    groups: list[list[KeyRange]] = []
+    high = TweetId(0)
+    for each in sorted((each for each in ranges if each.low < each.high), key=lambda e: e.low):
+        if groups and each.low < high:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+        high = max(high, each.high)
+    return groups
+
+
+def split_by_query(group: Sequence[KeyRange]) -> list[list[KeyRange]]:
+    """Split ranges by query: the first runs of all sources together, each later run on its own."""
+    first = [each for each in group if each.is_first]
+    return [*([first] if first else []), *([each] for each in group if not each.is_first)]
+
+
+def bounds_by_source(ranges: Sequence[KeyRange]) -> tuple[list[int], list[int], int, int]:
+    """Of each source number the lowest and the highest key, and the same of all of them."""
+    sources = max(each.run.source for each in ranges)
+    lows, highs = [MAX_KEY] * sources, [0] * sources
+    for each in ranges:
+        lows[each.run.source - 1], highs[each.run.source - 1] = each.low, each.high
+    return lows, highs, min(each.low for each in ranges), max(each.high for each in ranges)

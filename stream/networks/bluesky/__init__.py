@@ -1,0 +1,1 @@
+"""Bluesky: posts of the whole network, by Jetstream."""

@@ -1,0 +1,1 @@
+"""Mastodon: the streaming API of one server."""

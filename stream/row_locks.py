@@ -1,0 +1,99 @@
+"""Rows that a transaction locks before it changes anything, and the order of all locks.
+
+Several transactions write at the same time: the writers of two sources, a look-back, jobs that
+delete tweets, look up accounts or compare them. So that two never wait for each other, each locks
+rows in this order, and within a table in one pass in the order of the key:
+
+1. `accounts`, then `author_tombstones`: of all authors whose tweets it stores, and of those whose
+   restrictions, handles or comparison it changes; then a restriction and a tweet of the same author
+   see each other, too,
+2. `tweet_ids`: of all tweets that it stores, deletes or credits, also where a server has deleted
+   one by a name of its own; then the names that servers have for what is stored,
+3. `tweets`, then `deletion_log`, then `matches`,
+4. `track_top_items`, then `track_minutes`, `track_hours` and `track_days`: every tweet of a track
+   changes the same few rows, so they come last (see `rollups.CountChanges`).
+
+What belongs to one source (its position, runs, state, counts) is changed by its writer only, and a
+look-back locks its own row and its track first. Pruning skips rows that are locked.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from stream.db import Executor
+from stream.keys import is_server_id
+from stream.store import accounts, author_tombstones, tweets
+from stream.store.author_tombstones import AuthorRestrictions
+from stream.store.tweets import IncomingTweet
+from stream.tweet import NativeId, NetworkName
+
+
+class Concerned(msgspec.Struct, frozen=True):
+    """What a transaction changes besides the tweets that it stores."""
+
+    authors: set[str]
+    native_ids: set[NativeId]
+
+
+class Authors(msgspec.Struct, frozen=True):
+    """What is known about the authors of some tweets until the end of the transaction."""
+
+    restrictions: Mapping[str, AuthorRestrictions]
+    handles: Mapping[str, str]
+
+    def name(self, arrivals: Iterable[IncomingTweet]) -> None:
+        """Name the authors whose handles are known; the others are looked up later."""
+        if not self.handles:
+            return
+        for arrival in arrivals:
+            handle = self.handles.get(arrival.tweet.own.author_id or "")
+            if handle is not None and arrival.tweet.own.author is None:
+                own = msgspec.structs.replace(arrival.tweet.own, author=handle)
+                arrival.tweet = msgspec.structs.replace(arrival.tweet, own=own)
+
+
+async def lock_rows(
+    connection: Executor,
+    network: NetworkName,
+    arrivals: Sequence[IncomingTweet],
+    concerned: Concerned,
+    *,
+    lists_authors: bool,
+) -> Authors:
+    """Lock authors of tweets that are about to be stored, and what else is about to change.
+
+    `lists_authors`: whether `accounts` has the authors of this network.
+    """
+    authors = await _lock_authors(
+        connection, network, arrivals, concerned.authors, are_listed=lists_authors
+    )
+    if concerned.native_ids:  # else those of the tweets are locked as they are reserved
+        ids = concerned.native_ids.union(arrival.tweet.native_id for arrival in arrivals)
+        if named := list(filter(is_server_id, concerned.native_ids)):
+            ids |= await tweets.native_ids_named(connection, network, named)
+        await tweets.lock_ids(connection, network, ids)
+    return authors
+
+
+async def _lock_authors(
+    connection: Executor,
+    network: NetworkName,
+    arrivals: Iterable[IncomingTweet],
+    others: Collection[str],
+    *,
+    are_listed: bool,
+) -> Authors:
+    authors: dict[str, bool] = {}
+    for arrival in arrivals:
+        if (author_id := arrival.tweet.own.author_id) is not None:
+            authors[author_id] = authors.get(author_id, False) or bool(arrival.matches)
+    every = {*authors, *others}
+    if not every:
+        return Authors({}, {})
+    handles: Mapping[str, str] = {}
+    if are_listed:
+        await accounts.note_authors(connection, network, authors, others)
+        handles = await accounts.handles_of(connection, network, authors) if authors else {}
+    restrictions = await author_tombstones.author_restrictions(connection, network, every)
+    return Authors(restrictions, handles)

@@ -1,0 +1,133 @@
+"""What webhooks are sent: the next tweets or deletions as one message; see docs/webhooks.md."""
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from stream.db import Executor
+from stream.loop_budget import LoopBudget
+from stream.sinks.messages import VERSION
+from stream.sinks.reader import SinkPosition
+from stream.store import deletion_log, feed
+from stream.store.deletion_log import LoggedDeletion
+from stream.store.feed import Cursor, StoredTweet
+from stream.store.webhook_deliveries import Delivery, Event
+from stream.tweet import TrackId, TweetId
+from stream.tweet_view import view_of
+
+BATCH_MAX = 100  # tweets, or deletions
+BATCH_BYTES = 256_000  # of a message; a larger tweet is sent alone
+_NAMES: dict[Event, str] = {"tweets.matched": "tweets", "tweet.deleted": "deletions"}
+_ENVELOPE_BYTES = 150  # at most
+
+_encode = msgspec.json.Encoder().encode
+
+Tracks = AbstractSet[TrackId]
+
+
+class Batch(NamedTuple):
+    """What comes next; the position after it, and whether there may be more now."""
+
+    event: Event
+    tweets: Sequence[TweetId]
+    items: Sequence[bytes]
+    position: SinkPosition
+    more: bool
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """A deletion as JSON, with the tracks that the tweet had."""
+
+    id: str
+    tracks: Sequence[str]
+    deleted_at: datetime
+
+
+def message(event: Event, created_at: datetime, items: Sequence[bytes]) -> bytes:
+    """The body of a request."""
+    data = {"v": VERSION, _NAMES[event]: [msgspec.Raw(each) for each in items]}
+    return _encode({"type": event, "timestamp": created_at, "data": data})
+
+
+def test_message(created_at: datetime, name: str) -> bytes:
+    data = {"v": VERSION, "webhook": name}
+    return _encode({"type": "webhook.test", "timestamp": created_at, "data": data})
+
+
+class MessageReader:
+    """Reads what webhooks are sent, within a share of the event loop's time."""
+
+    def __init__(self, budget: LoopBudget) -> None:
+        self._budget = budget
+
+    async def tweets_after(
+        self, connection: Executor, position: SinkPosition, tracks: Tracks
+    ) -> Batch:
+        """The next tweets of these tracks; the batch may be empty."""
+        cursor = Cursor.parse(position.cursor)
+        page = await feed.after(connection, cursor, BATCH_MAX, sorted(tracks))
+        items = await self._encoded(connection, page.tweets, tracks)
+        keys, cursor, more = [key for key, _ in items], page.cursor, page.more
+        if (fitting := _fitting(item for _, item in items)) < len(items):
+            keys, cursor, more = keys[:fitting], page.cursor_after(keys[fitting - 1]), True
+        after = SinkPosition(str(cursor), position.deletion)
+        return Batch("tweets.matched", keys, [item for _, item in items[:fitting]], after, more)
+
+    async def deletions_after(
+        self, connection: Executor, position: SinkPosition, tracks: Tracks
+    ) -> Batch:
+        """The next deletions of tweets of these tracks; the batch may be empty."""
+        found = await deletion_log.after(connection, position.deletion, BATCH_MAX)
+        keys, items = _deletions(found, tracks)
+        after = SinkPosition(position.cursor, found[-1].number if found else position.deletion)
+        return Batch("tweet.deleted", keys, items, after, len(found) == BATCH_MAX)
+
+    async def again(
+        self, connection: Executor, delivery: Delivery, tracks: Tracks
+    ) -> Sequence[bytes]:
+        """What is left of a delivery: tweets may have been deleted, and tracks taken away."""
+        if delivery.event == "tweet.deleted":
+            found = await deletion_log.of_tweets(connection, delivery.tweets)
+            return _deletions(found, tracks)[1]
+        tweets = await feed.by_keys(connection, delivery.tweets)
+        return [item for _, item in await self._encoded(connection, tweets, tracks)]
+
+    async def _encoded(
+        self, connection: Executor, tweets: Sequence[StoredTweet], tracks: Tracks
+    ) -> list[tuple[TweetId, bytes]]:
+        """The tweets as in the API, with those of their matches that the webhook follows."""
+        matches = await feed.matches(connection, tweets)
+        items = []
+        for tweet in tweets:
+            own = [each for each in matches.get(tweet.id, ()) if each.track_id in tracks]
+            if own:
+                await self._budget.wait_turn()
+                with self._budget.spending():
+                    items.append((tweet.id, _encode(view_of(tweet, own))))
+        return items
+
+
+def _fitting(items: Iterable[bytes]) -> int:
+    """How many of the items fit into one message; the first one always does."""
+    size, number = _ENVELOPE_BYTES, 0
+    for item in items:
+        size += len(item) + 1
+        if number and size > BATCH_BYTES:
+            break
+        number += 1
+    return number
+
+
+def _deletions(
+    found: Iterable[LoggedDeletion], tracks: Tracks
+) -> tuple[list[TweetId], list[bytes]]:
+    keys, items = [], []
+    for each in found:
+        own = [str(track) for track in each.tracks if track in tracks]
+        if own:
+            keys.append(each.tweet_id)
+            items.append(_encode(Deletion(str(each.tweet_id), own, each.deleted_at)))
+    return keys, items

@@ -1,0 +1,272 @@
+"""Serves one webhook: reads what comes next, sends it, and tries again by the rules.
+
+Messages are sent one after the other. Before the first try of a message there is a row of it, so
+that its id and its tweets stay the same however often it is tried, also after a kill. The position
+moves on when a message has arrived, or was given up.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from stream.backoff import Backoff, BackoffPolicy
+from stream.db import Database, Executor
+from stream.errors import TwitterstreamError
+from stream.loop_budget import LoopBudget
+from stream.sinks import webhook_messages, webhook_secrets
+from stream.sinks.reader import SinkPosition
+from stream.sinks.webhook_address import Network, Resolver
+from stream.sinks.webhook_client import GONE, WebhookClient
+from stream.sinks.webhook_messages import Batch, MessageReader, Tracks
+from stream.store import sharing, webhook_deliveries, webhooks
+from stream.store.webhook_deliveries import Delivery, NewDelivery, Try
+from stream.store.webhooks import Webhook
+from stream.vault import Vault
+
+RETRIES = BackoffPolicy(first=5, factor=3, more=0, cap=24 * 3600)
+RETRY_AFTER_MAX = 24 * 3600.0  # seconds; longer requests to wait are cut to this
+GIVE_UP_AFTER = timedelta(days=3)  # then a message is a dead letter
+DISABLE_AFTER = 5 * 24 * 3600.0  # seconds without any success
+READ_INTERVAL = 1.0  # seconds between two looks for tweets, when there were no more
+SAVE_INTERVAL = 60.0  # seconds between two notes of a position that moved past nothing
+DATABASE_CALLS = 4  # at a time, of all webhooks
+SENDING_MAX = 64  # at a time, to receivers that work
+SENDING_SLOWLY_MAX = 16  # at a time, to those whose last try failed or took long
+SLOW_TRY = 5.0  # seconds
+NOTHING_LEFT = "Nothing was sent: its tweets were deleted, or are no longer shared."
+
+# `pause`: new tweets shall come together in one message; `wait`: there is nothing to send.
+Then = Literal["go on", "pause", "wait", "end"]
+
+
+class WebhookParts:
+    """What all webhooks of a daemon share, each with a bound."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        budget: LoopBudget,
+        allowed: Sequence[Network],
+        resolver: Resolver,
+    ) -> None:
+        self.vault = vault
+        self.reader = MessageReader(budget)
+        self.allowed = allowed
+        self.resolver = resolver
+        self._database = database
+        self._calls = asyncio.Semaphore(DATABASE_CALLS)
+        self._fast = asyncio.Semaphore(SENDING_MAX)
+        self._slow = asyncio.Semaphore(SENDING_SLOWLY_MAX)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Executor]:
+        async with self._calls, self._database.acquire() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Executor]:
+        async with self._calls, self._database.transaction() as connection:
+            yield connection
+
+    def sending(self, *, slowly: bool) -> asyncio.Semaphore:
+        """Slow receivers wait for each other only."""
+        return self._slow if slowly else self._fast
+
+
+class WebhookWorker:
+    """The work on one webhook."""
+
+    def __init__(self, webhook_id: int, parts: WebhookParts) -> None:
+        self.id = webhook_id
+        self._parts = parts
+        self._woken = asyncio.Event()
+        self._is_blocked = False  # by a message that waits for its next try
+        self._is_slow = False
+        self._deletions_next = False  # take turns, so that neither waits for long
+        self._ahead: tuple[str, SinkPosition] | None = None  # of a position, further on
+        self._saved_at = 0.0
+        self._client: WebhookClient | None = None
+
+    def wake(self, *, due: bool = False) -> None:
+        """There may be new tweets; `due`: it is time for a try, or it was changed."""
+        if due or not self._is_blocked:
+            self._woken.set()
+
+    async def work(self) -> None:
+        """Work until there is nothing to do for this webhook, or until an error."""
+        try:
+            while True:
+                self._woken.clear()
+                then = await self._step()
+                if then == "end":
+                    return
+                if then != "go on":
+                    await asyncio.sleep(READ_INTERVAL)
+                if then == "wait":
+                    await self._woken.wait()
+        finally:
+            await self._close()
+
+    async def _step(self) -> Then:
+        """Send one message, if there is any."""
+        async with self._parts.connection() as connection:
+            hook = await webhooks.by_id(connection, self.id)
+            waiting = await webhook_deliveries.unfinished(connection, self.id)
+        if hook is None or not hook.allowed:
+            return "end"
+        is_active = hook.state == "active"
+        waiting = [each for each in waiting if is_active or each.state == "again"]
+        due = next((each for each in waiting if each.due), None)
+        self._is_blocked = any(each.state == "waiting" for each in waiting) and due is None
+        if due is not None:
+            await self._send_again(hook, due)
+            return "go on"
+        if not is_active:
+            return "end"
+        return "wait" if self._is_blocked else await self._send_next(hook)
+
+    # -- what comes next --------------------------------------------------------------------------
+
+    async def _send_next(self, hook: Webhook) -> Then:
+        """Send the next message, of all that there is now."""
+        async with self._parts.connection() as connection:
+            tracks = await followed_tracks(connection, hook)
+            batch = await self._read(connection, self._position(hook), tracks)
+        if not batch.tweets:
+            await self._pass_over(hook, batch.position)
+            return "go on" if batch.more else "wait"
+        new = NewDelivery(
+            f"msg_{uuid.uuid4().hex}",
+            batch.event,
+            batch.tweets,
+            str(batch.position),
+            "waiting",
+            datetime.now(UTC),
+        )
+        async with self._parts.connection() as connection:
+            delivery = await webhook_deliveries.add(connection, self.id, new)
+        body = webhook_messages.message(batch.event, delivery.created_at, batch.items)
+        await self._send(hook, delivery, body)
+        return "go on" if batch.more else "pause"
+
+    async def _read(self, connection: Executor, position: SinkPosition, tracks: Tracks) -> Batch:
+        """Tweets and deletions by turns; the other kind if there are none of this one."""
+        reader = self._parts.reader
+        reads = [reader.tweets_after, reader.deletions_after]
+        if self._deletions_next:
+            reads.reverse()
+        first = await reads[0](connection, position, tracks)
+        if first.tweets:
+            self._deletions_next = not self._deletions_next
+            return first
+        second = await reads[1](connection, first.position, tracks)
+        return second._replace(more=first.more or second.more)
+
+    def _position(self, hook: Webhook) -> SinkPosition:
+        if self._ahead is not None and self._ahead[0] == hook.position:
+            return self._ahead[1]
+        return SinkPosition.parse(hook.position)
+
+    async def _pass_over(self, hook: Webhook, position: SinkPosition) -> None:
+        """Go on from here; noted now and then."""
+        self._ahead = (hook.position, position)
+        now = asyncio.get_running_loop().time()
+        if now - self._saved_at > SAVE_INTERVAL and str(position) != hook.position:
+            self._saved_at = now
+            async with self._parts.connection() as connection:
+                await webhooks.move(connection, self.id, str(position))
+
+    # -- one try ----------------------------------------------------------------------------------
+
+    async def _send_again(self, hook: Webhook, delivery: Delivery) -> None:
+        """One more try of a message, or the first one after a kill."""
+        if delivery.event == "webhook.test":
+            body = webhook_messages.test_message(delivery.created_at, hook.name)
+            await self._send(hook, delivery, body)
+            return
+        async with self._parts.connection() as connection:
+            tracks = await followed_tracks(connection, hook)
+            items = await self._parts.reader.again(connection, delivery, tracks)
+        if items:
+            body = webhook_messages.message(delivery.event, delivery.created_at, items)
+            await self._send(hook, delivery, body)
+        else:
+            await self._note_success(delivery, Try(0.0, None, answer=NOTHING_LEFT))
+
+    async def _send(self, hook: Webhook, delivery: Delivery, body: bytes) -> None:
+        try:
+            secrets = webhook_secrets.open_secrets(self._parts.vault, hook)
+        except TwitterstreamError as error:
+            found = Try(0.0, None, str(error))
+        else:
+            client = await self._client_for(hook)
+            async with self._parts.sending(slowly=self._is_slow):
+                found = await client.send(delivery.message_id, body, secrets)
+        self._is_slow = bool(found.reason) or found.seconds > SLOW_TRY
+        if found.reason:
+            await self._note_failure(delivery, found)
+        else:
+            await self._note_success(delivery, found)
+
+    async def _client_for(self, hook: Webhook) -> WebhookClient:
+        if self._client is None or self._client.url != hook.url:
+            await self._close()
+            parts = self._parts
+            self._client = WebhookClient(hook.url, parts.resolver, parts.allowed)
+        return self._client
+
+    async def _close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _note_success(self, delivery: Delivery, found: Try) -> None:
+        async with self._parts.transaction() as connection:
+            await webhooks.lock(connection, self.id)
+            await webhook_deliveries.note_try(connection, delivery.id, "delivered", found, None)
+            if delivery.state == "waiting":
+                await webhooks.note_success(connection, self.id, delivery.position)
+            await webhook_deliveries.prune(connection, self.id)
+
+    async def _note_failure(self, delivery: Delivery, found: Try) -> None:
+        next_at = None if delivery.event == "webhook.test" else next_try(delivery, found)
+        state = "dead" if next_at is None else delivery.state
+        async with self._parts.transaction() as connection:
+            await webhooks.lock(connection, self.id)
+            await webhook_deliveries.note_try(connection, delivery.id, state, found, next_at)
+            if delivery.state == "waiting":
+                await self._note_failing(connection, found)
+                if state == "dead":
+                    await webhooks.move(connection, self.id, delivery.position)
+            if state == "dead":
+                await webhook_deliveries.prune(connection, self.id)
+
+    async def _note_failing(self, connection: Executor, found: Try) -> None:
+        too_long = await webhooks.note_failure(connection, self.id, found.reason, DISABLE_AFTER)
+        if found.status == GONE:
+            await webhooks.disable(connection, self.id, found.reason)
+        elif too_long:
+            days = DISABLE_AFTER / 86_400
+            words = f"Disabled after {days:.0f} days without success. {found.reason}"
+            await webhooks.disable(connection, self.id, words)
+
+
+async def followed_tracks(connection: Executor, hook: Webhook) -> Tracks:
+    """The tracks that a webhook follows, of those that its user sees now."""
+    if hook.tracks is None:
+        return (await sharing.visible_tracks(connection, hook.user_id)).keys()
+    return (await sharing.visible_among(connection, hook.user_id, hook.tracks)).keys()
+
+
+def next_try(delivery: Delivery, found: Try) -> datetime | None:
+    """When to try again after this failure; None: the message is given up."""
+    now, end = datetime.now(UTC), delivery.began_at + GIVE_UP_AFTER
+    if now >= end:
+        return None
+    seconds = Backoff().jittered(RETRIES.delay(delivery.tries + 1))
+    seconds = max(seconds, min(found.retry_after or 0.0, RETRY_AFTER_MAX))
+    return min(now + timedelta(seconds=seconds), end)

@@ -1,0 +1,41 @@
+"""Texts as cells of spreadsheets: what they would calculate, round or refuse is written as text."""
+
+import re
+
+BYTE_ORDER_MARK = "\ufeff"  # tells Excel that the file is UTF-8
+ROWS_MAX = 1_048_576  # of a sheet, with its heading: Excel opens no more
+CELL_MAX = 32_767  # UTF-16 units of a cell
+TRUNCATION_MARK = " […]"  # at the end of a text that was cut
+YEAR_MIN = 1900  # of a date in Excel
+EXACT_DIGITS = 15  # that a spreadsheet's number keeps
+# A spreadsheet takes what begins with these for a formula; an apostrophe before it makes it text.
+# Some take full-width signs for narrow ones, and skip spaces, quotes and invisible characters.
+# Where `;` separates, quotes do not hold a cell together: a new one begins after each semicolon,
+# tab and line break of a text.
+_SIGNS = "=+@\uff1d\uff0b\uff0d\uff20-"
+_SKIPPED = '\\s"\u200b-\u200f\u2060\ufeff'
+_FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?=[{_SKIPPED}]*[{_SIGNS}])|^(?=[\t\r\n])")
+_SURROGATES = re.compile("[\ud800-\udfff]")  # halves of characters, not encodable in UTF-8
+
+
+def csv_cell(text: str) -> str:
+    """A text for CSV that a spreadsheet opens."""
+    if text.isdecimal() and len(text) > EXACT_DIGITS:
+        return f"'{text}"  # a spreadsheet would round a number with so many digits
+    # Spreadsheets do not accept NUL.
+    return _FORMULA.sub("'", text.replace("\0", "\ufffd"))
+
+
+def xlsx_cell(text: str) -> str:
+    """A text as a cell can hold it: half characters replaced, too long ones truncated with a mark.
+
+    Characters that XML does not allow are escaped by xlsxwriter.
+    """
+    clean = _SURROGATES.sub("\ufffd", text)
+    if len(clean) <= CELL_MAX // 2:
+        return clean
+    encoded = clean.encode("utf-16-le")
+    if len(encoded) <= 2 * CELL_MAX:
+        return clean
+    kept = encoded[: 2 * (CELL_MAX - len(TRUNCATION_MARK))].decode("utf-16-le", "ignore")
+    return kept + TRUNCATION_MARK

@@ -1,0 +1,224 @@
+"""The columns of exports: for each its name, its type, and the SQL that reads it.
+
+The SQL is over a tweet (`tweets`) and its matches of the exported tracks (`own`).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from stream.store.exports import ColumnSet
+
+Kind = Literal["text", "integer", "number", "time", "texts", "integers"]
+
+
+class ExportColumn(msgspec.Struct, frozen=True):
+    """A column of an export."""
+
+    name: str
+    kind: Kind
+    about: str
+    sql: str = ""  # of the tweet's own column of this name, if empty
+
+    @property
+    def value(self) -> str:
+        """SQL for the value."""
+        return self.sql or f"tweets.{self.name}"
+
+
+def _of_doc(name: str, kind: Kind, about: str) -> ExportColumn:
+    return ExportColumn(name, kind, about, f"tweet_{name}(tweets.network, tweets.doc)")
+
+
+def _pseudonym(value: str) -> str:
+    """SQL: a name or id of an account, or what stands for it in this export."""
+    hashed = (
+        f"encode(substring(sha256(export.key || convert_to(lower({value}), 'UTF8')) FOR 8), 'hex')"
+    )
+    return f"CASE WHEN export.key IS NULL THEN {value} ELSE {hashed} END"
+
+
+def _pseudonyms(values: str) -> str:
+    """SQL: a list of these."""
+    hashed = f"SELECT {_pseudonym('each')} FROM unnest({values}) AS each"  # noqa: S608 - constants
+    return f"CASE WHEN export.key IS NULL THEN {values} ELSE ARRAY({hashed}) END"
+
+
+def _unless_pseudonyms(value: str) -> str:
+    """SQL: what would name the account; null where pseudonyms are used."""
+    return f"CASE WHEN export.key IS NULL THEN {value} END"
+
+
+def _joined(values: str, by: str) -> str:
+    return f"array_to_string({values}, '{by}')"
+
+
+# Handles in a text, where pseudonyms are used.
+_HANDLES = "@[[:alnum:]_][[:alnum:]_.-]*(@[[:alnum:].-]+)?"
+_TEXT = (
+    "CASE WHEN export.key IS NULL THEN tweets.text"
+    f" ELSE regexp_replace(tweets.text, '{_HANDLES}', '@…', 'g') END"
+)
+_URL = _unless_pseudonyms("CASE WHEN tweets.url ~ '^https?://' THEN tweets.url END")
+_NATIVE_ID = _unless_pseudonyms("tweets.native_id")
+_AUTHOR, _AUTHOR_ID = _pseudonym("tweets.author"), _pseudonym("tweets.author_id")
+_NAME = _unless_pseudonyms("tweet_display_name(tweets.network, tweets.doc)")
+_MENTIONS = _pseudonyms("tweet_mentions(tweets.network, tweets.doc)")
+_MENTION_IDS = _pseudonyms("tweet_mention_ids(tweets.network, tweets.doc)")
+_TIME = "coalesce(tweets.created_at, tweets.received_at)"
+# The addresses of pictures and videos, as far as the network sends them.
+_MEDIA_LINKS = """ARRAY(SELECT jsonb_array_elements_text(CASE tweets.network
+    WHEN 'x_v2' THEN jsonb_path_query_array(tweets.doc, '$.includes.media[*].url')
+        || jsonb_path_query_array(tweets.doc, '$.includes.media[*].preview_image_url')
+    WHEN 'x_v1' THEN coalesce(nullif(jsonb_path_query_array(x_v1_shown(tweets.doc),
+            '$.extended_tweet.extended_entities.media[*].media_url_https'), '[]'),
+        jsonb_path_query_array(x_v1_shown(tweets.doc),
+            '$.extended_entities.media[*].media_url_https'))
+    WHEN 'mastodon' THEN jsonb_path_query_array(
+        mastodon_shown(tweets.doc), '$.media_attachments[*].url')
+    ELSE '[]' END))"""
+_CONVERSATION = "json_id(tweets.doc #> '{data,conversation_id}')"
+
+
+def _count(name: str) -> str:
+    return f"tweet_{name}(tweets.network, tweets.doc)"
+
+
+EVERYTHING = (
+    ExportColumn("id", "integer", "The tweet's key here: rises with the time it was received."),
+    ExportColumn("network", "text", "x_v2, x_v1, bluesky or mastodon."),
+    ExportColumn("native_id", "text", "The network's own id.", _NATIVE_ID),
+    ExportColumn("url", "text", "Its address.", _URL),
+    ExportColumn("kind", "text", "original, reply, repost or quote."),
+    ExportColumn("lang", "text", "The language, as the network says."),
+    ExportColumn("author", "text", "The author's handle.", _AUTHOR),
+    ExportColumn("display_name", "text", "The author's name; Bluesky sends none.", _NAME),
+    ExportColumn("author_id", "text", "The network's id of the author.", _AUTHOR_ID),
+    ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
+    ExportColumn("created_at", "time", "When it was written, as the network says."),
+    ExportColumn("received_at", "time", "When it was received."),
+    ExportColumn("edited_at", "time", "When the newest version was received, if it was edited."),
+    _of_doc("hashtags", "texts", "Hashtags without their sign."),
+    _of_doc("links", "texts", "Links, as far as known where they lead to."),
+    ExportColumn("mentions", "texts", "Handles of mentioned accounts.", _MENTIONS),
+    ExportColumn(
+        "mention_ids", "texts", "Ids of mentioned accounts; Mastodon sends none.", _MENTION_IDS
+    ),
+    _of_doc("media", "texts", "photo, video, animated_gif or audio: one for each."),
+    _of_doc("likes", "integer", "Likes when it was received; Bluesky sends none."),
+    _of_doc("reposts", "integer", "Reposts when it was received; Bluesky sends none."),
+    _of_doc("replies", "integer", "Replies when it was received; Bluesky sends none."),
+    _of_doc("quotes", "integer", "Quotes when it was received; Bluesky sends none."),
+    _of_doc("place", "text", "The place it names; only X sends places."),
+    _of_doc("country", "text", "The country of that place: two letters of ISO 3166."),
+    ExportColumn(
+        "longitude",
+        "number",
+        "Where it was written; only X sends points.",
+        "(tweet_point(tweets.network, tweets.doc))[1]",
+    ),
+    ExportColumn(
+        "latitude", "number", "As longitude.", "(tweet_point(tweets.network, tweets.doc))[2]"
+    ),
+    ExportColumn("tracks", "integers", "Ids of the exported tracks that it matches.", "own.tracks"),
+    ExportColumn("terms", "texts", "What of each of these tracks matched.", "own.terms"),
+    ExportColumn(
+        "look_back",
+        "integers",
+        "Those of these tracks for which a look-back found it, not the stream.",
+        "own.look_back",
+    ),
+)
+SIMPLE = (
+    ExportColumn("author", "text", "The author's handle.", _AUTHOR),
+    ExportColumn("display_name", "text", "The author's name; Bluesky sends none.", _NAME),
+    ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
+    ExportColumn(
+        "local_time",
+        "text",
+        "When it was written, in the time zone of the export.",
+        f"to_char({_TIME} AT TIME ZONE export.zone, 'YYYY-MM-DD HH24:MI:SS')",
+    ),
+    ExportColumn("likes", "integer", "When it was received.", _count("likes")),
+    ExportColumn("reposts", "integer", "When it was received.", _count("reposts")),
+    ExportColumn("replies", "integer", "When it was received.", _count("replies")),
+    ExportColumn("link", "text", "Its address.", _URL),
+    ExportColumn(
+        "media_links",
+        "text",
+        "Pictures and videos; a space between two.",
+        _joined(_MEDIA_LINKS, " "),
+    ),
+    ExportColumn("place", "text", "The place it names; only X sends places.", _count("place")),
+    ExportColumn(
+        "matched_term",
+        "text",
+        "What matched; a semicolon between two.",
+        _joined("distinct_texts(own.terms)", "; "),
+    ),
+)
+# The names of twarc-csv, for what all networks have.
+TWARC = (
+    ExportColumn("id", "text", "The network's own id.", _NATIVE_ID),
+    ExportColumn("conversation_id", "text", "Of X v2.", _unless_pseudonyms(_CONVERSATION)),
+    ExportColumn("created_at", "time", "When it was written.", "tweets.created_at"),
+    ExportColumn("author_id", "text", "The network's id of the author.", _AUTHOR_ID),
+    ExportColumn("author.username", "text", "The author's handle.", _AUTHOR),
+    ExportColumn("author.name", "text", "The author's display name.", _NAME),
+    ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
+    ExportColumn("lang", "text", "The language, as the network says."),
+    ExportColumn("public_metrics.like_count", "integer", "Likes.", _count("likes")),
+    ExportColumn("public_metrics.retweet_count", "integer", "Reposts.", _count("reposts")),
+    ExportColumn("public_metrics.reply_count", "integer", "Replies.", _count("replies")),
+    ExportColumn("public_metrics.quote_count", "integer", "Quotes.", _count("quotes")),
+    ExportColumn("entities.hashtags", "texts", "Hashtags without their sign.", _count("hashtags")),
+    ExportColumn("entities.mentions", "texts", "Handles of mentioned accounts.", _MENTIONS),
+    ExportColumn("entities.urls", "texts", "Links.", _count("links")),
+    ExportColumn("geo.full_name", "text", "The place it names.", _count("place")),
+    ExportColumn("geo.country_code", "text", "Two letters of ISO 3166.", _count("country")),
+    ExportColumn("__twarc.retrieved_at", "time", "When it was received.", "tweets.received_at"),
+)
+# What 4CAT's import of CSV files asks for, and what it takes besides.
+FOUR_CAT = (
+    ExportColumn("id", "text", "The key of the tweet here.", "tweets.id::text"),
+    ExportColumn(
+        "thread_id",
+        "text",
+        "The conversation, or the tweet.",
+        f"coalesce({_unless_pseudonyms(_CONVERSATION)}, tweets.id::text)",
+    ),
+    ExportColumn(
+        "author", "text", "The author's handle or id.", f"coalesce({_AUTHOR}, {_AUTHOR_ID}, '')"
+    ),
+    ExportColumn("body", "text", "The text.", _TEXT),
+    ExportColumn("subject", "text", "Always empty.", "''"),
+    ExportColumn(
+        "timestamp",
+        "text",
+        "When it was written (UTC).",
+        f"to_char({_TIME} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
+    ),
+    ExportColumn("hashtags", "text", "A comma between two.", _joined(_count("hashtags"), ",")),
+    ExportColumn("mentions", "text", "A comma between two.", _joined(_MENTIONS, ",")),
+    ExportColumn("urls", "text", "A comma between two.", _joined(_count("links"), ",")),
+    ExportColumn("likes", "integer", "When it was received.", _count("likes")),
+    ExportColumn("retweets", "integer", "When it was received.", _count("reposts")),
+    ExportColumn("url", "text", "Its address.", _URL),
+    ExportColumn("platform", "text", "The network.", "tweets.network"),
+)
+COLUMN_SETS: dict[ColumnSet, tuple[ExportColumn, ...]] = {
+    "simple": SIMPLE,
+    "everything": EVERYTHING,
+    "twarc": TWARC,
+    "4cat": FOUR_CAT,
+}
+IDS = (ExportColumn("native_id", "text", "The network's own id.", "tweets.native_id"),)
+# Without our rules that matched: they are of all users' tracks.
+RECEIVED = (
+    ExportColumn(
+        "message",
+        "text",
+        "The message as received.",
+        "tweets.doc - 'matching_rules' #- '{gnip,matching_rules}'",
+    ),
+)

@@ -1,0 +1,228 @@
+"""What is on record about collecting: positions of journals, runs and rejects."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from stream.db import Executor, row_count
+from stream.errors import Broken, RejectReason
+from stream.keys import to_datetime
+from stream.text import storable
+from stream.tweet import NetworkCursor, SourceId, TweetId
+
+_POSITION = """
+INSERT INTO positions (journal, source_id, position) VALUES ($1, $2, $3)
+ON CONFLICT (journal) DO UPDATE SET source_id = positions.source_id
+RETURNING source_id, position, undelivered, network_cursor
+"""
+_POSITIONS = """
+SELECT journal, position FROM positions
+WHERE source_id = $1 AND position BETWEEN $2 AND $3 ORDER BY updated_at DESC
+"""
+_POSITIONS_OF = "SELECT journal, position FROM positions WHERE journal = ANY ($1::uuid[])"
+_ADVANCE = """
+UPDATE positions SET position = $3, undelivered = $4, updated_at = now(),
+    network_cursor = coalesce($5, network_cursor)
+WHERE journal = $1 AND position = $2
+"""
+_CURRENT_POSITION = "SELECT position FROM positions WHERE journal = $1"
+_NOTE_RUN = "SELECT number, late FROM note_ingest_run($1, $2, $3)"
+_EXTEND_RUN = """
+UPDATE ingest_runs SET last_id = greatest(last_id, $3)
+WHERE source_id = $1 AND run = coalesce($2::integer,
+    (SELECT min(run) FROM ingest_runs WHERE source_id = $1 AND NOT former))
+"""
+# A writer may store at the same time: its keys are the highest.
+_LOCK_RUNS = "SELECT pg_advisory_xact_lock(hashtext('twitterstream runs'), $1)"
+_WITHIN_FIRST_RUN = """
+SELECT first_id <= $2 AND last_id >= $3 AS within FROM ingest_runs
+WHERE source_id = $1 AND NOT former ORDER BY run LIMIT 1
+"""
+_WIDEN_FIRST_RUN = """
+INSERT INTO ingest_runs (source_id, run, first_id, last_id)
+SELECT $1, coalesce(min(run) FILTER (WHERE NOT former), max(run) + 1, 1), $2, $3
+FROM ingest_runs WHERE source_id = $1
+ON CONFLICT (source_id, run) DO UPDATE SET
+    first_id = least(ingest_runs.first_id, excluded.first_id),
+    last_id = greatest(ingest_runs.last_id, excluded.last_id)
+"""
+# Two daemons may have received a frame in the same microsecond: it gets the next free key.
+# The same one read again, as after a journal's name was lost, is there already.
+_ADD_REJECT = """
+INSERT INTO rejects (id, source_id, received_at, reason, detail, body)
+SELECT key, $2, $3, $4, $5, $6
+FROM generate_series($1::bigint, $1::bigint + (4096 << 12), 4096) AS key
+WHERE NOT EXISTS (SELECT FROM rejects WHERE id = key)
+  AND NOT EXISTS (SELECT FROM rejects WHERE id = $1 AND source_id = $2 AND body = $6)
+ORDER BY key LIMIT 1
+"""
+# The newest of all journals of the source: another machine may have collected it since.
+_NETWORK_CURSOR = """
+SELECT network_cursor FROM positions WHERE source_id = $1 AND network_cursor IS NOT NULL
+ORDER BY (network_cursor->>'time')::bigint DESC LIMIT 1
+"""
+# The key is the time.
+_PRUNE_REJECTS = """
+DELETE FROM rejects WHERE id IN (
+    SELECT id FROM rejects WHERE id < tweet_key($1, 0) ORDER BY id LIMIT $2)
+"""
+# The first run of a source lasts as long as the source, and the number of the last one is not given
+# out again. A later one goes with its tweets, which are older than any partition then.
+_PRUNE_RUNS = """
+WITH oldest AS (
+    SELECT tweet_key(min(to_date(right(relname, 8), 'YYYYMMDD'))::timestamp AT TIME ZONE 'UTC', 0)
+        AS key
+    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'tweets'::regclass AND relname ~ '^tweets_[0-9]{8}$'
+), kept AS (
+    SELECT ingest_runs.source_id, min(run) FILTER (WHERE NOT former) AS first, max(run) AS last
+    FROM ingest_runs JOIN sources ON sources.id = ingest_runs.source_id
+    GROUP BY ingest_runs.source_id
+)
+DELETE FROM ingest_runs WHERE ctid = ANY (ARRAY(
+    SELECT ingest_runs.ctid FROM ingest_runs CROSS JOIN oldest LEFT JOIN kept USING (source_id)
+    WHERE last_id < tweet_key($1, 0) AND last_id < oldest.key
+      AND run IS DISTINCT FROM kept.first AND run IS DISTINCT FROM kept.last
+    LIMIT $2))
+"""
+
+DETAIL_MAX = 1000  # characters of a reject's detail
+
+
+class Position:
+    """How far one journal is stored."""
+
+    def __init__(
+        self, journal: uuid.UUID, position: int, undelivered: int, cursor: NetworkCursor | None
+    ) -> None:
+        self.journal = journal
+        self.position = position
+        self.undelivered = undelivered
+        self.cursor = cursor
+
+
+async def open_position(
+    connection: Executor, journal: uuid.UUID, source_id: SourceId, start: int
+) -> Position:
+    """Where to continue reading; `start` for a journal that is new to this database.
+
+    Broken when the journal belongs to another source.
+    """
+    [row] = await connection.fetch(_POSITION, journal, source_id, start)
+    if row["source_id"] != source_id:
+        raise Broken(f"journal {journal} belongs to source {row['source_id']}, not {source_id}")
+    cursor = _cursor(row["network_cursor"])
+    return Position(journal, row["position"], row["undelivered"], cursor)
+
+
+async def network_cursor(connection: Executor, source_id: SourceId) -> NetworkCursor | None:
+    """Where a source can resume: after the newest event that is committed."""
+    rows = await connection.fetch(_NETWORK_CURSOR, source_id)
+    return _cursor(rows[0]["network_cursor"]) if rows else None
+
+
+def _cursor(stored: bytes | None) -> NetworkCursor | None:
+    return None if stored is None else msgspec.json.decode(stored, type=NetworkCursor)
+
+
+async def find_positions(
+    connection: Executor, source_id: SourceId, low: int, high: int
+) -> list[tuple[uuid.UUID, int]]:
+    """Journals of this source whose positions are in this range, newest first."""
+    rows = await connection.fetch(_POSITIONS, source_id, low, high)
+    return [(row["journal"], row["position"]) for row in rows]
+
+
+async def positions_of(connection: Executor, journals: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """How far each of these journals is stored; without those that are not on record."""
+    rows = await connection.fetch(_POSITIONS_OF, journals)
+    return {row["journal"]: row["position"] for row in rows}
+
+
+async def advance(
+    connection: Executor,
+    journal: uuid.UUID,
+    before: int,
+    after: int,
+    undelivered: int,
+    cursor: NetworkCursor | None,
+) -> bool:
+    """Move the position in the transaction of the rows; False: they are stored already.
+
+    That happens when the answer to an earlier COMMIT was lost.
+    """
+    encoded = None if cursor is None else msgspec.json.encode(cursor)
+    done = await connection.execute(_ADVANCE, journal, before, after, undelivered, encoded)
+    if row_count(done):
+        return True
+    rows = await connection.fetch(_CURRENT_POSITION, journal)
+    if rows and rows[0]["position"] == after:
+        return False
+    found = rows[0]["position"] if rows else "nothing"
+    raise Broken(f"position of journal {journal} should be {before} or {after} but is {found}")
+
+
+class NotedRun(msgspec.Struct, frozen=True):
+    """The run that these tweets belong to."""
+
+    number: int | None  # None: the first one of the source
+    late: bool  # tweets of other runs have keys as high as these
+
+
+async def note_ingest_run(
+    connection: Executor, source_id: SourceId, first: TweetId, last: TweetId
+) -> NotedRun:
+    """Record that this transaction stores tweets with these keys; call it before it does."""
+    [row] = await connection.fetch(_NOTE_RUN, source_id, first, last)
+    return NotedRun(row["number"], row["late"])
+
+
+async def extend_run(
+    connection: Executor, source_id: SourceId, run: NotedRun, last: TweetId
+) -> None:
+    """Extend a run to this key: its last tweet's own was taken and had to change."""
+    await connection.execute(_EXTEND_RUN, source_id, run.number, last)
+
+
+async def widen_first_run(
+    connection: Executor, source_id: SourceId, first: TweetId, last: TweetId
+) -> None:
+    """Let the first run of a source include these keys, which a look-back stores.
+
+    Readers that start before these keys find them; a cursor that is past them does not return.
+    """
+    rows = await connection.fetch(_WITHIN_FIRST_RUN, source_id, first, last)
+    if not rows or not rows[0]["within"]:
+        await connection.execute(_LOCK_RUNS, source_id)
+        await connection.execute(_WIDEN_FIRST_RUN, source_id, first, last)
+
+
+async def add_reject(
+    connection: Executor,
+    source_id: SourceId,
+    key: TweetId,
+    received: int,
+    why: tuple[RejectReason, str],
+    body: bytes,
+) -> None:
+    """Keep a frame that cannot be stored, as it was received."""
+    reason, detail = why
+    detail = storable(detail, DETAIL_MAX)
+    await connection.execute(
+        _ADD_REJECT, key, source_id, to_datetime(received), reason, detail, body
+    )
+
+
+# -- pruning --------------------------------------------------------------------------------------
+
+
+async def prune_rejects(connection: Executor, before: datetime, limit: int) -> int:
+    """Delete some rejects of before a time; returns how many."""
+    return row_count(await connection.execute(_PRUNE_REJECTS, before, limit))
+
+
+async def prune_runs(connection: Executor, before: datetime, limit: int) -> int:
+    """Delete some runs that ended before a time and have no tweets any more; returns how many."""
+    return row_count(await connection.execute(_PRUNE_RUNS, before, limit))

@@ -1,0 +1,64 @@
+"""Where tweets are passed on to, and whether that works: the table sinks."""
+
+from datetime import datetime
+
+import msgspec
+
+from stream.db import Executor, row_count
+
+_WRITE = """
+INSERT INTO sinks (name, reason, late_since) VALUES ($1, $2, to_timestamp($3))
+ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, late_since = excluded.late_since,
+    seen_at = now()
+"""
+_ALL = """
+SELECT name, reason, late_since, seen_at, seen_at > now() - interval '1 minute' AS runs FROM sinks
+ORDER BY name
+"""
+_PRUNE = """
+DELETE FROM sinks WHERE name IN (SELECT name FROM sinks WHERE seen_at < $1 ORDER BY name LIMIT $2)
+"""
+# One daemon of a database runs its sinks.
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('twitterstream sinks'), 0) AS ours"
+
+
+class SinkRow(msgspec.Struct, frozen=True):
+    """A sink, and whether it works."""
+
+    name: str
+    reason: str  # why it fails, and what to do; empty: it does not
+    late_since: datetime | None  # since when tweets wait; None: none does
+    seen_at: datetime
+    runs: bool  # it was seen lately
+
+    @property
+    def state(self) -> str:
+        """How it is, in words."""
+        if not self.runs:
+            return f"no daemon has run it since {self.seen_at:%F %T %Z}"
+        if self.reason:
+            return f"fails: {self.reason}"
+        return f"late since {self.late_since:%F %T %Z}" if self.late_since else "ok"
+
+
+async def write(
+    connection: Executor, name: str, reason: str = "", late_since: float | None = None
+) -> None:
+    """Write how a sink is now; `late_since`: in seconds since 1970."""
+    await connection.execute(_WRITE, name, reason, late_since)
+
+
+async def get_all(connection: Executor) -> list[SinkRow]:
+    return [SinkRow(**row) for row in await connection.fetch(_ALL)]
+
+
+async def try_lock(connection: Executor) -> bool:
+    """Whether this session runs the sinks of the database."""
+    [row] = await connection.fetch(_TRY_LOCK)
+    ours: bool = row["ours"]
+    return ours
+
+
+async def prune(connection: Executor, before: datetime, limit: int) -> int:
+    """Delete sinks that have not run since this time; returns how many."""
+    return row_count(await connection.execute(_PRUNE, before, limit))

@@ -1,0 +1,339 @@
+"""The sources and daemons tables, and the locks that elect one collector for each source."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from stream.db import Database, Executor, Row, row_count, translated_errors
+from stream.errors import DatabaseAway, RowRefused, TwitterstreamError
+from stream.notes import StateNote
+from stream.store import server
+from stream.text import storable
+from stream.tweet import NetworkName, SourceId
+
+LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source's id
+LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
+DAEMON_TIMEOUT = 15  # seconds; one without a heartbeat for longer counts as dead
+RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
+
+_COLUMNS = (
+    "id, name, network, url, proxy, secrets, enabled, state, reason, state_at, retry_at, last_at,"
+    " source_state(sources) AS shown_state"
+)
+_ALL = f"SELECT {_COLUMNS} FROM sources ORDER BY id"  # noqa: S608 - a constant
+_BY_ID = f"SELECT {_COLUMNS} FROM sources WHERE id = $1"  # noqa: S608 - a constant
+_LOCKED = f"{_BY_ID} FOR UPDATE"
+_ADD = """
+INSERT INTO sources (name, network, url, proxy, secrets, enabled) VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id
+"""
+_ENABLE = "UPDATE sources SET enabled = $2 WHERE name = $1 RETURNING id"
+_SET_CREDENTIALS = "UPDATE sources SET secrets = $2 WHERE name = $1 RETURNING id"
+_SET_URL = "UPDATE sources SET url = $2, secrets = $3, enabled = true WHERE id = $1"
+_REBIND = """
+UPDATE sources SET secrets = $5
+WHERE id = $1 AND secrets = $2 AND url IS NOT DISTINCT FROM $3 AND proxy IS NOT DISTINCT FROM $4
+"""
+_CHANGE = """
+UPDATE sources SET name = $2, url = $3, proxy = $4, secrets = coalesce($5, secrets)
+WHERE id = $1 RETURNING id
+"""
+_REMOVE = "DELETE FROM sources WHERE name = $1 RETURNING id"
+_STATE = """
+UPDATE sources SET state = $2, reason = $3, state_at = to_timestamp($4), retry_at = to_timestamp($5)
+WHERE id = $1 AND (state_at IS NULL OR state_at <= to_timestamp($4))
+"""
+_NOTE_LAST_BYTE = "UPDATE sources SET last_at = greatest(last_at, to_timestamp($2)) WHERE id = $1"
+_LAST_BYTE_AT = """
+SELECT extract(epoch FROM last_at)::double precision AS at FROM sources
+WHERE id = $1 AND last_at IS NOT NULL
+"""
+_LOCK = "SELECT pg_try_advisory_lock($1, $2) AS ours"
+_UNLOCK = "SELECT pg_advisory_unlock($1, $2)"
+_COLLECTED = """
+SELECT objid::integer AS source_id FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND classid = $1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_UPSERT_DAEMON = """
+INSERT INTO daemons (id, host, pid, role) VALUES ($1, $2, $3, $4)
+ON CONFLICT (id) DO UPDATE SET role = excluded.role, seen_at = now()
+"""
+_DELETE_DAEMON = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(secs => $2)"
+_DAEMONS = """
+SELECT id, host, pid, role, started_at, seen_at FROM daemons
+WHERE seen_at > now() - make_interval(secs => $1) ORDER BY started_at
+"""
+
+_CRASHED_DAEMONS = """
+SELECT count(*)::integer AS number FROM daemons
+WHERE host = $1 AND started_at > now() - make_interval(secs => $2)
+  AND seen_at < now() - make_interval(secs => $3)
+"""
+_ENABLED_NETWORKS = "SELECT DISTINCT network FROM sources WHERE enabled"
+
+_PRUNE_DAEMONS = """
+DELETE FROM daemons WHERE id IN (SELECT id FROM daemons WHERE seen_at < $1 LIMIT $2)
+"""
+
+
+class SourceRow(msgspec.Struct, frozen=True):
+    """A row of sources; `secrets` still sealed."""
+
+    id: SourceId
+    name: str
+    network: NetworkName
+    url: str | None
+    proxy: str | None
+    secrets: bytes | None
+    enabled: bool
+    state: str
+    reason: str
+    state_at: datetime | None
+    retry_at: datetime | None
+    last_at: datetime | None
+    shown_state: str = ""  # for people: `stopped` where no daemon collects it
+
+    def __repr__(self) -> str:
+        return f"SourceRow(id={self.id}, name={self.name!r}, network={self.network!r})"
+
+
+async def get_all(connection: Executor) -> list[SourceRow]:
+    return [SourceRow(**row) for row in await connection.fetch(_ALL)]
+
+
+async def by_name(connection: Executor, name: str) -> SourceRow | None:
+    return next((row for row in await get_all(connection) if row.name == name), None)
+
+
+async def by_id(connection: Executor, source_id: int, *, lock: bool = False) -> SourceRow | None:
+    """A source; with `lock`, no other transaction can change it meanwhile."""
+    rows = await connection.fetch(_LOCKED if lock else _BY_ID, source_id)
+    return SourceRow(**rows[0]) if rows else None
+
+
+async def add(
+    connection: Executor,
+    name: str,
+    network: NetworkName,
+    url: str | None = None,
+    proxy: str | None = None,
+    secrets: bytes | None = None,
+    *,
+    enabled: bool = True,
+) -> SourceId:
+    try:
+        with translated_errors():
+            [row] = await connection.fetch(_ADD, name, network, url, proxy, secrets, enabled)
+    except RowRefused as error:
+        raise TwitterstreamError(_refusal(error, name)) from error
+    return SourceId(row["id"])
+
+
+def _refusal(error: RowRefused, name: str) -> str:
+    match error.constraint:
+        case "sources_name_unique":
+            return f"There is already a source named {name}: remove it or choose another name."
+        case "sources_name_plain":
+            return (
+                f"{name!r} is not a valid name for a source: use letters, digits, dots, dashes and "
+                "underscores."
+            )
+        case "sources_url_http" | "sources_proxy_http":
+            return "An address begins with http:// or https:// and has no spaces."
+    return f"The table `sources` refuses this row: {error}."
+
+
+async def enable(connection: Executor, name: str, *, enabled: bool) -> bool:
+    """Enable or disable a source; False: there is none."""
+    return bool(await connection.fetch(_ENABLE, name, enabled))
+
+
+async def set_credentials(connection: Executor, name: str, secrets: bytes) -> bool:
+    """Replace a source's sealed credentials; False: there is none."""
+    return bool(await connection.fetch(_SET_CREDENTIALS, name, secrets))
+
+
+async def change(
+    connection: Executor,
+    source_id: SourceId,
+    name: str,
+    url: str | None,
+    proxy: str | None,
+    secrets: bytes | None,
+) -> bool:
+    """Change a source's name, address and proxy; its credentials only if there are new ones.
+
+    False: there is no such source.
+    """
+    try:
+        with translated_errors():
+            return bool(await connection.fetch(_CHANGE, source_id, name, url, proxy, secrets))
+    except RowRefused as error:
+        raise TwitterstreamError(_refusal(error, name)) from error
+
+
+async def set_url(
+    connection: Executor, source_id: SourceId, url: str, secrets: bytes | None
+) -> None:
+    """Set a source's address, with credentials sealed for it, and enable it."""
+    await connection.execute(_SET_URL, source_id, url, secrets)
+
+
+async def rebind(connection: Executor, row: SourceRow, secrets: bytes) -> None:
+    """Replace credentials that an older version sealed, unless the row has changed meanwhile."""
+    await connection.execute(_REBIND, row.id, row.secrets, row.url, row.proxy, secrets)
+
+
+async def remove(connection: Executor, name: str) -> bool:
+    """Delete a source and its credentials; its tweets stay. False: there is none."""
+    return bool(await connection.fetch(_REMOVE, name))
+
+
+async def write_state(connection: Executor, source_id: SourceId, note: StateNote) -> None:
+    until = None if note.until is None else min(note.until, LAST_DATE)
+    reason = storable(note.reason)
+    await connection.execute(_STATE, source_id, note.state, reason, note.at, until)
+
+
+async def note_last_byte(connection: Executor, source_id: SourceId, at: float) -> None:
+    """Record when a byte was received, in seconds since 1970."""
+    await connection.execute(_NOTE_LAST_BYTE, source_id, at)
+
+
+async def last_byte_at(connection: Executor, source_id: SourceId) -> float | None:
+    """When the last byte was received, in seconds since 1970; None: never."""
+    rows = await connection.fetch(_LAST_BYTE_AT, source_id)
+    return rows[0]["at"] if rows else None
+
+
+async def try_lock(connection: Executor, source_id: SourceId) -> bool:
+    """Try to become the only collector of this source, for as long as the connection lives."""
+    [row] = await connection.fetch(_LOCK, LOCK_CLASS, source_id)
+    return bool(row["ours"])
+
+
+async def unlock(connection: Executor, source_id: SourceId) -> None:
+    """Let another daemon collect this source."""
+    await connection.execute(_UNLOCK, LOCK_CLASS, source_id)
+
+
+async def collected_ids(connection: Executor) -> set[SourceId]:
+    """The sources that some daemon collects now."""
+    rows = await connection.fetch(_COLLECTED, LOCK_CLASS)
+    return {SourceId(row["source_id"]) for row in rows}
+
+
+async def upsert_daemon(
+    connection: Executor, daemon: uuid.UUID, host: str, pid: int, role: str
+) -> None:
+    """Record a heartbeat of this daemon, and its role."""
+    await connection.execute(_UPSERT_DAEMON, daemon, host, pid, role)
+
+
+async def delete_daemon(connection: Executor, daemon: uuid.UUID) -> None:
+    """Delete a daemon that ends, and those without a heartbeat for a day."""
+    await connection.execute(_DELETE_DAEMON, daemon, 86_400)
+
+
+async def daemons(connection: Executor) -> Sequence[Row]:
+    """The running daemons, oldest first."""
+    return await connection.fetch(_DAEMONS, DAEMON_TIMEOUT)
+
+
+async def count_crashed_daemons(connection: Executor, host: str, seconds: float) -> int:
+    """How many daemons of this host started in the last `seconds` and ended without a stop."""
+    [row] = await connection.fetch(_CRASHED_DAEMONS, host, seconds, DAEMON_TIMEOUT)
+    return int(row["number"])
+
+
+async def enabled_networks(connection: Executor) -> set[NetworkName]:
+    """The networks that have an enabled source."""
+    return {row["network"] for row in await connection.fetch(_ENABLED_NETWORKS)}
+
+
+async def prune_daemons(connection: Executor, before: datetime, limit: int) -> int:
+    """Delete some daemons that were last seen before a time; returns how many."""
+    return row_count(await connection.execute(_PRUNE_DAEMONS, before, limit))
+
+
+class Lock:
+    """Whether one collector holds the lock of its source."""
+
+    def __init__(self) -> None:
+        self.ours: bool | None = None  # None: not known yet
+        self._changed = asyncio.Event()
+
+    def set(self, *, ours: bool) -> None:
+        if ours is not self.ours:
+            self.ours = ours
+            self._changed.set()
+
+    async def until(self, *, ours: bool) -> None:
+        """Wait until this daemon holds it, or another one does."""
+        while self.ours is not ours:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class Locks:
+    """Takes requested locks, all over one connection, and retries those that other daemons hold.
+
+    When Postgres goes away the locks are lost, but no other daemon can take them then either: a
+    lock counts as ours until Postgres is back and another daemon has taken it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._wanted: dict[SourceId, Lock] = {}
+        self._held: set[SourceId] = set()  # over the current connection
+        self._changed = asyncio.Event()
+
+    def want(self, source_id: SourceId) -> Lock:
+        """Request a lock; it is retried until it is released."""
+        lock = self._wanted[source_id] = Lock()
+        self._changed.set()
+        return lock
+
+    def release(self, source_id: SourceId) -> None:
+        """Release a lock, so that another daemon can take it."""
+        self._wanted.pop(source_id, None)
+        self._changed.set()
+
+    def others_have(self, source_id: SourceId) -> bool:
+        """Whether another daemon is known to hold it."""
+        lock = self._wanted.get(source_id)
+        return lock is not None and lock.ours is False
+
+    async def run(self) -> None:
+        """Hold the locks until cancelled."""
+        while True:
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.dedicated() as connection:
+                    self._held.clear()
+                    while True:
+                        await self._take_and_give(connection)
+                        await self._pause()
+            await asyncio.sleep(RETRY_INTERVAL)
+
+    async def _take_and_give(self, connection: Executor) -> None:
+        for source_id in self._held - self._wanted.keys():
+            await unlock(connection, source_id)
+            self._held.discard(source_id)
+        for source_id, lock in list(self._wanted.items()):
+            if source_id not in self._held:
+                ours = await try_lock(connection, source_id)
+                if ours:
+                    self._held.add(source_id)
+                lock.set(ours=ours)
+        await server.ping(connection)
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_INTERVAL):
+                await self._changed.wait()
+        self._changed.clear()

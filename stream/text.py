@@ -1,0 +1,68 @@
+"""Text from outside: its encoding, and a clean form for rows, log lines and terminals."""
+
+import codecs
+
+MESSAGE_LENGTH_MAX = 500  # characters of a server's message
+REASON_LENGTH_MAX = 2000  # characters of a text in a row
+DURATION_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def plain(text: str, length_max: int = MESSAGE_LENGTH_MAX) -> str:
+    """A server's message as one line, without control characters, truncated."""
+    head = text[: 4 * length_max]
+    line = " ".join("".join(c if c.isprintable() else " " for c in head).split())
+    if len(line) <= length_max and len(head) == len(text):
+        return line
+    return line[: length_max - 1] + "…"
+
+
+def sentence(words: str) -> str:
+    """The words with a full stop, and a capital letter unless a name or an address comes first."""
+    first = words.partition(" ")[0]
+    head = f"{words[:1].upper()}{words[1:]}" if first.isalpha() else words
+    return f"{head.rstrip('.')}."
+
+
+def storable(text: str, length_max: int = REASON_LENGTH_MAX) -> str:
+    """The text without NUL and lone surrogates, which PostgreSQL refuses."""
+    return text[:length_max].replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def format_duration(seconds: float) -> str:
+    """5400 → 1 hour 30 minutes: the two largest units, rounded down."""
+    parts = []
+    left = int(seconds)
+    for unit, length in DURATION_UNITS:
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {unit}{'s' if count > 1 else ''}")
+        if len(parts) == 2 or (parts and not count):
+            break
+    return " ".join(parts) or "less than a second"
+
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def encoding_of(head: bytes) -> str:
+    """Detect the encoding by the byte order mark, or by the NUL next to a first ASCII character."""
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name
+    first, second = head[:1], head[1:2]
+    if second == b"\0" and b"\t" <= first < b"\x80":
+        return "utf-16-le"
+    if first == b"\0" and b"\t" <= second < b"\x80":
+        return "utf-16-be"
+    return "utf-8"
+
+
+def decoded(data: bytes) -> str:
+    """The text without its byte order mark; UnicodeError when it is in none of these encodings."""
+    return data.decode(encoding_of(data))

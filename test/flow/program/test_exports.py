@@ -1,0 +1,163 @@
+"""Exports of a running daemon, of the command line, and of a process that is killed at random."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from exporting import Made
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from test.conftest import Eventually
+    from test.flow.program.conftest import MakeProgram, Program
+
+KILLS = 8
+SEED = 20261129
+DAYS = ("2026-03-14", "2026-03-15")
+NUMBER = 1500  # of a day
+FILL = """
+SELECT ensure_day('{day}');
+INSERT INTO tweets (id, received_at, network, native_id, kind, lang, author, text, doc)
+SELECT tweet_key(at, 1), at, 'x_v2', '{day}' || n, 'original', 'de', 'ann', 'snow ' || n,
+    jsonb_build_object('data', jsonb_build_object('n', n))
+FROM (SELECT n, timestamptz '{day} 00:00+00' + n * interval '20 s' AS at
+      FROM generate_series(1, {number}) AS n) AS made;
+INSERT INTO tweet_ids (network, native_id, tweet_id)
+SELECT network, native_id, id FROM tweets WHERE received_at::date = '{day}';
+INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)
+SELECT id, 1, received_at, 'snow', 'text', 'own' FROM tweets WHERE received_at::date = '{day}';
+"""
+
+
+class Tables:
+    """The database of a program."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(query.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def request(self) -> int:
+        """An export of all tweets, in small parts; returns its id."""
+        [[number]] = self.rows(
+            "INSERT INTO exports (tracks, format, until, part_rows)"
+            " VALUES ('{1}', 'csv', '2026-03-16', 100) RETURNING id"
+        )
+        assert isinstance(number, int)
+        return number
+
+
+@pytest.fixture
+def tables(database: str) -> Tables:
+    made = Tables(database)
+    made.rows("INSERT INTO tracks (value) VALUES ('snow')")
+    for day in DAYS:
+        made.rows(FILL.format(day=day, number=NUMBER))
+    return made
+
+
+@pytest.fixture
+async def program(make_program: MakeProgram, tables: Tables, tmp_path: Path) -> Program:
+    """A program whose first day is only in its archive."""
+    made = make_program("main", tables.url, archive={"url": str(tmp_path / "archive")})
+    await made.command("archive", "run", "--day", DAYS[0], "--drop")
+    return made
+
+
+async def run(program: Program, until: Callable[[], bool]) -> bool:
+    """Run the process of the daemon, and kill it then; False: it had ended by itself."""
+    process = await asyncio.create_subprocess_exec(
+        *program._command("exports", "run", "--die-with-parent"), stdin=-1, stdout=-1, stderr=-2
+    )
+    assert process.stdout is not None
+    ended = asyncio.ensure_future(process.stdout.read())
+    while not ended.done():
+        if until():
+            process.kill()
+            break
+        await asyncio.wait([ended], timeout=0.01)
+    said = await ended
+    if await process.wait() == -signal.SIGKILL:
+        return True
+    assert process.returncode == 0, said.decode()
+    return False
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.mark.timeout(600)
+async def test_an_export_that_is_killed_at_random_has_the_same_bytes(
+    program: Program, tables: Tables
+) -> None:
+    whole = tables.request()
+    assert not await run(program, never)
+    killed = tables.request()
+    chance = random.Random(SEED)
+    folder = program.data_dir / "exports" / str(killed)
+    kills = 0
+    while kills < KILLS:
+        begun = len(list(folder.glob("tweets-*.csv")))
+        more, delay = chance.randint(0, 3), chance.uniform(0, 0.15)
+        moment = float("inf")
+
+        def is_further(begun: int = begun, more: int = more, delay: float = delay) -> bool:
+            nonlocal moment
+            now = asyncio.get_running_loop().time()
+            if (folder / "export.zip").exists() or (
+                len(list(folder.glob("tweets-*"))) > begun + more
+            ):
+                moment = min(moment, now + delay)
+            return now >= moment
+
+        if not await run(program, is_further):
+            break
+        kills += 1
+        # As after the lease of the killed process.
+        tables.rows("UPDATE exports SET leased_until = now() WHERE state = 'running'")
+    else:
+        assert not await run(program, never)
+    assert kills >= KILLS // 2
+    parts = "SELECT number, after_id, last_id, rows, sha256 FROM export_parts WHERE export_id = "
+    assert tables.rows(f"{parts}{killed} ORDER BY 1") == tables.rows(f"{parts}{whole} ORDER BY 1")
+    made = [Made(program.data_dir / "exports" / str(n) / "export.zip") for n in (whole, killed)]
+    assert made[0].data == made[1].data
+    assert len(made[0].ids) == len(set(made[0].ids)) == NUMBER * len(DAYS)
+    assert {path.name for path in folder.iterdir()} == {"export.zip"}
+
+
+async def test_a_row_starts_an_export(
+    program: Program, tables: Tables, eventually: Eventually
+) -> None:
+    """By psql: the daemon finds it."""
+    await program.start()
+    number = tables.request()
+    done = f"SELECT state FROM exports WHERE id = {number}"
+    await eventually(lambda: tables.rows(done) == [("done",)])
+    made = Made(program.data_dir / "exports" / str(number) / "export.zip")
+    assert len(made.ids) == NUMBER * len(DAYS)
+
+
+async def test_the_command_writes_a_file(program: Program, tables: Tables) -> None:
+    said = await program.command(
+        *("export", "1", "--format", "ndjson", "--since", DAYS[1], "--words", "snow 77"),
+        *("--output", "snow.zip"),
+    )
+    found = Made(program.folder / "snow.zip").json_rows
+    rows = tables.rows(
+        "SELECT id::text FROM tweets WHERE text LIKE '%snow%' AND text LIKE '%77%' ORDER BY id"
+    )
+    assert [(row["id"],) for row in found] == rows != []
+    assert f"snow.zip: {len(rows):,} rows" in said

@@ -1,0 +1,208 @@
+"""Sinks on a database that is filled as the writer fills it; real servers of Redis and Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from redis_servers import PRODUCTS, RedisServer, running
+from stream.config import Settings
+from stream.config.settings import RedisSettings, SinkSettings
+from stream.db import Database
+from stream.sinks.runner import Sinks
+from stream.store import sinks, sources
+from stream.store.sinks import SinkRow
+from stream.tweet import Frame, Match, SourceId, TrackId, Tweet
+from stream.vault import Vault
+from x_tweets import store_frames, v1_tweet
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from test.conftest import Eventually
+
+Message = dict[str, Any]
+Entry = dict[str, str]
+NOON = round(datetime(2026, 3, 14, 12, tzinfo=UTC).timestamp() * 1e6)
+
+
+def snow(found: Tweet) -> Sequence[Match]:
+    """Track 1 follows snow, track 2 every tenth tweet."""
+    tracks = [1] if "snow" in found.text else []
+    tracks += [2] if found.native_id.endswith("0") else []
+    return [Match(TrackId(track), "snow", "text") for track in tracks]
+
+
+class SinkBench:
+    """Tables that fill, and sinks that pass on what is stored there."""
+
+    def __init__(self, database: Database, redis: RedisServer, eventually: Eventually) -> None:
+        self.database = database
+        self.redis = redis
+        self.eventually = eventually
+        self.sinks: Sinks | None = None
+        self._source: SourceId | None = None
+        self._number = 0
+
+    @contextlib.asynccontextmanager
+    async def passing_on(self, **redis: Any) -> AsyncIterator[Sinks]:
+        """Run the sinks with these settings of Redis."""
+        settings = SinkSettings(redis=RedisSettings(**({"url": self.redis.url} | redis)))
+        self.sinks = Sinks(self.database, Settings(sinks=settings), Vault(self.redis.folder))
+        task = asyncio.create_task(self.sinks.run())
+        try:
+            yield self.sinks
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def store(self, *texts: str) -> list[str]:
+        """One batch of tweets; their native ids."""
+        if self._source is None:
+            async with self.database.acquire() as connection:
+                self._source = await sources.add(connection, "main", "x_v1")
+        frames = []
+        for text in texts:
+            self._number += 1
+            frames.append(Frame(NOON + self._number, v1_tweet(self._number, text), self._number))
+        await store_frames(self.database, self._source, frames, snow)
+        if self.sinks is not None:
+            self.sinks.wake()
+        return [str(self._number - len(texts) + place + 1) for place in range(len(texts))]
+
+    async def delete(self, *native_ids: str) -> None:
+        """The network's messages that these are deleted."""
+        assert self._source is not None
+        frames = []
+        for native_id in native_ids:
+            self._number += 1
+            status = {"id": int(native_id), "id_str": native_id, "user_id": 5, "user_id_str": "5"}
+            body = json.dumps({"delete": {"status": status, "timestamp_ms": "1773489600000"}})
+            frames.append(Frame(NOON + self._number, body.encode(), self._number))
+        await store_frames(self.database, self._source, frames, snow)
+
+    async def ids(self) -> list[str]:
+        """The ids of all stored tweets, in the order of storing."""
+        rows = await self.database.fetch("SELECT id FROM tweets ORDER BY id")
+        return [str(row["id"]) for row in rows]
+
+    async def states(self) -> dict[str, SinkRow]:
+        async with self.database.acquire() as connection:
+            return {row.name: row for row in await sinks.get_all(connection)}
+
+    async def entries(
+        self, stream: str = "{tweets}:stream", newest: int | None = None
+    ) -> list[Entry]:
+        """The entries of a Stream, or the newest ones, as text."""
+        found: Any = await self.redis.client.xrevrange(stream, count=newest)
+        return [
+            {name.decode(): value.decode() for name, value in fields.items()}
+            for _, fields in reversed(found)
+        ]
+
+    async def ready(self, *names: str) -> None:
+        """Wait until these sinks have begun: from then on they pass on what is stored."""
+        wanted = set(names or ["redis channels", "redis streams"])
+
+        async def begun() -> bool:
+            rows = await self.database.fetch("SELECT name FROM consumer_cursors")
+            return wanted <= {row["name"] for row in rows}
+
+        await self.eventually(begun)
+
+    async def stream_has(self, number: int, stream: str = "{tweets}:stream") -> list[Entry]:
+        """The entries of a Stream, as soon as there are so many."""
+
+        async def met() -> bool:
+            with contextlib.suppress(RedisError):
+                return int(await self.redis.client.xlen(stream)) >= number
+            return False
+
+        await self.eventually(met)
+        return await self.entries(stream)
+
+    async def fails(self, name: str, because: str) -> SinkRow:
+        """The state of a sink, as soon as it says so."""
+
+        async def met() -> bool:
+            states = await self.states()
+            return name in states and because in states[name].reason
+
+        await self.eventually(met)
+        return (await self.states())[name]
+
+    async def works(self, name: str) -> None:
+        async def met() -> bool:
+            row = (await self.states()).get(name)
+            return row is not None and (row.reason, row.late_since) == ("", None)
+
+        await self.eventually(met)
+
+
+class Subscriber:
+    """A client that keeps what it gets from some channels."""
+
+    def __init__(self, redis: RedisServer, *channels: str) -> None:
+        self.messages: list[Message] = []
+        self.channels = channels
+        self._client: Redis = Redis.from_url(redis.url, socket_timeout=None)
+        self.pubsub = self._client.pubsub()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[Subscriber]:
+        await self.pubsub.subscribe(*self.channels)
+        for _ in self.channels:
+            await self.pubsub.get_message(timeout=30)
+        task = asyncio.create_task(self._listen())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RedisError):
+                await task
+            await self.pubsub.aclose()  # type: ignore[no-untyped-call]  # of redis-py
+            await self._client.aclose()
+
+    async def _listen(self) -> None:
+        async for message in self.pubsub.listen():
+            if message["type"] == "message":
+                self.messages.append(json.loads(message["data"]))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the tweets."""
+        return [each["id"] for each in self.messages if "tweet" in each]
+
+    @property
+    def skipped(self) -> list[Message]:
+        return [each["skipped"] for each in self.messages if "skipped" in each]
+
+
+@pytest.fixture(params=PRODUCTS)
+async def redis(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with running(tmp_path / request.param, request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def bench(connected: Database, redis: RedisServer, eventually: Eventually) -> SinkBench:
+    return SinkBench(connected, redis, eventually)
+
+
+class MakeSubscriber(Protocol):
+    """`async with subscriber("tweets") as listening`."""
+
+    def __call__(self, *channels: str) -> contextlib.AbstractAsyncContextManager[Subscriber]: ...
+
+
+@pytest.fixture
+def subscriber(redis: RedisServer) -> MakeSubscriber:
+    return lambda *channels: Subscriber(redis, *channels).listening()

