@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import itertools
 import json
 import time
@@ -17,15 +18,15 @@ from simulator.generator import Generator
 from simulator.server import Limits
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from collections.abc import Sequence
     from pathlib import Path
 
     from simulator.server import Server
     from test.flow.conftest import ReadJournal
     from test.flow.program.conftest import Collect, Run
 
-AT_ONCE = 2.0 * 15  # seconds after the bell; many times the promise, for machines that test
-RELOAD = 10.0 * 6  # seconds; poll_interval, when no bell was heard, on such a machine
-STALL = 3.0  # seconds: the longest that tweets may wait while thousands of rows are read
+# The largest share of what is sent while thousands of rows are read that may wait for one of them.
+STALL = 0.2
 
 HOSTILE = (
     "'; DROP TABLE tracks; --",
@@ -58,6 +59,7 @@ HOSTILE = (
     "1e999,0,1,1",
     "-74,40,-73,41",
 )
+NEVER = 3600  # seconds; by then the test has failed
 KINDS = ("keyword", "user", "place", "query")
 
 
@@ -89,7 +91,7 @@ class Editor:
         await self.eventually(lambda: bool(self.server.hub.active()))
 
     async def edit(self, change: str, state: str, said: str = "") -> None:
-        """Change the second track; within two seconds its row says how it is now."""
+        """Change the second track; its row says how it is now."""
         await self.tables.rows(change)
 
         async def met() -> bool:
@@ -97,15 +99,15 @@ class Editor:
             [(is_now, reason)] = await self.tables.rows(query)
             return is_now == state and said in reason
 
-        await self.eventually(met, AT_ONCE)
+        await self.eventually(met)
 
     async def asked_for(self, word: str, *, asked: bool = True) -> None:
-        """Within two seconds the network knows."""
+        """Wait until the network knows."""
 
         async def met() -> bool:
             return (word in await rules(self.server)) == asked
 
-        await self.eventually(met, AT_ONCE)
+        await self.eventually(met)
 
     async def credited(self, text: str) -> list[int]:
         """Which tracks get a tweet with this text that comes now."""
@@ -118,10 +120,11 @@ class Editor:
         return [track for (track,) in await self.tables.rows(matches, number)]
 
 
-async def test_an_edit_by_sql_takes_effect_within_two_seconds(collect: Collect) -> None:
+async def test_an_edit_by_sql_takes_effect_by_its_notification(collect: Collect) -> None:
     """Added, changed, paused, broken, corrected, removed: the row says so, the network is asked for
     it, and tweets are credited."""
-    async with collect("always", settings={"flush_interval": 0.1}, posts=0) as run:
+    settings: dict[str, object] = {"flush_interval": 0.1, "poll_interval": NEVER}
+    async with collect("always", settings=settings, posts=0) as run:
         editor = Editor(run)
         await editor.connected()
         await editor.edit("INSERT INTO tracks (value) VALUES ('snow')", "active")
@@ -191,14 +194,35 @@ async def test_an_edit_without_notification_takes_effect_within_the_poll_interva
         await Editor(run).connected()
         await run.tables.rows("ALTER TABLE tracks DISABLE TRIGGER tracks_notify_change")
         await run.tables.add_tracks("snow")
-        await run.rows_are("SELECT state FROM tracks WHERE id = 2", "active", within=3 + 1)
+        await run.rows_are("SELECT state FROM tracks WHERE id = 2", "active")
+
+
+class Sending:
+    """When the simulator sent something."""
+
+    def __init__(self, run: Run) -> None:
+        self.times: list[float] = []  # seconds since 1970
+        self._run = run
+
+    async def watch(self) -> None:
+        while True:
+            await self._run.more_sent(0)
+            self.times.append(time.time())
+
+    def longest_stall(self, received: Sequence[float]) -> int:
+        """How often it sent something between two arrivals, at most.
+
+        Counted, not timed: while the whole machine stands still, nothing is sent either.
+        """
+        places = [0, *(bisect.bisect(self.times, each) for each in received), len(self.times)]
+        return max(after - before for before, after in itertools.pairwise(places))
 
 
 async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
     collect: Collect, read_journal: ReadJournal, tmp_path: Path
 ) -> None:
-    """Injections, emoji, giants, brackets; then 10,000 rows at once: each has its state within
-    poll_interval, tweets keep coming, and the good track never stops."""
+    """Injections, emoji, giants, brackets; then 10,000 rows at once: each gets its state,
+    tweets keep coming, and the good track never stops."""
     posts = Generator(1)
     lines = [msgspec.json.encode(wire_v2.payload(posts.post())) for _ in range(2000)]
     replay = tmp_path / "posts.ndjson"
@@ -210,17 +234,17 @@ async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
         async def judged() -> bool:
             return not await tables.one("SELECT count(*) FROM tracks WHERE state = 'pending'")
 
-        began = time.time()
         for value, kind in itertools.product(HOSTILE, KINDS):
             await tables.rows("INSERT INTO tracks (value, kind) VALUES (%s, %s)", value, kind)
-        await eventually(judged, AT_ONCE)
-        hostile = time.time()
+        await eventually(judged)
+        sending = Sending(run)
+        watching = asyncio.create_task(sending.watch())
         await tables.rows(
             "INSERT INTO tracks (value, owner)"
             " SELECT 'word' || n || ',two words' || n, 'someone' FROM generate_series(1, 10000) n"
         )
-        await eventually(judged, RELOAD)
-        many = time.time()
+        await eventually(judged)
+        watching.cancel()
         await run.more_sent(500)
         assert server.hub.attempt_count == 1
         assert await tables.one("SELECT state FROM tracks WHERE id = 1") == "active"
@@ -234,10 +258,8 @@ async def test_hostile_rows_get_their_reason_and_the_stream_goes_on(
     for value in ("", "   ", "((((", '"snow', "snow AND (", "OR", "from:"):
         assert (value, "query") in refused, value
     found = await asyncio.to_thread(read_journal, "x_v2", run.program.journal)
-    times = [frame.received / 1e6 for frame in found.frames if frame.received / 1e6 > began - 1]
-    stalls = [round(after - before, 2) for before, after in itertools.pairwise(times)]
-    print("judged in", hostile - began, many - hostile, "longest stalls", sorted(stalls)[-5:])  # noqa: T201
-    assert max(stalls) < STALL
+    stall = sending.longest_stall([frame.received / 1e6 for frame in found.frames])
+    assert stall < STALL * len(sending.times)
 
 
 async def test_an_address_changed_by_psql_gets_no_keys_until_they_are_entered_again(
