@@ -34,6 +34,7 @@ DESCRIPTIONS: dict[Format, str] = {
     "received": "NDJSON as received: the messages of the networks; all columns",
     "parquet": "Parquet, with lists",
     "ids": "Ids only: the networks' own ids, one a line",
+    "relations": "Tables: CSV files of tweets, hashtags, mentions, links and media",
 }
 
 

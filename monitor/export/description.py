@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from monitor.export.files import columns_of
+from monitor.export.files import tables_of
 from stream import __version__
 from stream.db import Executor
 from stream.keys import EPOCH
 from stream.networks.descriptions import TITLES
 from stream.reach import reach_sentence
 from stream.store import gaps, track_history, track_reach, tracks
-from stream.store.export_columns import ExportColumn, Kind
+from stream.store.export_columns import ExportColumn, ExportTable, Kind
 from stream.store.exports import Export, Format, Part
 from stream.store.track_reach import TrackReach
 from stream.tweet import TrackId
@@ -27,8 +27,10 @@ MEDIA_TYPES: dict[Format, str] = {
     "received": "application/x-ndjson",
     "parquet": "application/vnd.apache.parquet",
     "ids": "text/plain",
+    "relations": "text/csv",
+    "gexf": "text/csv",
 }
-TABULAR = ("csv", "excel", "xlsx", "parquet")
+TABULAR = ("csv", "excel", "xlsx", "parquet", "relations", "gexf")
 TYPES: dict[Kind, str] = {
     "text": "string",
     "integer": "integer",
@@ -118,7 +120,8 @@ def readme(export: Export, facts: Facts) -> bytes:
         "\nNames and ids of accounts are pseudonyms, the same within this export. Texts may still"
         " tell who wrote them." * (export.pseudonym_key is not None)
     )
-    columns = "\n".join(f"- `{each.name}`: {each.about}" for each in columns_of(export))
+    tables = tables_of(export)
+    columns = "\n\n".join(_columns(table, titled=len(tables) > 1) for table in tables)
     text = f"""# Export {export.id}
 
 Tweets received from {begin} until {_utc(export.until)}, in the order in which they were received.
@@ -151,6 +154,11 @@ Gaps: times in which a source could not deliver.
     return text.encode()
 
 
+def _columns(table: ExportTable, *, titled: bool) -> str:
+    lines = "\n".join(f"- `{each.name}`: {each.about}" for each in table.columns)
+    return f"### {table.name}\n\n{lines}" if titled else lines
+
+
 def data_package(export: Export, parts: Sequence[Part], names: Sequence[str]) -> bytes:
     """datapackage.json: a Data Package with the files, their columns, sizes and checksums."""
     package = {
@@ -160,7 +168,7 @@ def data_package(export: Export, parts: Sequence[Part], names: Sequence[str]) ->
         "created": _iso(export.valid_until or export.requested_at),
         "sources": [{"title": f"track {track}"} for track in export.tracks],
         "deletions_valid_until": _iso(export.valid_until or export.requested_at),
-        "rows": sum(part.rows for part in parts),
+        "rows": export.rows,
         "resources": [
             _resource(export, part, name) for part, name in zip(parts, names, strict=True)
         ],
@@ -182,9 +190,25 @@ def _resource(export: Export, part: Part, name: str) -> dict[str, object]:
     }
     if export.format in TABULAR:
         plain = export.format in ("excel", "xlsx")
-        fields = [_field(each, plain=plain) for each in columns_of(export)]
-        resource |= {"profile": "tabular-data-resource", "schema": {"fields": fields}}
+        [table] = [each for each in tables_of(export) if each.name == part.name]
+        schema: dict[str, object] = {
+            "fields": [_field(each, plain=plain) for each in table.columns]
+        }
+        if export.format == "relations":
+            schema |= _keys(part.name, stem)
+        resource |= {"profile": "tabular-data-resource", "schema": schema}
     return resource
+
+
+def _keys(name: str, stem: str) -> dict[str, object]:
+    """How the tables of relations refer to that of the tweets in the same part."""
+    if name == "tweets":
+        return {"primaryKey": ["id"]}
+    tweets = {"resource": stem.replace(name, "tweets"), "fields": ["id"]}
+    return {
+        "primaryKey": ["tweet_id", "position"],
+        "foreignKeys": [{"fields": ["tweet_id"], "reference": tweets}],
+    }
 
 
 def _field(column: ExportColumn, *, plain: bool) -> dict[str, str]:

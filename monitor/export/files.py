@@ -1,8 +1,10 @@
-"""The data files of an export: one for each part, in the format that was asked for."""
+"""The data files of an export: one or several for each part, in the format that was asked for."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, assert_never
@@ -12,7 +14,8 @@ import msgspec
 from stream.db import Executor
 from stream.files import PARTIAL, sync_folder
 from stream.store import export_rows
-from stream.store.export_columns import COLUMN_SETS, IDS, RECEIVED, ExportColumn
+from stream.store.export_columns import COLUMN_SETS, IDS, RECEIVED, ExportColumn, ExportTable
+from stream.store.export_relations import RELATIONS
 from stream.store.export_rows import Range, Selection
 from stream.store.exports import Export, Format
 
@@ -25,6 +28,8 @@ SUFFIXES: dict[Format, str] = {
     "received": "ndjson",
     "parquet": "parquet",
     "ids": "txt",
+    "relations": "csv",
+    "gexf": "csv",
 }
 
 
@@ -111,15 +116,13 @@ class CsvWriter:
 
     keys_max = COPY_KEYS
 
-    def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
+    def __init__(self, file: HashedFile, table: ExportTable) -> None:
         self.file = file
-        self.columns = columns
-        file.write((",".join(column.name for column in columns) + "\n").encode())
+        self.table = table
+        file.write((",".join(column.name for column in table.columns) + "\n").encode())
 
     async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
-        return await export_rows.copy_csv(
-            connection, selection, keys, self.columns, self.file.output
-        )
+        return await export_rows.copy_csv(connection, selection, keys, self.table, self.file.output)
 
     async def close(self) -> None:
         """There is nothing after the last row."""
@@ -161,37 +164,79 @@ class LineWriter:
         """There is nothing after the last row."""
 
 
-def columns_of(export: Export) -> Sequence[ExportColumn]:
-    """What the files of an export have."""
+def tables_of(export: Export) -> Sequence[ExportTable]:
+    """What the files of each part have; the first one has a row for each tweet."""
     match export.format:
+        case "relations":
+            return RELATIONS
         case "ids":
-            return IDS
+            return (ExportTable("tweets", IDS),)
         case "received":
-            return RECEIVED
-    return COLUMN_SETS[export.columns]
+            return (ExportTable("tweets", RECEIVED),)
+    return (ExportTable("tweets", COLUMN_SETS[export.columns]),)
 
 
-def row_writer(export: Export, file: HashedFile, columns: Sequence[ExportColumn]) -> RowWriter:
+def _row_writer(export: Export, file: HashedFile, table: ExportTable) -> RowWriter:
     """The writer for the format of an export."""
     match export.format:
-        case "csv":
-            return CsvWriter(file, columns)
+        case "csv" | "relations" | "gexf":
+            return CsvWriter(file, table)
         case "ndjson":
-            return NdjsonWriter(file, columns)
+            return NdjsonWriter(file, table.columns)
         case "received" | "ids":
-            return LineWriter(file, columns)
+            return LineWriter(file, table.columns)
     from monitor.export import tables  # noqa: PLC0415 - large libraries
 
     match export.format:
         case "excel":
-            return tables.ExcelCsvWriter(file, columns)
+            return tables.ExcelCsvWriter(file, table.columns)
         case "xlsx":
-            return tables.XlsxWriter(file, columns, export.requested_at)
+            return tables.XlsxWriter(file, table.columns, export.requested_at)
         case "parquet":
-            return tables.ParquetWriter(file, columns)
+            return tables.ParquetWriter(file, table.columns)
     assert_never(export.format)
 
 
-def part_name(export: Export, number: int) -> str:
+class PartFiles:
+    """The files of a part that is being written: each tweet is added to all of them."""
+
+    def __init__(self, folder: Path, export: Export, number: int) -> None:
+        self._open = ExitStack()
+        self._writers: dict[str, tuple[HashedFile, RowWriter]] = {}
+        self.rows: dict[str, int] = {}
+        for table in tables_of(export):
+            path = folder / part_name(export, table.name, number)
+            file = self._open.enter_context(HashedFile(path))
+            self._writers[table.name] = file, _row_writer(export, file, table)
+            self.rows[table.name] = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def keys_max(self) -> int:
+        return min(writer.keys_max for _, writer in self._writers.values())
+
+    async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
+        """Append the rows of a range; returns how many the first file got."""
+        counts = []
+        for name, (_, writer) in self._writers.items():
+            counts.append(await writer.add(connection, selection, keys))
+            self.rows[name] += counts[-1]
+        return counts[0]
+
+    async def finish(self) -> dict[str, Written]:
+        """Give the files their names, durably."""
+        written = {}
+        for name, (file, writer) in self._writers.items():
+            await writer.close()
+            written[name] = await asyncio.to_thread(file.finish)
+        return written
+
+
+def part_name(export: Export, name: str, number: int) -> str:
     """The name of a part's file."""
-    return f"tweets-{number:04d}.{SUFFIXES[export.format]}"
+    return f"{name}-{number:04d}.{SUFFIXES[export.format]}"

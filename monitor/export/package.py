@@ -17,7 +17,7 @@ from monitor.export.files import SUFFIXES, HashedFile, Written, part_name
 from stream.db import Database
 from stream.export_requests import PACKAGE
 from stream.files import PARTIAL
-from stream.store.exports import Export, Part
+from stream.store.exports import COUNTED, Export, Part
 
 COPY_BYTES = 1 << 20  # at a time
 COMPRESSION = 1  # of zlib: more takes much longer for little
@@ -36,7 +36,8 @@ async def write_package(
     database: Database, folder: Path, export: Export, parts: Sequence[Part]
 ) -> Written:
     """Put the parts into one file, which replaces an older one; DamagedPart."""
-    export = msgspec.structs.replace(export, rows=sum(part.rows for part in parts))
+    rows = sum(part.rows for part in parts if part.name in COUNTED)
+    export = msgspec.structs.replace(export, rows=rows)
     async with database.acquire() as connection:
         about = readme(export, await read_facts(connection, export))
     names = [entry_name(export, parts, part) for part in parts]
@@ -74,8 +75,9 @@ def _info(name: str, at: datetime) -> zipfile.ZipInfo:
 
 def entry_name(export: Export, parts: Sequence[Part], part: Part) -> str:
     """The name of a part in the package: without its number if it is the only one."""
-    name = part_name(export, part.number)
-    return f"tweets.{SUFFIXES[export.format]}" if len(parts) == 1 else name
+    if parts[-1].number == 1:
+        return f"{part.name}.{SUFFIXES[export.format]}"
+    return part_name(export, part.name, part.number)
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def _part_file(
     folder: Path, export: Export, parts: Sequence[Part], part: Part
 ) -> Iterator[IO[bytes]]:
     """The data of a part: its file, or what an older package has of it."""
-    path, package = folder / part_name(export, part.number), folder / PACKAGE
+    path, package = folder / part_name(export, part.name, part.number), folder / PACKAGE
     try:
         if path.exists() or not package.exists():
             with path.open("rb") as file:

@@ -7,20 +7,14 @@ and has the same bytes in the end. What is deleted meanwhile is taken out of the
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from monitor.archive.store import Store
-from monitor.export.files import (
-    HashedFile,
-    RowWriter,
-    Written,
-    columns_of,
-    part_name,
-    row_writer,
-)
+from monitor.export.files import PartFiles, Written
 from monitor.export.package import DamagedPart, remove_parts, write_package
 from monitor.export.source import Moved, Source, key_at
 from stream.config import Settings
@@ -68,8 +62,8 @@ class ExportTask:
         self.selection = Selection(
             export.tracks, export.words.split(), export.pseudonym_key, export.time_zone
         )
-        self.columns = columns_of(export)
         self.parts: list[Part] = []
+        self._is_finishing = False  # from then on the row says whose it is
         self._begin = TweetId(0 if export.since is None else key_at(export.since))
         self._until = key_at(export.until)
 
@@ -91,7 +85,8 @@ class ExportTask:
         while True:
             await asyncio.sleep(RENEW_INTERVAL)
             async with self.database.acquire() as connection:
-                self._require(await self.worker.renew(connection, self.export.id))
+                mine = await self.worker.renew(connection, self.export.id)
+            self._require(mine or self._is_finishing)
 
     def _require(self, mine: bool) -> None:
         if not mine:
@@ -134,19 +129,22 @@ class ExportTask:
     async def _write_next(self, source: Source) -> bool:
         """Write the next part; returns whether it is the last one."""
         after = self.parts[-1].last_id if self.parts else TweetId(max(self._begin - 1, 0))
-        part = await self._write(source, len(self.parts) + 1, after, self._until)
-        complete = part.last_id >= self._until - 1
-        if not part.rows and self.parts:
+        number = self.parts[-1].number + 1 if self.parts else 1
+        parts = await self._write(source, number, after, self._until)
+        complete = parts[-1].last_id >= self._until - 1
+        if self.parts and not any(part.rows for part in parts):
             async with self.database.acquire() as connection:
                 self._require(await self.worker.complete(connection, self.export.id))
             return True
-        await self._save(part, complete=complete)
-        self.parts.append(part)
+        await self._save(parts, complete=complete)
         return complete
 
-    async def _save(self, part: Part, *, complete: bool) -> None:
+    async def _save(self, parts: Sequence[Part], *, complete: bool) -> None:
+        """Note the files of a part, which replace older ones of the same part."""
+        part = parts[-1]
+        others = [each for each in self.parts if each.number != part.number]
         limit = self.settings.exports.max_disk_bytes
-        if sum(each.size for each in self.parts) + part.size > limit:
+        if sum(each.size for each in (*others, *parts)) > limit:
             raise Refused(
                 f"The files are larger than exports.max_disk_bytes ({limit / 1e9:,.1f} GB): export"
                 " a shorter time, or fewer columns."
@@ -155,8 +153,9 @@ class ExportTask:
         progress = min(max((part.last_id - self._begin) / span, 0.0), 1.0)
         async with self.database.transaction() as connection:
             await self._check_access(connection)
-            values = self.export.id, part, progress
-            self._require(await self.worker.save_part(connection, *values, complete=complete))
+            values = self.export.id, parts, progress
+            self._require(await self.worker.save_parts(connection, *values, complete=complete))
+        self.parts = sorted([*others, *parts], key=lambda each: (each.number, each.name))
 
     async def _check_access(self, connection: Executor) -> None:
         """Refused when the user does not see a track any more."""
@@ -168,30 +167,37 @@ class ExportTask:
                 f"Track {min(lost)} was deleted, or its owner does not share it any more."
             )
 
-    async def _write(self, source: Source, number: int, after: TweetId, until: TweetId) -> Part:
+    async def _write(
+        self, source: Source, number: int, after: TweetId, until: TweetId
+    ) -> list[Part]:
         """Write a part from a key on, to the end or until it is full."""
         for _ in range(ATTEMPTS):
             with contextlib.suppress(Moved):
                 return await self._try_write(source, number, after, until)
         raise Refused("Archived days are being moved now: start the export again later.")
 
-    async def _try_write(self, source: Source, number: int, after: TweetId, until: TweetId) -> Part:
-        with HashedFile(self.folder / part_name(self.export, number)) as file:
-            writer = row_writer(self.export, file, self.columns)
+    async def _try_write(
+        self, source: Source, number: int, after: TweetId, until: TweetId
+    ) -> list[Part]:
+        with PartFiles(self.folder, self.export, number) as files:
             filling = _Filling(self.export.part_rows, after)
             async with contextlib.aclosing(source.ranges(after, until)) as ranges:
                 async for keys in ranges:
                     await self._check_disk()
-                    await filling.read(source, writer, keys)
+                    await filling.read(source, files, keys)
                     if filling.is_full:
                         await source.check()
                         break
                 else:
                     filling.last = TweetId(until - 1)
-            await writer.close()
-            written = await asyncio.to_thread(file.finish)
-        values = filling.rows, written.bytes, written.sha256, filling.archived
-        return Part(number, after, filling.last, *values)
+            written = await files.finish()
+        return [
+            Part(
+                number, name, after, filling.last, rows, written[name].bytes, written[name].sha256,
+                filling.archived,
+            )
+            for name, rows in files.rows.items()
+        ]  # fmt: skip
 
     async def _check_disk(self, needed: int = 0) -> None:
         """DiskShort when the export would leave too little space."""
@@ -216,6 +222,7 @@ class ExportTask:
             await self._note_deletions(newest)
         await self._check_disk(sum(part.size for part in self.parts))
         written = await self._package(source)
+        self._is_finishing = True
         async with self.database.transaction() as connection:
             await self._check_access(connection)
             keep = timedelta(days=self.settings.exports.keep_days)
@@ -240,10 +247,9 @@ class ExportTask:
 
     async def _rewrite(self, source: Source, number: int) -> None:
         """Write a part again, with the same keys."""
-        old = self.parts[number - 1]
-        part = await self._write(source, number, old.after_id, TweetId(old.last_id + 1))
-        await self._save(part, complete=True)
-        self.parts[number - 1] = part
+        old = next(part for part in self.parts if part.number == number)
+        parts = await self._write(source, number, old.after_id, TweetId(old.last_id + 1))
+        await self._save(parts, complete=True)
 
 
 class _Filling:
@@ -259,17 +265,17 @@ class _Filling:
     def is_full(self) -> bool:
         return self.rows >= FULL * self.rows_max
 
-    async def read(self, source: Source, writer: RowWriter, keys: Range) -> None:
+    async def read(self, source: Source, files: PartFiles, keys: Range) -> None:
         """Append the rows of a range, until the part is full."""
         self.archived = self.archived or keys.staged
         while keys.after < keys.last and not self.is_full:
-            limit = min(self.rows_max - self.rows, writer.keys_max)
+            limit = min(self.rows_max - self.rows, files.keys_max)
             page = await export_rows.next_keys(source.connection, source.selection, keys, limit)
             last = keys.last
             if page.last is not None and page.number == limit:
                 last = page.last
             if page.number:
                 here = msgspec.structs.replace(keys, last=last)
-                self.rows += await writer.add(source.connection, source.selection, here)
+                self.rows += await files.add(source.connection, source.selection, here)
             self.last = last
             keys = msgspec.structs.replace(keys, after=last)

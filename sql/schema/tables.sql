@@ -302,11 +302,14 @@ CREATE TABLE exports (
     finished_at  timestamptz,
     expires_at   timestamptz,               -- then the file is deleted
     notified_at  timestamptz,               -- a message about its end was sent
+    graph        text NOT NULL DEFAULT 'co-hashtag',  -- these three: of the format gexf
+    min_weight   integer NOT NULL DEFAULT 1,
+    max_nodes    integer NOT NULL DEFAULT 10000,
 
     CONSTRAINT exports_tracks_some CHECK (cardinality(tracks) BETWEEN 1 AND 1000),
     CONSTRAINT exports_tracks_flat CHECK (array_ndims(tracks) = 1),
     CONSTRAINT exports_format_known CHECK (format IN
-        ('csv', 'excel', 'xlsx', 'ndjson', 'received', 'parquet', 'ids')),
+        ('csv', 'excel', 'xlsx', 'ndjson', 'received', 'parquet', 'ids', 'relations', 'gexf')),
     CONSTRAINT exports_columns_known CHECK (columns IN ('simple', 'twarc', '4cat', 'everything')),
     CONSTRAINT exports_words_length CHECK (char_length(words) <= 1000),
     CONSTRAINT exports_time_zone_plain CHECK (time_zone ~ '^[A-Za-z0-9_+/-]{1,64}$'),
@@ -323,7 +326,11 @@ CREATE TABLE exports (
         least(since, until, requested_at, started_at, updated_at, finished_at, expires_at)
             >= '1900-01-01 00:00+00'
         AND greatest(since, until, requested_at, started_at, updated_at, finished_at, expires_at)
-            <= '9999-12-31 00:00+00')
+            <= '9999-12-31 00:00+00'),
+    CONSTRAINT exports_graph_known CHECK (graph IN
+        ('co-hashtag', 'mention', 'reply', 'author-hashtag', 'host-hashtag')),
+    CONSTRAINT exports_min_weight_range CHECK (min_weight BETWEEN 1 AND 1000000),
+    CONSTRAINT exports_max_nodes_range CHECK (max_nodes BETWEEN 1 AND 1000000)
 );
 COMMENT ON TABLE exports IS 'Bound: retention.history_days after they were requested';
 CREATE INDEX exports_unfinished ON exports (id) WHERE state IN ('waiting', 'running');
@@ -339,10 +346,13 @@ CREATE TABLE export_parts (
     size      bigint NOT NULL,              -- bytes
     sha256    text NOT NULL,
     archived  boolean NOT NULL,             -- some of its tweets are from archives
+    name      text NOT NULL DEFAULT 'tweets',  -- of the file: a part can have several
 
-    CONSTRAINT export_parts_pkey PRIMARY KEY (export_id, number),
+    CONSTRAINT export_parts_pkey PRIMARY KEY (export_id, number, name),
     CONSTRAINT export_parts_order CHECK (last_id > after_id),
-    CONSTRAINT export_parts_sha256_hexadecimal CHECK (sha256 ~ '^[0-9a-f]{64}$')
+    CONSTRAINT export_parts_sha256_hexadecimal CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT export_parts_name_known CHECK (name IN
+        ('tweets', 'hashtags', 'mentions', 'links', 'media', 'nodes', 'edges'))
 );
 COMMENT ON TABLE export_parts IS 'Bound: as their exports, which are bounded in bytes';
 

@@ -46,7 +46,7 @@ TABLES = (
 WITH_SECRETS = ("sources", "webhooks")  # their column `secrets` is encrypted with the server's key
 
 # Older schemas that differ from this one in names, or lack columns: their backups are readable.
-SCHEMA = "0012_exports.sql"
+SCHEMA = "0013_relations.sql"
 READABLE_SCHEMAS = {
     "0004_faults.sql",
     "0005_health.sql",
@@ -55,6 +55,8 @@ READABLE_SCHEMAS = {
     "0008_open_networks.sql",
     "0009_flat_views.sql",
     "0010_sinks.sql",
+    "0011_webhooks.sql",
+    "0012_exports.sql",
 }
 _OLD_TABLES = {"identities": "tweet_ids"}
 _OLD_VALUES = {  # by column, as JSON

@@ -3,6 +3,7 @@
 The SQL is over a tweet (`tweets`) and its matches of the exported tracks (`own`).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -26,11 +27,20 @@ class ExportColumn(msgspec.Struct, frozen=True):
         return self.sql or f"tweets.{self.name}"
 
 
+class ExportTable(msgspec.Struct, frozen=True):
+    """The columns of a file, with a row for each tweet, or for each item of it."""
+
+    name: str
+    columns: Sequence[ExportColumn]
+    # SQL for the items of a tweet, with their `position`: `item` in the columns' SQL.
+    items: str = ""
+
+
 def _of_doc(name: str, kind: Kind, about: str) -> ExportColumn:
     return ExportColumn(name, kind, about, f"tweet_{name}(tweets.network, tweets.doc)")
 
 
-def _pseudonym(value: str) -> str:
+def pseudonym(value: str) -> str:
     """SQL: a name or id of an account, or what stands for it in this export."""
     hashed = (
         f"encode(substring(sha256(export.key || convert_to(lower({value}), 'UTF8')) FOR 8), 'hex')"
@@ -40,11 +50,11 @@ def _pseudonym(value: str) -> str:
 
 def _pseudonyms(values: str) -> str:
     """SQL: a list of these."""
-    hashed = f"SELECT {_pseudonym('each')} FROM unnest({values}) AS each"  # noqa: S608 - constants
+    hashed = f"SELECT {pseudonym('each')} FROM unnest({values}) AS each"  # noqa: S608 - constants
     return f"CASE WHEN export.key IS NULL THEN {values} ELSE ARRAY({hashed}) END"
 
 
-def _unless_pseudonyms(value: str) -> str:
+def unless_pseudonyms(value: str) -> str:
     """SQL: what would name the account; null where pseudonyms are used."""
     return f"CASE WHEN export.key IS NULL THEN {value} END"
 
@@ -59,13 +69,13 @@ _TEXT = (
     "CASE WHEN export.key IS NULL THEN tweets.text"
     f" ELSE regexp_replace(tweets.text, '{_HANDLES}', '@…', 'g') END"
 )
-_URL = _unless_pseudonyms("CASE WHEN tweets.url ~ '^https?://' THEN tweets.url END")
-_NATIVE_ID = _unless_pseudonyms("tweets.native_id")
-_AUTHOR, _AUTHOR_ID = _pseudonym("tweets.author"), _pseudonym("tweets.author_id")
-_NAME = _unless_pseudonyms("tweet_display_name(tweets.network, tweets.doc)")
+_URL = unless_pseudonyms("CASE WHEN tweets.url ~ '^https?://' THEN tweets.url END")
+_NATIVE_ID = unless_pseudonyms("tweets.native_id")
+AUTHOR, AUTHOR_ID = pseudonym("tweets.author"), pseudonym("tweets.author_id")
+_NAME = unless_pseudonyms("tweet_display_name(tweets.network, tweets.doc)")
 _MENTIONS = _pseudonyms("tweet_mentions(tweets.network, tweets.doc)")
 _MENTION_IDS = _pseudonyms("tweet_mention_ids(tweets.network, tweets.doc)")
-_TIME = "coalesce(tweets.created_at, tweets.received_at)"
+TIME = "coalesce(tweets.created_at, tweets.received_at)"
 # The addresses of pictures and videos, as far as the network sends them.
 _MEDIA_LINKS = """ARRAY(SELECT jsonb_array_elements_text(CASE tweets.network
     WHEN 'x_v2' THEN jsonb_path_query_array(tweets.doc, '$.includes.media[*].url')
@@ -91,9 +101,9 @@ EVERYTHING = (
     ExportColumn("url", "text", "Its address.", _URL),
     ExportColumn("kind", "text", "original, reply, repost or quote."),
     ExportColumn("lang", "text", "The language, as the network says."),
-    ExportColumn("author", "text", "The author's handle.", _AUTHOR),
+    ExportColumn("author", "text", "The author's handle.", AUTHOR),
     ExportColumn("display_name", "text", "The author's name; Bluesky sends none.", _NAME),
-    ExportColumn("author_id", "text", "The network's id of the author.", _AUTHOR_ID),
+    ExportColumn("author_id", "text", "The network's id of the author.", AUTHOR_ID),
     ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
     ExportColumn("created_at", "time", "When it was written, as the network says."),
     ExportColumn("received_at", "time", "When it was received."),
@@ -130,14 +140,14 @@ EVERYTHING = (
     ),
 )
 SIMPLE = (
-    ExportColumn("author", "text", "The author's handle.", _AUTHOR),
+    ExportColumn("author", "text", "The author's handle.", AUTHOR),
     ExportColumn("display_name", "text", "The author's name; Bluesky sends none.", _NAME),
     ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
     ExportColumn(
         "local_time",
         "text",
         "When it was written, in the time zone of the export.",
-        f"to_char({_TIME} AT TIME ZONE export.zone, 'YYYY-MM-DD HH24:MI:SS')",
+        f"to_char({TIME} AT TIME ZONE export.zone, 'YYYY-MM-DD HH24:MI:SS')",
     ),
     ExportColumn("likes", "integer", "When it was received.", _count("likes")),
     ExportColumn("reposts", "integer", "When it was received.", _count("reposts")),
@@ -160,10 +170,10 @@ SIMPLE = (
 # The names of twarc-csv, for what all networks have.
 TWARC = (
     ExportColumn("id", "text", "The network's own id.", _NATIVE_ID),
-    ExportColumn("conversation_id", "text", "Of X v2.", _unless_pseudonyms(_CONVERSATION)),
+    ExportColumn("conversation_id", "text", "Of X v2.", unless_pseudonyms(_CONVERSATION)),
     ExportColumn("created_at", "time", "When it was written.", "tweets.created_at"),
-    ExportColumn("author_id", "text", "The network's id of the author.", _AUTHOR_ID),
-    ExportColumn("author.username", "text", "The author's handle.", _AUTHOR),
+    ExportColumn("author_id", "text", "The network's id of the author.", AUTHOR_ID),
+    ExportColumn("author.username", "text", "The author's handle.", AUTHOR),
     ExportColumn("author.name", "text", "The author's display name.", _NAME),
     ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
     ExportColumn("lang", "text", "The language, as the network says."),
@@ -185,10 +195,10 @@ FOUR_CAT = (
         "thread_id",
         "text",
         "The conversation, or the tweet.",
-        f"coalesce({_unless_pseudonyms(_CONVERSATION)}, tweets.id::text)",
+        f"coalesce({unless_pseudonyms(_CONVERSATION)}, tweets.id::text)",
     ),
     ExportColumn(
-        "author", "text", "The author's handle or id.", f"coalesce({_AUTHOR}, {_AUTHOR_ID}, '')"
+        "author", "text", "The author's handle or id.", f"coalesce({AUTHOR}, {AUTHOR_ID}, '')"
     ),
     ExportColumn("body", "text", "The text.", _TEXT),
     ExportColumn("subject", "text", "Always empty.", "''"),
@@ -196,7 +206,7 @@ FOUR_CAT = (
         "timestamp",
         "text",
         "When it was written (UTC).",
-        f"to_char({_TIME} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
+        f"to_char({TIME} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
     ),
     ExportColumn("hashtags", "text", "A comma between two.", _joined(_count("hashtags"), ",")),
     ExportColumn("mentions", "text", "A comma between two.", _joined(_MENTIONS, ",")),

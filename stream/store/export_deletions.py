@@ -11,7 +11,7 @@ AUTHORS_MARGIN = timedelta(minutes=1)
 # what is not applied to stored tweets yet, places that are removed, and what concerns archived
 # tweets.
 _CONCERNED = """
-SELECT part.number FROM exports JOIN export_parts AS part ON part.export_id = exports.id
+SELECT DISTINCT part.number FROM exports JOIN export_parts AS part ON part.export_id = exports.id
 WHERE exports.id = $1 AND (
     EXISTS (
         SELECT FROM deletion_log AS gone

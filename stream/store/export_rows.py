@@ -15,7 +15,7 @@ from stream.keys import received_at
 from stream.store import day_snapshot
 from stream.store.day_snapshot import finite_times
 from stream.store.deletions import author_deleted, author_scrubbed, doc_without_places, withheld_in
-from stream.store.export_columns import ExportColumn
+from stream.store.export_columns import ExportColumn, ExportTable
 from stream.store.feed import SHOWN
 from stream.tweet import TrackId, TweetId
 
@@ -56,10 +56,11 @@ SELECT {columns} FROM (
     GROUP BY tweet_id, received_at) AS own
 CROSS JOIN (SELECT $7::bytea AS key, $8::text AS zone) AS export
 JOIN {tweets} AS tweets ON tweets.id = own.tweet_id AND tweets.received_at = own.received_at
+{items}
 WHERE tweets.received_at BETWEEN $2 AND $3 AND tweets.id > $4 AND tweets.id <= $5 AND {shown}
   AND NOT EXISTS (
       SELECT FROM unnest($6::text[]) AS word WHERE strpos(lower(tweets.text), lower(word)) = 0)
-ORDER BY own.tweet_id
+ORDER BY own.tweet_id {order}
 """
 _LIVE = {"tweets": "tweets", "matches": "matches"}
 _TWEET_NAMES = ", ".join(
@@ -165,23 +166,30 @@ async def next_keys(connection: Executor, selection: Selection, keys: Range, lim
     return KeysEnd(row["last"], row["number"])
 
 
-def _statement(columns: str, keys: Range) -> str:
+def _statement(columns: str, keys: Range, items: str = "") -> str:
+    """`items`: SQL for the items of a tweet, if these have a row each."""
+    values = {
+        "columns": columns,
+        "items": f"CROSS JOIN LATERAL ({items}) AS item" if items else "",
+        "order": ", item.position" if items else "",
+    }
     tables = _BOTH if keys.staged else _LIVE
-    return _ROWS.format(columns=columns, times=_TIMES, keys=_KEYS, shown=SHOWN, **tables)
+    return _ROWS.format(times=_TIMES, keys=_KEYS, shown=SHOWN, **values, **tables)
 
 
 async def copy_csv(
     connection: Executor,
     selection: Selection,
     keys: Range,
-    columns: Sequence[ExportColumn],
+    table: ExportTable,
     output: Output,
 ) -> int:
     """Pass the rows to `output` as lines of CSV; returns how many."""
-    text = ", ".join(_for_csv(column) for column in columns)
+    text = ", ".join(_for_csv(column) for column in table.columns)
+    statement = _statement(text, keys, table.items)
     arguments = selection.arguments(keys)
     return await copy_out(
-        connection, _statement(text, keys), *arguments, output=output, delimiter=",", quote='"'
+        connection, statement, *arguments, output=output, delimiter=",", quote='"'
     )
 
 

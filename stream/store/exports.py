@@ -11,17 +11,22 @@ from stream.db import Executor, row_count
 from stream.text import storable
 from stream.tweet import TrackId, TweetId, UserId
 
-Format = Literal["csv", "excel", "xlsx", "ndjson", "received", "parquet", "ids"]
+Format = Literal[
+    "csv", "excel", "xlsx", "ndjson", "received", "parquet", "ids", "relations", "gexf"
+]
+Graph = Literal["co-hashtag", "mention", "reply", "author-hashtag", "host-hashtag"]
 ColumnSet = Literal["simple", "twarc", "4cat", "everything"]
 State = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]
 
 REASON_MAX = 1000  # characters
 LISTED = 50  # the newest ones
+COUNTED = ("tweets", "edges")  # the files of a part whose rows are counted
+MAX_NODES = 10_000  # of a graph: as many as programs draw without trouble
 
 _ADD = """
 INSERT INTO exports (user_id, tracks, format, columns, since, until, words, time_zone,
-                     part_rows, pseudonym_key)
-VALUES ($1, $2, $3, $4, $5, coalesce($6, now()), $7, $8, $9, $10)
+                     part_rows, pseudonym_key, graph, min_weight, max_nodes)
+VALUES ($1, $2, $3, $4, $5, coalesce($6, now()), $7, $8, $9, $10, $11, $12, $13)
 RETURNING id
 """
 # A lease that has run out was that of a process that was killed; or it waits until then.
@@ -56,19 +61,20 @@ WHERE id = $1 AND worker = $2 AND state = 'running'
 """
 _ADVANCE = """
 UPDATE exports SET progress = $3, complete = $4, updated_at = now(),
-    rows = (SELECT coalesce(sum(rows), 0) FROM export_parts WHERE export_id = $1),
+    rows = (SELECT coalesce(sum(rows), 0) FROM export_parts
+            WHERE export_id = $1 AND name = ANY ($5::text[])),
     size = (SELECT coalesce(sum(size), 0) FROM export_parts WHERE export_id = $1)
 WHERE id = $1 AND worker = $2 AND state = 'running'
 """
 _SAVE_PART = """
-INSERT INTO export_parts (export_id, number, after_id, last_id, rows, size, sha256, archived)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (export_id, number) DO UPDATE SET rows = excluded.rows, size = excluded.size,
+INSERT INTO export_parts (export_id, number, name, after_id, last_id, rows, size, sha256, archived)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (export_id, number, name) DO UPDATE SET rows = excluded.rows, size = excluded.size,
     sha256 = excluded.sha256, archived = excluded.archived
 """
 _PARTS = """
-SELECT number, after_id, last_id, rows, size, sha256, archived FROM export_parts
-WHERE export_id = $1 ORDER BY number
+SELECT number, name, after_id, last_id, rows, size, sha256, archived FROM export_parts
+WHERE export_id = $1 ORDER BY number, name
 """
 _FINISH = """
 UPDATE exports SET state = 'done', progress = 1, size = $3, sha256 = $4, updated_at = now(),
@@ -138,6 +144,9 @@ class NewExport(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     part_rows: int
     pseudonym_key: bytes | None = None
+    graph: Graph = "co-hashtag"
+    min_weight: int = 1
+    max_nodes: int = MAX_NODES
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -170,6 +179,9 @@ class Export(msgspec.Struct, frozen=True):
     finished_at: datetime | None
     expires_at: datetime | None
     notified_at: datetime | None
+    graph: Graph
+    min_weight: int
+    max_nodes: int
 
     @property
     def unfinished(self) -> bool:
@@ -178,9 +190,13 @@ class Export(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A finished file of an export: the tweets with keys above `after_id`, up to `last_id`."""
+    """A finished file of an export: of the tweets with keys above `after_id`, up to `last_id`.
+
+    Files with the same `number` are of the same tweets.
+    """
 
     number: int
+    name: str
     after_id: TweetId
     last_id: TweetId
     rows: int
@@ -315,16 +331,23 @@ class Worker(msgspec.Struct, frozen=True):
         """Note that parts written from now on lack what was deleted until then."""
         return await self._mine(connection, _NOTE_DELETIONS, export_id, number, valid_until)
 
-    async def save_part(
-        self, connection: Executor, export_id: int, part: Part, progress: float, *, complete: bool
+    async def save_parts(
+        self,
+        connection: Executor,
+        export_id: int,
+        parts: Sequence[Part],
+        progress: float,
+        *,
+        complete: bool,
     ) -> bool:
-        """Note a finished part, inside a transaction. False as for `renew`."""
-        await connection.execute(_SAVE_PART, export_id, *msgspec.structs.astuple(part))
-        return await self._mine(connection, _ADVANCE, export_id, progress, complete)
+        """Note finished files, inside a transaction. False as for `renew`."""
+        for part in parts:
+            await connection.execute(_SAVE_PART, export_id, *msgspec.structs.astuple(part))
+        return await self._mine(connection, _ADVANCE, export_id, progress, complete, COUNTED)
 
     async def complete(self, connection: Executor, export_id: int) -> bool:
         """Note that there are no more tweets."""
-        return await self._mine(connection, _ADVANCE, export_id, 1.0, True)
+        return await self._mine(connection, _ADVANCE, export_id, 1.0, True, COUNTED)
 
     async def finish(
         self, connection: Executor, export_id: int, size: int, sha256: str, keep: timedelta
@@ -341,5 +364,5 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 async def parts(connection: Executor, export_id: int) -> list[Part]:
-    """The finished parts, in order."""
+    """The finished files, in order."""
     return [Part(**row) for row in await connection.fetch(_PARTS, export_id)]
