@@ -1,4 +1,4 @@
-"""What this process decoded of the tweets it stored last, so that a reader need not do it again.
+"""Reading stored tweets in the order in which they were stored, by a cursor.
 
 Readers have no queue: they poll the tables. A cursor holds the last key that was read of each run
 of each source (ingest_runs in the schema); a reader gets what it has not read yet, however long it
