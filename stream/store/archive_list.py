@@ -1,6 +1,6 @@
 """The list of archived days, and their totals."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -17,6 +17,10 @@ SELECT count(*) AS parts, coalesce(sum(tweets), 0)::bigint AS tweets,
     count(*) FILTER (WHERE problem IS NOT NULL) AS problems
 FROM archives
 """
+# Days whose rows Postgres does not have.
+_DROPPED = (
+    "SELECT DISTINCT day FROM archives WHERE day = ANY ($1) AND state = 'dropped' ORDER BY day"
+)
 
 
 class ArchivedDay(msgspec.Struct, frozen=True):
@@ -48,6 +52,11 @@ async def newest_days(
     """The archives of the newest days, or of those before one."""
     rows = await connection.fetch(_ARCHIVES, before, limit)
     return [ArchivedDay(**row) for row in rows]
+
+
+async def only_archived(connection: Executor, days: Collection[date]) -> list[date]:
+    """Those of these days whose tweets are only in archives."""
+    return [row["day"] for row in await connection.fetch(_DROPPED, list(days))]
 
 
 async def totals(connection: Executor) -> ArchiveTotals:

@@ -146,6 +146,21 @@ async def test_a_delivery_is_sent_again_with_its_id_and_not_twice(app: WebApp, a
     assert (await ana.json("POST", path))[0] == 409
 
 
+async def test_a_delivery_of_an_archived_day_is_not_sent_again_and_the_day_is_named(
+    app: WebApp, ana: Client
+) -> None:
+    hook = (await add(ana))["id"]
+    delivery = await delivered(app, hook, "dead")
+    day = await app.value("SELECT tweet_received_at(1)::date")
+    await app.execute("INSERT INTO archives (day, state, path) VALUES ($1, 'dropped', 'a')", day)
+    path = f"/api/v1/webhook-deliveries/{delivery}/send-again"
+    status, found = await ana.json("POST", path)
+    assert (status, found["error"]["code"]) == (409, "conflict")
+    assert f"only in an archive ({day})" in found["error"]["message"]
+    await app.execute("UPDATE archives SET state = 'restored'")
+    assert (await ana.json("POST", path))[0] == 200
+
+
 async def test_tests_and_messages_sent_again_are_limited(app: WebApp, ana: Client) -> None:
     hook = (await add(ana))["id"]
     answers = [(await ana.json("POST", f"/api/v1/webhooks/{hook}/test"))[0] for _ in range(11)]
