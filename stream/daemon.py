@@ -69,7 +69,9 @@ class Daemon:
         self.locks = Locks(database)
         self.sinks = Sinks(database, settings, vault)
         self.decoded = DecodedTweets()
-        self.reconciler = TrackReconciler(database, settings, self._use_sources, self._use_plans)
+        self.reconciler = TrackReconciler(
+            database, settings, self._use_sources, self._use_plans, self.sinks.use_webhooks
+        )
 
     def _on_stored(self, batch: Batch) -> None:
         self.decoded.add(batch.arrivals)

@@ -22,7 +22,7 @@ from stream.matcher import Matcher
 from stream.networks.base import Plan
 from stream.networks.registry import NETWORKS
 from stream.reach import Reached
-from stream.store import accounts, sources, tracks
+from stream.store import accounts, sources, tracks, webhooks
 from stream.store.sources import SourceRow
 from stream.store.track_changes import ChangeReader, TrackChanges
 from stream.store.tracks import Track, TrackState, TrackStatus
@@ -54,11 +54,13 @@ class TrackReconciler:
         settings: Settings,
         use_sources: Callable[[Sequence[SourceRow]], None],
         use_plans: Callable[[Mapping[NetworkName, Plan]], None],
+        use_webhooks: Callable[[bool], None],
     ) -> None:
         self.database = database
         self.settings = settings
         self.use_sources = use_sources
         self.use_plans = use_plans
+        self.use_webhooks = use_webhooks  # whether there are any
         self.matcher = Matcher()
         self.sources: Sequence[SourceRow] = ()
         self._active = ActiveTracks(settings)
@@ -93,6 +95,7 @@ class TrackReconciler:
         try:
             async with self.database.acquire() as connection:
                 self.sources = await sources.get_all(connection)
+                has_webhooks = await webhooks.any_exist(connection)
             changes = await self._reader.read(self.database)
             if changes.unreadable:
                 async with self.database.acquire() as connection:
@@ -101,6 +104,7 @@ class TrackReconciler:
             self._reader.forget()
             raise
         self.use_sources(self.sources)
+        self.use_webhooks(has_webhooks)
         now = datetime.now(UTC)
         affected = self._apply_changes(changes, now)
         with _gc_paused(len(affected)):

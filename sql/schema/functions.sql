@@ -27,6 +27,11 @@ CREATE TRIGGER tracked_accounts_notify_change
     AFTER UPDATE OF author_id, checked_at ON tracked_accounts
     FOR EACH STATEMENT EXECUTE FUNCTION notify_change();
 
+-- The daemon serves webhooks only while there are some.
+CREATE TRIGGER webhooks_notify_change
+    AFTER INSERT OR DELETE OR TRUNCATE ON webhooks
+    FOR EACH STATEMENT EXECUTE FUNCTION notify_change();
+
 -- After an edit the old state no longer describes the row.
 CREATE FUNCTION tracks_edited() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

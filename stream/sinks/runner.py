@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from stream.backoff import Backoff
 from stream.config import Settings
@@ -11,6 +11,7 @@ from stream.db import Database, Executor, translated_errors
 from stream.errors import DatabaseAway, TwitterstreamError
 from stream.loop_budget import LoopBudget
 from stream.sinks.status import Sink, SinkError, SinkStatus, Work, raise_if_cancelled
+from stream.sinks.webhook_status import WebhookStatus
 from stream.sinks.webhook_worker import DATABASE_CALLS
 from stream.sinks.webhooks import Webhooks
 from stream.store import server, sinks
@@ -33,12 +34,28 @@ class Sinks:
         self._budget = LoopBudget()
         self._configured: list[SinkStatus] = []  # of those that run here
         self._webhooks: Webhooks | None = None
+        self._webhooks_exist = asyncio.Event()
+        self._needed = asyncio.Event()  # there is something to pass on to
+        self.use_webhooks(False)
 
     @property
     def statuses(self) -> list[SinkStatus]:
         """How the sinks that run here are; webhooks are one, once there are some."""
         hooks = self._webhooks
         return self._configured + ([hooks.status] if hooks is not None and hooks.in_use else [])
+
+    @property
+    def webhooks(self) -> Sequence[WebhookStatus]:
+        """How the webhooks are, if they are served here."""
+        return () if self._webhooks is None else list(self._webhooks.hooks.values())
+
+    def use_webhooks(self, exist: bool) -> None:
+        """Serve webhooks while some exist. With nothing to pass on to, nothing runs at all."""
+        for event, is_set in (
+            (self._webhooks_exist, exist),
+            (self._needed, exist or bool(self._settings.redis.url)),
+        ):
+            (event.set if is_set else event.clear)()
 
     def wake(self) -> None:
         """Tweets were stored."""
@@ -51,6 +68,7 @@ class Sinks:
         """Run the sinks until cancelled, while no other daemon does."""
         while True:
             raise_if_cancelled()
+            await self._needed.wait()
             try:
                 async with self._database.dedicated() as connection:
                     await self._run_locked(connection)
@@ -61,24 +79,30 @@ class Sinks:
             await asyncio.sleep(LOCK_INTERVAL)
 
     async def _run_locked(self, lock: Executor) -> None:
-        while True:
-            if await sinks.try_lock(lock):
-                break
+        while not await sinks.try_lock(lock):
             await asyncio.sleep(LOCK_INTERVAL)
+            if not self._needed.is_set():
+                return
         async with (
             self._database.separate_pool(CONNECTIONS) as database,
             self._redis_sinks(database) as configured,
             asyncio.TaskGroup() as group,
         ):
-            hooks = Webhooks(database, self._settings.webhooks, self._vault, self._budget)
+            hooks = Webhooks(
+                database, self._settings.webhooks, self._vault, self._budget, self._webhooks_exist
+            )
             self._configured, self._webhooks = [status for status, _ in configured], hooks
-            for status, work in (*configured, (hooks.status, hooks.work)):
+            tasks = [
                 group.create_task(keep_passing_on(status, work), name=status.name)
-            group.create_task(self._report(database), name="states of sinks")
-            while True:
+                for status, work in (*configured, (hooks.status, hooks.work))
+            ]
+            tasks.append(group.create_task(self._report(database), name="states of sinks"))
+            while self._needed.is_set():
                 with translated_errors():
                     await server.ping(lock)
                 await asyncio.sleep(LOCK_INTERVAL)
+            for task in tasks:
+                task.cancel()
 
     @contextlib.asynccontextmanager
     async def _redis_sinks(self, database: Database) -> AsyncIterator[list[Sink]]:
@@ -94,11 +118,12 @@ class Sinks:
     async def _report(self, database: Database) -> None:
         while True:
             raise_if_cancelled()
-            with contextlib.suppress(DatabaseAway):
-                async with database.acquire() as connection:
-                    for each in self.statuses:
-                        why = f"{each.reason}. {each.remedy}" if each.reason else ""
-                        await sinks.write(connection, each.name, why, each.late_since)
+            if statuses := self.statuses:
+                with contextlib.suppress(DatabaseAway):
+                    async with database.acquire() as connection:
+                        for each in statuses:
+                            why = f"{each.reason}. {each.remedy}" if each.reason else ""
+                            await sinks.write(connection, each.name, why, each.late_since)
             await asyncio.sleep(REPORT_INTERVAL)
 
 

@@ -21,6 +21,7 @@ from stream.sinks.reader import SinkPosition
 from stream.sinks.webhook_address import Network, Resolver
 from stream.sinks.webhook_client import GONE, WebhookClient
 from stream.sinks.webhook_messages import Batch, MessageReader, Tracks
+from stream.sinks.webhook_status import WebhookStatus
 from stream.store import sharing, webhook_deliveries, webhooks
 from stream.store.webhook_deliveries import Delivery, NewDelivery, Try
 from stream.store.webhooks import Webhook
@@ -80,8 +81,9 @@ class WebhookParts:
 class WebhookWorker:
     """The work on one webhook."""
 
-    def __init__(self, webhook_id: int, parts: WebhookParts) -> None:
-        self.id = webhook_id
+    def __init__(self, status: WebhookStatus, parts: WebhookParts) -> None:
+        self.id = status.id
+        self._status = status
         self._parts = parts
         self._woken = asyncio.Event()
         self._is_blocked = False  # by a message that waits for its next try
@@ -109,6 +111,7 @@ class WebhookWorker:
                 if then == "wait":
                     await self._woken.wait()
         finally:
+            self._status.waiting_since = None
             await self._close()
 
     async def _step(self) -> Then:
@@ -121,7 +124,10 @@ class WebhookWorker:
         is_active = hook.state == "active"
         waiting = [each for each in waiting if is_active or each.state == "again"]
         due = next((each for each in waiting if each.due), None)
-        self._is_blocked = any(each.state == "waiting" for each in waiting) and due is None
+        first = next((each for each in waiting if each.state == "waiting"), None)
+        if first is not None:
+            self._status.wait_for(first)
+        self._is_blocked = first is not None and due is None
         if due is not None:
             await self._send_again(hook, due)
             return "go on"
@@ -138,6 +144,7 @@ class WebhookWorker:
             batch = await self._read(connection, self._position(hook), tracks)
         if not batch.tweets:
             await self._pass_over(hook, batch.position)
+            self._status.waiting_since = None
             return "go on" if batch.more else "wait"
         new = NewDelivery(
             f"msg_{uuid.uuid4().hex}",
@@ -149,8 +156,10 @@ class WebhookWorker:
         )
         async with self._parts.connection() as connection:
             delivery = await webhook_deliveries.add(connection, self.id, new)
+        self._status.wait_for(delivery)
         body = webhook_messages.message(batch.event, delivery.created_at, batch.items)
-        await self._send(hook, delivery, body)
+        if await self._send(hook, delivery, body) and not batch.more:
+            self._status.waiting_since = None
         return "go on" if batch.more else "pause"
 
     async def _read(self, connection: Executor, position: SinkPosition, tracks: Tracks) -> Batch:
@@ -197,7 +206,8 @@ class WebhookWorker:
         else:
             await self._note_success(delivery, Try(0.0, None, answer=NOTHING_LEFT))
 
-    async def _send(self, hook: Webhook, delivery: Delivery, body: bytes) -> None:
+    async def _send(self, hook: Webhook, delivery: Delivery, body: bytes) -> bool:
+        """Try once; whether it has arrived."""
         try:
             secrets = webhook_secrets.open_secrets(self._parts.vault, hook)
         except TwitterstreamError as error:
@@ -211,6 +221,7 @@ class WebhookWorker:
             await self._note_failure(delivery, found)
         else:
             await self._note_success(delivery, found)
+        return not found.reason
 
     async def _client_for(self, hook: Webhook) -> WebhookClient:
         if self._client is None or self._client.url != hook.url:
@@ -231,6 +242,7 @@ class WebhookWorker:
             if delivery.state == "waiting":
                 await webhooks.note_success(connection, self.id, delivery.position)
             await webhook_deliveries.prune(connection, self.id)
+        self._status.count(found)
 
     async def _note_failure(self, delivery: Delivery, found: Try) -> None:
         next_at = None if delivery.event == "webhook.test" else next_try(delivery, found)
@@ -244,6 +256,7 @@ class WebhookWorker:
                     await webhooks.move(connection, self.id, delivery.position)
             if state == "dead":
                 await webhook_deliveries.prune(connection, self.id)
+        self._status.count(found, given_up=state == "dead")
 
     async def _note_failing(self, connection: Executor, found: Try) -> None:
         too_long = await webhooks.note_failure(connection, self.id, found.reason, DISABLE_AFTER)

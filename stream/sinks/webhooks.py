@@ -12,6 +12,7 @@ from stream.loop_budget import LoopBudget
 from stream.sinks.reader import SinkPosition, head_position
 from stream.sinks.status import SinkStatus, raise_if_cancelled
 from stream.sinks.webhook_address import Resolver, parse_networks
+from stream.sinks.webhook_status import WebhookStatus
 from stream.sinks.webhook_worker import WebhookParts, WebhookWorker
 from stream.store import webhooks
 from stream.vault import Vault
@@ -25,12 +26,19 @@ class Webhooks:
     """Starts, wakes and ends the workers. A slow receiver delays its own webhook only."""
 
     def __init__(
-        self, database: Database, settings: WebhookSettings, vault: Vault, budget: LoopBudget
+        self,
+        database: Database,
+        settings: WebhookSettings,
+        vault: Vault,
+        budget: LoopBudget,
+        exist: asyncio.Event,
     ) -> None:
         self._database = database
         self._allowed = parse_networks(settings.allowed_networks)
         self._vault = vault
         self._budget = budget
+        self._exist = exist  # set while there are some
+        self.hooks: dict[int, WebhookStatus] = {}
         self._workers: dict[int, tuple[WebhookWorker, asyncio.Task[None]]] = {}
         self._head: SinkPosition | None = None
         self.status = SinkStatus("webhooks")
@@ -52,12 +60,15 @@ class Webhooks:
             async with asyncio.TaskGroup() as group:
                 while True:
                     raise_if_cancelled()
+                    if not self._workers:
+                        await self._exist.wait()
                     with contextlib.suppress(DatabaseAway):  # the workers go on when it is back
                         await self._look(group, parts)
                     self.status.passed_on(more=False)
                     await asyncio.sleep(LOOK_INTERVAL)
         finally:
             self._workers.clear()
+            self.hooks.clear()
             resolver.end()
 
     async def _look(self, group: asyncio.TaskGroup, parts: WebhookParts) -> None:
@@ -67,13 +78,17 @@ class Webhooks:
             head = await head_position(connection) if wanted else None
         for webhook_id in self._workers.keys() - wanted.keys():
             self._workers[webhook_id][1].cancel()
+        for webhook_id in self.hooks.keys() - wanted.keys():
+            del self.hooks[webhook_id]
         for each in wanted.values():
+            status = self.hooks.setdefault(each.id, WebhookStatus(each.id, each.state))
+            status.state = each.state
             found = self._workers.get(each.id)
             if found is not None:
                 if each.due or head != self._head:
                     found[0].wake(due=each.due)
-            elif each.active or each.due:
-                worker = WebhookWorker(each.id, parts)
+            elif each.state == "active" or each.due:
+                worker = WebhookWorker(status, parts)
                 task = group.create_task(self._keep_working(worker), name=f"webhook {each.id}")
                 self._workers[each.id] = worker, task
         self._head = head

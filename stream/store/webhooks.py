@@ -32,9 +32,10 @@ _SET_STATE = """
 UPDATE webhooks SET state = $2, reason = $3, failing_since = NULL WHERE id = $1
 """
 _REMOVE = "DELETE FROM webhooks WHERE id = $1"
+_ANY_EXIST = "SELECT EXISTS (SELECT FROM webhooks) AS found"
 # What is not active is only run for what its user has sent again, or as a test.
 _RUNNING = """
-SELECT id, state = 'active' AS active, EXISTS (
+SELECT id, state, EXISTS (
     SELECT FROM webhook_deliveries
     WHERE webhook_id = webhooks.id AND next_at <= now()
       AND (webhooks.state = 'active' OR webhook_deliveries.state = 'again')) AS due
@@ -89,7 +90,7 @@ class Running(msgspec.Struct, frozen=True):
     """A webhook that the daemon serves; `due`: it is time for a try."""
 
     id: int
-    active: bool
+    state: State
     due: bool
 
 
@@ -147,6 +148,13 @@ async def set_state(connection: Executor, webhook_id: int, state: State) -> None
 async def remove(connection: Executor, webhook_id: int) -> bool:
     """Delete it with its deliveries; False when there is none."""
     return bool(row_count(await connection.execute(_REMOVE, webhook_id)))
+
+
+async def any_exist(connection: Executor) -> bool:
+    """Whether there are webhooks, in whatever state."""
+    [row] = await connection.fetch(_ANY_EXIST)
+    found: bool = row["found"]
+    return found
 
 
 async def running(connection: Executor) -> list[Running]:

@@ -185,7 +185,9 @@ class Tracking:
         self.database = database
         self.plans: dict[NetworkName, Plan] = {}
         self.job = lookup(database, directory)
-        self.reconciler = TrackReconciler(database, Settings(), lambda _: None, self.plans.update)
+        self.reconciler = TrackReconciler(
+            database, Settings(), lambda _: None, self.plans.update, lambda _: None
+        )
 
     @property
     def dids(self) -> tuple[str, ...]:

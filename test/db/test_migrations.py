@@ -44,6 +44,7 @@ CHECKSUMS = {
     "0011_webhooks.sql": "6e13793489f5b7b5ce0e6bf30109bffd279cc73f113a98610062eef08307463d",
     "0012_exports.sql": "1ce325433644a3fe8a0a73e72fc99f79a27c755912cc73a18bf58bd078faa2e5",
     "0013_relations.sql": "7ac5aacd9d45c3789768295a152426b69043d1b99220e5ee67b5cba3c0d2a27d",
+    "0014_webhook_changes.sql": "732437cf381205b445da7d2fb01f77e0b82e4bccf11c2bce0be11f8b3c3bbd4a",
 }
 
 

@@ -36,7 +36,7 @@ async def connected(connected: db.Database) -> db.Database:
 
 
 def reconciler(connected: db.Database) -> TrackReconciler:
-    return TrackReconciler(connected, Settings(), lambda _: None, lambda _: None)
+    return TrackReconciler(connected, Settings(), *[lambda _: None] * 3)
 
 
 async def states(connected: db.Database) -> list[tuple[str, str]]:

@@ -198,7 +198,7 @@ async def test_the_state_keeps_its_time_when_only_the_reach_changes(connected: D
 async def test_the_reconciler_writes_it_when_it_changes_and_only_then(
     connected: Database,
 ) -> None:
-    at = TrackReconciler(connected, Settings(), lambda _: None, lambda _: None)
+    at = TrackReconciler(connected, Settings(), *[lambda _: None] * 3)
 
     async def reach() -> list[tuple[str, str]]:
         await at.reload()
@@ -213,7 +213,7 @@ async def test_the_reconciler_writes_it_when_it_changes_and_only_then(
     for _ in range(3):
         await reach()
     assert await version() == written
-    again = TrackReconciler(connected, Settings(), lambda _: None, lambda _: None)
+    again = TrackReconciler(connected, Settings(), *[lambda _: None] * 3)
     await again.reload()
     assert await version() == written, "after a restart it goes on as before"
     at.note_network_report(SourceId(2), "refused", {ONE: "snow: X refuses this rule."})

@@ -1,4 +1,4 @@
-"""Sinks on a database that is filled as the writer fills it; real servers of Redis and Valkey."""
+"""Sinks on a database that fills: real servers of Redis and Valkey, receivers of webhooks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,79 +14,38 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from redis_servers import PRODUCTS, RedisServer, running
-from stream.config import Settings
+from sink_bench import SinkBench
 from stream.config.settings import RedisSettings, SinkSettings
 from stream.db import Database
 from stream.sinks.runner import Sinks
-from stream.store import sinks, sources
+from stream.store import sinks
 from stream.store.sinks import SinkRow
-from stream.tweet import Frame, Match, SourceId, TrackId, Tweet
-from stream.vault import Vault
-from x_tweets import store_frames, v1_tweet
+from stream.tweet import Match, TrackId, Tweet
+from webhook_bench import WebhookBench
+from webhook_receiver import Receiver, receiving
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
 
 Message = dict[str, Any]
 Entry = dict[str, str]
-NOON = round(datetime(2026, 3, 14, 12, tzinfo=UTC).timestamp() * 1e6)
 
 
-def snow(found: Tweet) -> Sequence[Match]:
-    """Track 1 follows snow, track 2 every tenth tweet."""
-    tracks = [1] if "snow" in found.text else []
-    tracks += [2] if found.native_id.endswith("0") else []
-    return [Match(TrackId(track), "snow", "text") for track in tracks]
-
-
-class SinkBench:
-    """Tables that fill, and sinks that pass on what is stored there."""
+class RedisBench(SinkBench):
+    """With a Redis: track 1 follows snow, track 2 every tenth tweet."""
 
     def __init__(self, database: Database, redis: RedisServer, eventually: Eventually) -> None:
-        self.database = database
+        super().__init__(database, redis.folder, eventually)
         self.redis = redis
-        self.eventually = eventually
-        self.sinks: Sinks | None = None
-        self._source: SourceId | None = None
-        self._number = 0
 
-    @contextlib.asynccontextmanager
-    async def passing_on(self, **redis: Any) -> AsyncIterator[Sinks]:
+    def match(self, found: Tweet) -> Sequence[Match]:
+        tracks = [1] if "snow" in found.text else []
+        tracks += [2] if found.native_id.endswith("0") else []
+        return [Match(TrackId(track), "snow", "text") for track in tracks]
+
+    def passing_on(self, **redis: Any) -> contextlib.AbstractAsyncContextManager[Sinks]:
         """Run the sinks with these settings of Redis."""
-        settings = SinkSettings(redis=RedisSettings(**({"url": self.redis.url} | redis)))
-        self.sinks = Sinks(self.database, Settings(sinks=settings), Vault(self.redis.folder))
-        task = asyncio.create_task(self.sinks.run())
-        try:
-            yield self.sinks
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    async def store(self, *texts: str) -> list[str]:
-        """One batch of tweets; their native ids."""
-        if self._source is None:
-            async with self.database.acquire() as connection:
-                self._source = await sources.add(connection, "main", "x_v1")
-        frames = []
-        for text in texts:
-            self._number += 1
-            frames.append(Frame(NOON + self._number, v1_tweet(self._number, text), self._number))
-        await store_frames(self.database, self._source, frames, snow)
-        if self.sinks is not None:
-            self.sinks.wake()
-        return [str(self._number - len(texts) + place + 1) for place in range(len(texts))]
-
-    async def delete(self, *native_ids: str) -> None:
-        """The network's messages that these are deleted."""
-        assert self._source is not None
-        frames = []
-        for native_id in native_ids:
-            self._number += 1
-            status = {"id": int(native_id), "id_str": native_id, "user_id": 5, "user_id_str": "5"}
-            body = json.dumps({"delete": {"status": status, "timestamp_ms": "1773489600000"}})
-            frames.append(Frame(NOON + self._number, body.encode(), self._number))
-        await store_frames(self.database, self._source, frames, snow)
+        return self.running(SinkSettings(redis=RedisSettings(**({"url": self.redis.url} | redis))))
 
     async def ids(self) -> list[str]:
         """The ids of all stored tweets, in the order of storing."""
@@ -193,8 +151,21 @@ async def redis(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-def bench(connected: Database, redis: RedisServer, eventually: Eventually) -> SinkBench:
-    return SinkBench(connected, redis, eventually)
+def bench(connected: Database, redis: RedisServer, eventually: Eventually) -> RedisBench:
+    return RedisBench(connected, redis, eventually)
+
+
+@pytest.fixture
+async def hooks(connected: Database, tmp_path: Path, eventually: Eventually) -> WebhookBench:
+    made = WebhookBench(connected, tmp_path, eventually)
+    await made.prepare()
+    return made
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as made:
+        yield made
 
 
 class MakeSubscriber(Protocol):

@@ -16,7 +16,7 @@ from redis_servers import BIN, PASSWORD
 from stream.sinks import redis_streams
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.flow.sinks.conftest import SinkBench
+    from test.flow.sinks.conftest import RedisBench
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,14 +35,14 @@ async def text_of(process: Process) -> str:
     return str(json.loads(await line_of(process))["text"])
 
 
-async def redis_cli(bench: SinkBench, command: str) -> Process:
+async def redis_cli(bench: RedisBench, command: str) -> Process:
     """Run a command of the README."""
     assert f"\n    redis-cli {command}" in README
     words = ["-p", str(bench.redis.port), "-a", PASSWORD, "--no-auth-warning", *command.split()]
     return await asyncio.create_subprocess_exec(BIN / "redis-cli", *words, stdout=PIPE)
 
 
-async def test_redis_cli_shows_the_tweets_of_a_channel(bench: SinkBench) -> None:
+async def test_redis_cli_shows_the_tweets_of_a_channel(bench: RedisBench) -> None:
     cli = await redis_cli(bench, "SUBSCRIBE tweets")
     try:
         assert [await line_of(cli) for _ in range(3)] == ["subscribe", "tweets", "1"]
@@ -57,7 +57,7 @@ async def test_redis_cli_shows_the_tweets_of_a_channel(bench: SinkBench) -> None
 
 
 async def test_the_consumer_group_gets_each_tweet_and_continues_where_it_stopped(
-    bench: SinkBench,
+    bench: RedisBench,
 ) -> None:
     [code] = re.findall(r"^```python\n(import redis\n[^`]*)", README, re.MULTILINE)
     assert len([line for line in code.splitlines() if line]) <= 10
@@ -99,7 +99,7 @@ async def test_the_consumer_group_gets_each_tweet_and_continues_where_it_stopped
 
 
 async def test_a_user_with_the_rights_of_the_manual_is_enough(
-    bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+    bench: RedisBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Channels, Streams that are trimmed, and the Stream of a track that is gone."""
     monkeypatch.setattr(redis_streams, "CLEAN_INTERVAL", 0.1)

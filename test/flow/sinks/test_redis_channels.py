@@ -14,12 +14,12 @@ from stream.store import feed
 from stream.store.feed import Cursor
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.flow.sinks.conftest import MakeSubscriber, SinkBench
+    from test.flow.sinks.conftest import MakeSubscriber, RedisBench
 
 NAME = redis_channels.NAME
 
 
-async def between(bench: SinkBench, begin: str, end: str) -> set[str]:
+async def between(bench: RedisBench, begin: str, end: str) -> set[str]:
     """The ids of the stored tweets between two cursors, as the API reads them."""
     async with bench.database.acquire() as connection:
         after = await feed.after(connection, Cursor.parse(begin), 1000)
@@ -28,7 +28,7 @@ async def between(bench: SinkBench, begin: str, end: str) -> set[str]:
 
 
 async def test_subscribers_get_all_tweets_or_those_of_their_track(
-    bench: SinkBench, subscriber: MakeSubscriber
+    bench: RedisBench, subscriber: MakeSubscriber
 ) -> None:
     async with (
         bench.passing_on(),
@@ -54,7 +54,7 @@ async def test_subscribers_get_all_tweets_or_those_of_their_track(
 
 
 async def test_after_an_interruption_subscribers_are_told_what_was_skipped(
-    bench: SinkBench, subscriber: MakeSubscriber
+    bench: RedisBench, subscriber: MakeSubscriber
 ) -> None:
     async with bench.passing_on():
         await bench.ready(NAME)
@@ -77,7 +77,7 @@ async def test_after_an_interruption_subscribers_are_told_what_was_skipped(
 
 
 async def test_what_was_stored_while_no_daemon_ran_is_told_as_skipped(
-    bench: SinkBench, subscriber: MakeSubscriber
+    bench: RedisBench, subscriber: MakeSubscriber
 ) -> None:
     async with bench.passing_on():
         await bench.ready(NAME)
@@ -95,7 +95,7 @@ async def test_what_was_stored_while_no_daemon_ran_is_told_as_skipped(
 
 
 async def test_a_frozen_subscriber_is_cut_by_redis_and_delays_no_other(
-    bench: SinkBench, subscriber: MakeSubscriber
+    bench: RedisBench, subscriber: MakeSubscriber
 ) -> None:
     client = bench.redis.client
     await client.config_set("client-output-buffer-limit", "pubsub 100kb 100kb 0")
@@ -124,7 +124,7 @@ async def test_a_frozen_subscriber_is_cut_by_redis_and_delays_no_other(
     assert other.ids == await bench.ids()
 
 
-async def test_it_names_its_connections(bench: SinkBench) -> None:
+async def test_it_names_its_connections(bench: RedisBench) -> None:
     async with bench.passing_on(streams=True):
         await bench.works(NAME)
         names = {each["name"] for each in await bench.redis.client.client_list()}
@@ -133,7 +133,7 @@ async def test_it_names_its_connections(bench: SinkBench) -> None:
 
 @pytest.mark.parametrize("wrong", ["password", "port"])
 async def test_no_password_is_logged_or_shown(
-    bench: SinkBench, caplog: pytest.LogCaptureFixture, wrong: str
+    bench: RedisBench, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
     url = bench.redis.url

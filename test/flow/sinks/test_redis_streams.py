@@ -24,14 +24,14 @@ from stream.store import tracks
 from stream.store.tracks import NewTrack
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from test.flow.sinks.conftest import SinkBench
+    from test.flow.sinks.conftest import RedisBench
 
 NAME = redis_streams.NAME
 KEEPING = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 async def test_every_tweet_is_an_entry_of_the_stream_and_of_those_of_its_tracks(
-    bench: SinkBench,
+    bench: RedisBench,
 ) -> None:
     async with bench.passing_on(streams=True):
         await bench.ready()
@@ -50,7 +50,7 @@ async def test_every_tweet_is_an_entry_of_the_stream_and_of_those_of_its_tracks(
 
 
 async def test_it_begins_with_what_is_stored_then_and_continues_where_it_stopped(
-    bench: SinkBench,
+    bench: RedisBench,
 ) -> None:
     await bench.store("before")
     async with bench.passing_on(streams=True, track_stream_bytes=0):
@@ -66,7 +66,7 @@ async def test_it_begins_with_what_is_stored_then_and_continues_where_it_stopped
     assert set(await bench.redis.client.keys("*")) == {b"{tweets}:stream", b"{tweets}:position"}
 
 
-async def test_without_the_setting_there_are_no_streams(bench: SinkBench) -> None:
+async def test_without_the_setting_there_are_no_streams(bench: RedisBench) -> None:
     async with bench.passing_on():
         await bench.works("redis channels")
         await bench.store("snow")
@@ -76,7 +76,7 @@ async def test_without_the_setting_there_are_no_streams(bench: SinkBench) -> Non
 
 @pytest.mark.parametrize("kept", [True, False])
 async def test_a_redis_that_was_killed_continues_with_its_data_or_from_the_copy_in_postgres(
-    bench: SinkBench, *, kept: bool
+    bench: RedisBench, *, kept: bool
 ) -> None:
     options = KEEPING if kept else ()
     await bench.redis.kill()
@@ -142,7 +142,7 @@ class CuttingProxy:
         writer.close()
 
 
-async def test_a_multi_whose_answer_was_lost_is_not_repeated(bench: SinkBench) -> None:
+async def test_a_multi_whose_answer_was_lost_is_not_repeated(bench: RedisBench) -> None:
     async with (
         CuttingProxy(bench.redis).running() as proxy,
         bench.passing_on(streams=True, url=proxy.url),
@@ -161,7 +161,7 @@ async def test_a_multi_whose_answer_was_lost_is_not_repeated(bench: SinkBench) -
 
 
 async def test_two_sinks_at_once_append_nothing_twice(
-    bench: SinkBench, connected: Database
+    bench: RedisBench, connected: Database
 ) -> None:
     """As when a daemon has lost its lock without noticing."""
 
@@ -186,7 +186,7 @@ async def test_two_sinks_at_once_append_nothing_twice(
 
 
 async def test_a_redis_without_memory_gets_what_it_refused_when_it_has_some(
-    bench: SinkBench,
+    bench: RedisBench,
 ) -> None:
     client = bench.redis.client
     async with bench.passing_on(streams=True):
@@ -206,7 +206,7 @@ async def test_a_redis_without_memory_gets_what_it_refused_when_it_has_some(
     assert [each["id"] for each in entries] == await bench.ids()
 
 
-async def test_a_key_that_is_used_for_something_else_is_named(bench: SinkBench) -> None:
+async def test_a_key_that_is_used_for_something_else_is_named(bench: RedisBench) -> None:
     client = bench.redis.client
     await client.set(f"{STREAM}:1", "mine")
     async with bench.passing_on(streams=True):
@@ -219,7 +219,7 @@ async def test_a_key_that_is_used_for_something_else_is_named(bench: SinkBench) 
         assert len(await bench.entries()) == 1
 
 
-async def test_a_frozen_redis_only_delays_its_sink(bench: SinkBench) -> None:
+async def test_a_frozen_redis_only_delays_its_sink(bench: RedisBench) -> None:
     async with bench.passing_on(streams=True):
         await bench.ready()
         bench.redis.freeze()
@@ -232,7 +232,7 @@ async def test_a_frozen_redis_only_delays_its_sink(bench: SinkBench) -> None:
     assert [each["id"] for each in entries] == await bench.ids()
 
 
-async def test_streams_are_bounded_by_bytes(bench: SinkBench) -> None:
+async def test_streams_are_bounded_by_bytes(bench: RedisBench) -> None:
     """Also with tweets of very different sizes, and after a restart of the sink."""
     most, of_track = 1 << 20, 200_000
     limits = {"streams": True, "stream_bytes": most, "track_stream_bytes": of_track}
@@ -258,7 +258,7 @@ async def test_streams_are_bounded_by_bytes(bench: SinkBench) -> None:
         assert used >= 0.7 * limit
 
 
-async def test_a_full_redis_gets_memory_back_when_a_limit_is_lowered(bench: SinkBench) -> None:
+async def test_a_full_redis_gets_memory_back_when_a_limit_is_lowered(bench: RedisBench) -> None:
     client: Any = bench.redis.client
     async with bench.passing_on(streams=True):
         await bench.ready()
@@ -276,7 +276,7 @@ async def test_a_full_redis_gets_memory_back_when_a_limit_is_lowered(bench: Sink
 
 
 async def test_batches_are_bounded_by_bytes(
-    bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+    bench: RedisBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "BATCH_BYTES", 1000)  # a tweet or two
     async with bench.passing_on(streams=True):
@@ -289,7 +289,7 @@ async def test_batches_are_bounded_by_bytes(
 
 
 async def test_the_stream_of_a_removed_track_is_deleted(
-    bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+    bench: RedisBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_streams, "CLEAN_INTERVAL", 0.1)
     async with bench.database.acquire() as connection:
@@ -309,7 +309,7 @@ async def test_the_stream_of_a_removed_track_is_deleted(
     assert len(await bench.entries(f"{STREAM}:1")) == 10
 
 
-async def test_deletions_are_entries_after_their_tweets(bench: SinkBench) -> None:
+async def test_deletions_are_entries_after_their_tweets(bench: RedisBench) -> None:
     async with bench.passing_on(streams=True):
         await bench.ready()
         [first, second] = await bench.store("snow 1", "rain")
