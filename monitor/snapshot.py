@@ -142,6 +142,17 @@ class SinkSnapshot(msgspec.Struct, frozen=True):
     late_since: float | None  # seconds since 1970; tweets have waited since then
 
 
+class WebhookSnapshot(msgspec.Struct, frozen=True):
+    """A webhook that this daemon serves; what it has counted since it began to."""
+
+    id: int
+    state: str  # as in webhooks.state
+    delivered: int  # messages
+    failed: int  # tries
+    given_up: int  # messages
+    waiting_since: float | None  # seconds since 1970: of the oldest tweet that waits
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything that the monitor measures, at one moment."""
 
@@ -157,3 +168,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     jobs: tuple[JobSnapshot, ...]
     tracks: Mapping[str, int]  # number by state
     sinks: tuple[SinkSnapshot, ...] = ()
+    webhooks: tuple[WebhookSnapshot, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from monitor.snapshot import Commits, SinkSnapshot, SourceSnapshot
+from monitor.snapshot import Commits, SinkSnapshot, SourceSnapshot, WebhookSnapshot
 from stream.collector import Collector
 from stream.daemon import Daemon
 from stream.db import Database
@@ -168,6 +168,20 @@ class Pipeline:
         statuses = self.daemon.sinks.statuses
         return tuple(
             SinkSnapshot(each.name, each.reason, each.remedy, each.late_since) for each in statuses
+        )
+
+    def webhooks(self) -> tuple[WebhookSnapshot, ...]:
+        """Snapshots of the webhooks that this daemon serves."""
+        return tuple(
+            WebhookSnapshot(
+                each.id,
+                each.state,
+                each.delivered,
+                each.failed,
+                each.given_up,
+                each.waiting_since,
+            )
+            for each in self.daemon.sinks.webhooks
         )
 
     def commits(self) -> Commits:

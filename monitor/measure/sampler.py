@@ -101,6 +101,7 @@ class Sampler:
             jobs=tuple(_job(job) for job in self.all_jobs),
             tracks=Counter(track.state for track in self.daemon.reconciler.tracks),
             sinks=self._pipeline.sinks(),
+            webhooks=self._pipeline.webhooks(),
         )
         self.newest = snapshot
         self._aggregate(snapshot)

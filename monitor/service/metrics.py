@@ -1,7 +1,8 @@
 """/metrics: each metric's name, help, and value in a Snapshot, and the text for Prometheus.
 
-Base units only: seconds, bytes, ratios. Labels come from closed sets and from names that an
-administrator gave (sources); never from tracks, of which there may be thousands.
+Base units only: seconds, bytes, ratios. Labels come from closed sets, from names that an
+administrator gave (sources), and are ids of webhooks, whose number is limited; never tracks, of
+which there may be thousands.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,9 +13,17 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from monitor.snapshot import JobSnapshot, SinkSnapshot, Snapshot, SourceSnapshot, Volume
+from monitor.snapshot import (
+    JobSnapshot,
+    SinkSnapshot,
+    Snapshot,
+    SourceSnapshot,
+    Volume,
+    WebhookSnapshot,
+)
 from stream import __version__
 from stream.notes import SourceState
+from stream.store.webhooks import State as WebhookState
 
 PREFIX = "twitterstream_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # what generate_latest writes
@@ -24,6 +33,7 @@ Value: TypeAlias = float | None  # None: not known, so it is left out
 OpenAlerts: TypeAlias = Sequence[tuple[str, str]]  # rule and severity of each open alert
 Sample: TypeAlias = tuple[tuple[str, ...], Value]  # label values first
 STATES: tuple[SourceState, ...] = get_args(SourceState)
+WEBHOOK_STATES: tuple[WebhookState, ...] = get_args(WebhookState)
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -80,6 +90,15 @@ def _sink(name: str, text: str, value: Callable[[Snapshot, SinkSnapshot], Value]
     return Family("gauge", f"sink_{name}", text, ("sink",), samples)
 
 
+def _webhook(
+    kind: Kind, name: str, text: str, value: Callable[[Snapshot, WebhookSnapshot], Value]
+) -> Family:
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        return [((str(each.id),), value(snapshot, each)) for each in snapshot.webhooks]
+
+    return Family(kind, f"webhook_{name}", text, ("webhook",), samples)
+
+
 def _named(
     name: str, label: str, text: str, numbers: Callable[[Snapshot], Mapping[str, int]]
 ) -> Family:
@@ -93,6 +112,16 @@ def _states(snapshot: Snapshot) -> Iterable[Sample]:
     for each in snapshot.sources:
         for state in STATES:
             yield (each.name, state), each.state == state
+
+
+def _webhook_states(snapshot: Snapshot) -> Iterable[Sample]:
+    for each in snapshot.webhooks:
+        for state in WEBHOOK_STATES:
+            yield (str(each.id), state), each.state == state
+
+
+def _late_seconds(snapshot: Snapshot, since: float | None) -> float:
+    return max(snapshot.at - (since or snapshot.at), 0.0)
 
 
 def _delays(snapshot: Snapshot) -> Iterable[Sample]:
@@ -287,12 +316,44 @@ _SINKS = (
     _sink(
         "late_seconds",
         "How long tweets have waited for the sink; 0 while none does.",
-        lambda snapshot, sink: max(snapshot.at - (sink.late_since or snapshot.at), 0.0),
+        lambda snapshot, sink: _late_seconds(snapshot, sink.late_since),
     ),
     _sink("failed", "1 if the sink fails.", lambda _, sink: bool(sink.reason)),
 )
 
-FAMILIES: Sequence[Family] = (*_DAEMON, *_MACHINE, *_SOURCES, *_DATABASE, *_JOBS, *_SINKS)
+_WEBHOOKS = (
+    Family(
+        "gauge",
+        "webhook_state",
+        "1 for the current state of the webhook.",
+        ("webhook", "state"),
+        _webhook_states,
+    ),
+    _webhook("counter", "delivered", "Delivered messages.", lambda _, hook: hook.delivered),
+    _webhook("counter", "failed_tries", "Tries that failed.", lambda _, hook: hook.failed),
+    _webhook(
+        "counter",
+        "given_up",
+        "Messages that were given up after 3 days.",
+        lambda _, hook: hook.given_up,
+    ),
+    _webhook(
+        "gauge",
+        "late_seconds",
+        "Age of the oldest tweet that waits for the webhook; 0 while none does.",
+        lambda snapshot, hook: _late_seconds(snapshot, hook.waiting_since),
+    ),
+)
+
+FAMILIES: Sequence[Family] = (
+    *_DAEMON,
+    *_MACHINE,
+    *_SOURCES,
+    *_DATABASE,
+    *_JOBS,
+    *_SINKS,
+    *_WEBHOOKS,
+)
 
 
 # -- exposition ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from monitor.snapshot import (
     Snapshot,
     SourceSnapshot,
     Volume,
+    WebhookSnapshot,
 )
 from snapshots import make_snapshot, make_source
 from stream import __version__
@@ -54,6 +55,10 @@ SNAPSHOT = make_snapshot(
     ),
     jobs=(JobSnapshot("probes", NOW, NOW, 0.1, None, None),),
     tracks={"active": 3, "refused": 1},
+    webhooks=(
+        WebhookSnapshot(3, "active", delivered=8, failed=2, given_up=1, waiting_since=NOW - 60),
+        WebhookSnapshot(4, "paused", delivered=0, failed=0, given_up=0, waiting_since=None),
+    ),
 )
 
 
@@ -98,6 +103,13 @@ def test_a_snapshot_becomes_samples_in_base_units() -> None:
         ("table_size_bytes", (("table", "tweets"),), 4096),
         ("job_failed", (("name", "probes"),), 0),
         ("tracks", (("state", "refused"),), 1),
+        ("webhook_state", (("state", "active"), ("webhook", "3")), 1),
+        ("webhook_state", (("state", "disabled"), ("webhook", "3")), 0),
+        ("webhook_delivered_total", (("webhook", "3"),), 8),
+        ("webhook_failed_tries_total", (("webhook", "3"),), 2),
+        ("webhook_given_up_total", (("webhook", "3"),), 1),
+        ("webhook_late_seconds", (("webhook", "3"),), 60),
+        ("webhook_late_seconds", (("webhook", "4"),), 0),
     ]:
         assert found.pop((f"twitterstream_{name}", labels)) == value, name
     assert all(name.startswith("twitterstream_") for name, _ in found)
@@ -128,7 +140,7 @@ def test_labels_are_few_and_contain_no_text_of_a_network_or_server() -> None:
     labels = {label for family in FAMILIES for label in family.labels}
     assert labels == {
         *("source", "state", "outcome", "reason", "volume", "table", "name", "percentile"),
-        "sink",
+        *("sink", "webhook"),
     }
 
 
