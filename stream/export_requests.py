@@ -4,18 +4,21 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from stream.config import Settings
 from stream.db import Executor
 from stream.errors import InvalidField
 from stream.store import exports, sharing, track_history, tracks
-from stream.store.exports import ColumnSet, Format, NewExport
+from stream.store.exports import MAX_NODES, ColumnSet, Format, Graph, NewExport
 from stream.tweet import TrackId, UserId
 
 TRACKS_MAX = 1000
 WORDS_MAX = 1000  # characters
+GRAPH_LIMIT = 1_000_000  # of its least weight, and of its nodes
 NAMING_FORMATS = ("received", "ids")  # cannot have pseudonyms
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no tweet has an older key
 
@@ -34,7 +37,15 @@ DESCRIPTIONS: dict[Format, str] = {
     "received": "NDJSON as received: the messages of the networks; all columns",
     "parquet": "Parquet, with lists",
     "ids": "Ids only: the networks' own ids, one a line",
+    "gexf": "Graph (GEXF), for Gephi and networkx",
     "relations": "Tables: CSV files of tweets, hashtags, mentions, links and media",
+}
+GRAPH_TITLES: dict[Graph, str] = {
+    "co-hashtag": "Hashtags of the same tweet",
+    "mention": "Who mentions whom",
+    "reply": "Who replies to whom",
+    "author-hashtag": "Authors and their hashtags",
+    "host-hashtag": "Hosts of links and the hashtags beside them",
 }
 
 
@@ -50,6 +61,9 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
     pseudonyms: bool = False
     time_zone: str = "UTC"
     part_rows: int | None = None
+    graph: Graph = "co-hashtag"  # these three: of the format gexf
+    min_weight: Annotated[int, Meta(ge=1, le=GRAPH_LIMIT)] = 1
+    max_nodes: Annotated[int, Meta(ge=1, le=GRAPH_LIMIT)] = MAX_NODES
 
 
 def folder_of(data_dir: Path, export_id: int) -> Path:
@@ -83,6 +97,9 @@ async def add(
         time_zone=wanted.time_zone,
         part_rows=wanted.part_rows or settings.exports.part_rows,
         pseudonym_key=os.urandom(32) if wanted.pseudonyms else None,
+        graph=wanted.graph,
+        min_weight=wanted.min_weight,
+        max_nodes=wanted.max_nodes,
     )
     number = await exports.add(connection, new)
     await track_history.note_export(connection, user_id, new.tracks, _logged(number, new))

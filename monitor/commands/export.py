@@ -14,7 +14,7 @@ from stream import export_requests, files
 from stream.commands.context import Context, command
 from stream.commands.parameters import UtcTime
 from stream.errors import TwitterstreamError
-from stream.export_requests import DESCRIPTIONS, ExportRequest
+from stream.export_requests import DESCRIPTIONS, GRAPH_LIMIT, GRAPH_TITLES, ExportRequest
 from stream.store import exports as store
 from stream.store.export_columns import COLUMN_SETS
 
@@ -41,6 +41,27 @@ from stream.store.export_columns import COLUMN_SETS
 @click.option("--until", type=UtcTime(), help="Before this time (UTC).")
 @click.option("--words", default="", help="Only tweets with all of these words in their text.")
 @click.option("--pseudonyms", is_flag=True, help="Replace names and ids of accounts.")
+@click.option(
+    "--graph",
+    type=click.Choice([*GRAPH_TITLES]),
+    default="co-hashtag",
+    show_default=True,
+    help="What --format gexf links.",
+)
+@click.option(
+    "--min-weight",
+    type=click.IntRange(1, GRAPH_LIMIT),
+    default=1,
+    show_default=True,
+    help="Of a graph: only edges of at least so many tweets.",
+)
+@click.option(
+    "--max-nodes",
+    type=click.IntRange(1, GRAPH_LIMIT),
+    default=store.MAX_NODES,
+    show_default=True,
+    help="Of a graph: only so many nodes, those with the heaviest edges.",
+)
 @click.option(
     "--part-rows",
     type=click.IntRange(1, 1_000_000),

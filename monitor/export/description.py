@@ -5,15 +5,17 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from monitor.export.files import tables_of
+from monitor.export.files import Written, tables_of
+from monitor.export.graph import EDGES_PER_NODE, GRAPH_FILE
 from stream import __version__
 from stream.db import Executor
+from stream.export_requests import GRAPH_TITLES
 from stream.keys import EPOCH
 from stream.networks.descriptions import TITLES
 from stream.reach import reach_sentence
 from stream.store import gaps, track_history, track_reach, tracks
 from stream.store.export_columns import ExportColumn, ExportTable, Kind
-from stream.store.exports import Export, Format, Part
+from stream.store.exports import Export, Format, Graph, Part
 from stream.store.track_reach import TrackReach
 from stream.tweet import TrackId
 
@@ -38,6 +40,15 @@ TYPES: dict[Kind, str] = {
     "time": "datetime",
     "texts": "array",
     "integers": "array",
+}
+_REPOSTS = "A repost has the hashtags and links of the reposted tweet."
+_NO_REPOSTS = "Reposts are left out, and accounts that name themselves."
+GRAPH_NOTES: dict[Graph, str] = {
+    "co-hashtag": _REPOSTS,
+    "mention": _NO_REPOSTS,
+    "reply": _NO_REPOSTS,
+    "author-hashtag": _REPOSTS,
+    "host-hashtag": _REPOSTS,
 }
 TERMS = """\
 The tweets belong to their authors, and the terms of the networks apply to them. You may need a
@@ -122,6 +133,7 @@ def readme(export: Export, facts: Facts) -> bytes:
     )
     tables = tables_of(export)
     columns = "\n\n".join(_columns(table, titled=len(tables) > 1) for table in tables)
+    graph = _graph(export) if export.format == "gexf" else ""
     text = f"""# Export {export.id}
 
 Tweets received from {begin} until {_utc(export.until)}, in the order in which they were received.
@@ -143,7 +155,7 @@ Gaps: times in which a source could not deliver.
 
 {chr(10).join(facts.gaps) or "None on record in this time."}
 
-## Columns
+{graph}## Columns
 
 {columns}
 
@@ -154,13 +166,33 @@ Gaps: times in which a source could not deliver.
     return text.encode()
 
 
+def _graph(export: Export) -> str:
+    edges_max = EDGES_PER_NODE * export.max_nodes
+    return f"""## Graph
+
+`{GRAPH_FILE}`: {GRAPH_TITLES[export.graph]}. Open it with Gephi, or with networkx: `read_gexf`.
+The weight of an edge is the number of tweets that have it; the count of a node, of those that it
+occurs in. `start` and `end` are the times of the first and the last one.
+
+It has edges with a weight of at least {export.min_weight:,}, and of these at most
+{export.max_nodes:,} nodes and {edges_max:,} edges, the heaviest ones. The tables have all.
+{GRAPH_NOTES[export.graph]}
+
+"""
+
+
 def _columns(table: ExportTable, *, titled: bool) -> str:
     lines = "\n".join(f"- `{each.name}`: {each.about}" for each in table.columns)
     return f"### {table.name}\n\n{lines}" if titled else lines
 
 
-def data_package(export: Export, parts: Sequence[Part], names: Sequence[str]) -> bytes:
+def data_package(
+    export: Export, parts: Sequence[Part], names: Sequence[str], graph: Written | None
+) -> bytes:
     """datapackage.json: a Data Package with the files, their columns, sizes and checksums."""
+    resources = [_resource(export, part, name) for part, name in zip(parts, names, strict=True)]
+    if graph is not None:
+        resources.append(_graph_resource(graph))
     package = {
         "profile": "data-package",
         "name": f"twitterstream-export-{export.id}",
@@ -169,11 +201,21 @@ def data_package(export: Export, parts: Sequence[Part], names: Sequence[str]) ->
         "sources": [{"title": f"track {track}"} for track in export.tracks],
         "deletions_valid_until": _iso(export.valid_until or export.requested_at),
         "rows": export.rows,
-        "resources": [
-            _resource(export, part, name) for part, name in zip(parts, names, strict=True)
-        ],
+        "resources": resources,
     }
     return msgspec.json.format(msgspec.json.encode(package), indent=2) + b"\n"
+
+
+def _graph_resource(graph: Written) -> dict[str, object]:
+    return {
+        "name": "graph",
+        "path": GRAPH_FILE,
+        "format": "gexf",
+        "mediatype": "application/gexf+xml",
+        "encoding": "utf-8",
+        "bytes": graph.bytes,
+        "hash": f"sha256:{graph.sha256}",
+    }
 
 
 def _resource(export: Export, part: Part, name: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ from stream.db import Executor
 from stream.files import PARTIAL, sync_folder
 from stream.store import export_rows
 from stream.store.export_columns import COLUMN_SETS, IDS, RECEIVED, ExportColumn, ExportTable
+from stream.store.export_graphs import graph_tables
 from stream.store.export_relations import RELATIONS
 from stream.store.export_rows import Range, Selection
 from stream.store.exports import Export, Format
@@ -165,10 +166,12 @@ class LineWriter:
 
 
 def tables_of(export: Export) -> Sequence[ExportTable]:
-    """What the files of each part have; the first one has a row for each tweet."""
+    """What the files of each part have."""
     match export.format:
         case "relations":
             return RELATIONS
+        case "gexf":
+            return graph_tables(export.graph)
         case "ids":
             return (ExportTable("tweets", IDS),)
         case "received":
@@ -201,6 +204,7 @@ class PartFiles:
     """The files of a part that is being written: each tweet is added to all of them."""
 
     def __init__(self, folder: Path, export: Export, number: int) -> None:
+        self.rows_are_tweets = not tables_of(export)[0].items  # in the first file
         self._open = ExitStack()
         self._writers: dict[str, tuple[HashedFile, RowWriter]] = {}
         self.rows: dict[str, int] = {}

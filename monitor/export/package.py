@@ -14,6 +14,7 @@ import msgspec
 
 from monitor.export.description import data_package, read_facts, readme
 from monitor.export.files import SUFFIXES, HashedFile, Written, part_name
+from monitor.export.graph import GRAPH_FILE, write_graph
 from stream.db import Database
 from stream.export_requests import PACKAGE
 from stream.files import PARTIAL
@@ -22,6 +23,7 @@ from stream.store.exports import COUNTED, Export, Part
 COPY_BYTES = 1 << 20  # at a time
 COMPRESSION = 1  # of zlib: more takes much longer for little
 ZIP64_FROM = 1 << 30  # bytes of a part, which compression might not make smaller
+GRAPH_SPACE = 4  # times the parts: the sums of their rows, what is sorted, and the package
 
 
 class DamagedPart(Exception):
@@ -40,9 +42,33 @@ async def write_package(
     export = msgspec.structs.replace(export, rows=rows)
     async with database.acquire() as connection:
         about = readme(export, await read_facts(connection, export))
+    graph = None
+    if export.format == "gexf":
+        graph = await asyncio.to_thread(_draw, folder, export, parts)
     names = [entry_name(export, parts, part) for part in parts]
-    described = {"README.md": about, "datapackage.json": data_package(export, parts, names)}
+    described = {"README.md": about, "datapackage.json": data_package(export, parts, names, graph)}
     return await asyncio.to_thread(_write, folder, export, parts, described)
+
+
+def space_needed(export: Export, parts: Sequence[Part]) -> int:
+    """The bytes on the disk that the package takes while it is written, about."""
+    return sum(part.size for part in parts) * (GRAPH_SPACE if export.format == "gexf" else 1)
+
+
+def _draw(folder: Path, export: Export, parts: Sequence[Part]) -> Written:
+    """Write the graph that all parts make together; DamagedPart."""
+    files: dict[str, list[Path]] = {}
+    for part in parts:
+        path = folder / part_name(export, part.name, part.number)
+        files.setdefault(part.name, []).append(path)
+        with _part_file(folder, export, parts, part) as data:
+            if path.exists():
+                _copy(data, lambda _: None, part)
+                continue
+            with HashedFile(path) as file:
+                _copy(data, file.write, part)
+                file.finish()
+    return write_graph(folder, export, files["nodes"], files["edges"])
 
 
 def _write(
@@ -63,6 +89,12 @@ def _write(
                     package.open(info, "w", force_zip64=part.size > ZIP64_FROM) as entry,
                 ):
                     _copy(data, entry.write, part)
+            if export.format == "gexf":
+                with (
+                    (folder / GRAPH_FILE).open("rb") as graph,
+                    package.open(_info(GRAPH_FILE, at), "w", force_zip64=True) as entry,
+                ):
+                    shutil.copyfileobj(graph, entry)
         return file.finish()
 
 
@@ -112,7 +144,7 @@ def _copy(data: IO[bytes], write: Callable[[bytes], object], part: Part) -> None
 def remove_parts(folder: Path) -> None:
     """Remove everything but the package, which has it all."""
     for path in folder.iterdir():
-        if path.is_dir():  # of a workbook
+        if path.is_dir():  # of a workbook or a graph
             remove(path)
         elif path.name != PACKAGE:
             path.unlink(missing_ok=True)
@@ -122,8 +154,9 @@ def remove_unfinished(folder: Path) -> None:
     """Remove the unfinished files that a killed process left."""
     for path in folder.glob(f"*{PARTIAL}"):
         path.unlink(missing_ok=True)
-    for path in folder.glob("xlsx-*"):
-        remove(path)
+    for pattern in ("xlsx-*", "graph-*"):
+        for path in folder.glob(pattern):
+            remove(path)
 
 
 def remove(folder: Path) -> None:

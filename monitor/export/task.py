@@ -15,7 +15,7 @@ import msgspec
 
 from monitor.archive.store import Store
 from monitor.export.files import PartFiles, Written
-from monitor.export.package import DamagedPart, remove_parts, write_package
+from monitor.export.package import DamagedPart, remove_parts, space_needed, write_package
 from monitor.export.source import Moved, Source, key_at
 from stream.config import Settings
 from stream.db import Database, Executor
@@ -220,7 +220,7 @@ class ExportTask:
             for number in await self._concerned(archived=archived):
                 await self._rewrite(source, number)
             await self._note_deletions(newest)
-        await self._check_disk(sum(part.size for part in self.parts))
+        await self._check_disk(space_needed(self.export, self.parts))
         written = await self._package(source)
         self._is_finishing = True
         async with self.database.transaction() as connection:
@@ -276,6 +276,7 @@ class _Filling:
                 last = page.last
             if page.number:
                 here = msgspec.structs.replace(keys, last=last)
-                self.rows += await files.add(source.connection, source.selection, here)
+                added = await files.add(source.connection, source.selection, here)
+                self.rows += added if files.rows_are_tweets else page.number
             self.last = last
             keys = msgspec.structs.replace(keys, after=last)

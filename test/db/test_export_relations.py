@@ -7,36 +7,23 @@ import io
 import json
 import random
 from collections import defaultdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from exporting import ExportBench
-from stored_messages import NOON, damaged, is_tweet, messages, store
+from stored_messages import NOON, all_messages, damaged, fill, is_tweet, messages
 from stream.config import Settings
 from stream.tweet import NETWORK_NAMES, NetworkName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from exporting import Made
     from stream.db import Database
     from test.db.conftest import ArchiveBench
 
 VIEWS = {"hashtags": "hashtag", "links": "link", "mentions": "mention"}
-
-
-async def fill(database: Database, bodies: dict[NetworkName, Sequence[bytes]]) -> None:
-    """Store messages of several networks as tweets of the track 1."""
-    for hour, (network, each) in enumerate(bodies.items()):
-        await store(database, network, each, NOON + timedelta(hours=hour))
-    await database.execute(
-        "INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)"
-        " SELECT id, 1, received_at, 'x', 'text', 'own' FROM tweets"
-    )
 
 
 @pytest.fixture
@@ -45,38 +32,24 @@ async def bench(connected: Database, tmp_path: Path) -> ExportBench:
     return ExportBench(connected, msgspec.structs.replace(Settings(), data_dir=str(tmp_path)))
 
 
-def rows_of(made: Made, name: str) -> list[dict[str, str]]:
-    """The rows of a relation, of all its parts."""
-    return [
-        row
-        for path in made.names
-        if path.startswith(name)
-        for row in csv.DictReader(io.StringIO(made.read(path).decode(), newline=""), strict=True)
-    ]
-
-
 async def test_the_items_are_those_of_the_views(bench: ExportBench) -> None:
-    await fill(
-        bench.database, {network: list(messages(network).values()) for network in NETWORK_NAMES}
-    )
+    await fill(bench.database, all_messages())
     made = await bench.made(format="relations")
     for view, item in VIEWS.items():
-        found = [(row["tweet_id"], row[item]) for row in rows_of(made, view) if row[item]]
+        found = [(row["tweet_id"], row[item]) for row in made.rows_of(view) if row[item]]
         rows = await bench.database.fetch(f"SELECT tweet_id::text, {item} FROM {view} ORDER BY 1")
         assert sorted(found) == sorted((row["tweet_id"], row[item]) for row in rows) != []
     media = defaultdict(list)
-    for row in rows_of(made, "media"):
+    for row in made.rows_of("media"):
         media[row["tweet_id"]].append(row["type"])
     rows = await bench.database.fetch("SELECT id::text, media FROM tweets_flat WHERE media <> '{}'")
     assert media == {row["id"]: row["media"] for row in rows} != {}
 
 
 async def test_ids_belong_to_their_handles(bench: ExportBench) -> None:
-    await fill(
-        bench.database, {network: list(messages(network).values()) for network in NETWORK_NAMES}
-    )
+    await fill(bench.database, all_messages())
     ids: dict[str, set[str]] = defaultdict(set)
-    for row in rows_of(await bench.made(format="relations"), "mentions"):
+    for row in (await bench.made(format="relations")).rows_of("mentions"):
         if row["mention_id"]:
             ids[row["tweet_id"]].add(row["mention_id"])
         assert row["mention"] or row["mention_id"]
@@ -87,9 +60,7 @@ async def test_ids_belong_to_their_handles(bench: ExportBench) -> None:
 
 
 async def test_each_row_has_its_tweet_and_its_place_in_it(bench: ExportBench) -> None:
-    await fill(
-        bench.database, {network: list(messages(network).values()) for network in NETWORK_NAMES}
-    )
+    await fill(bench.database, all_messages())
     made = await bench.made(format="relations", part_rows=20)
     package = json.loads(made.read("datapackage.json"))
     assert len(package["resources"]) >= 5 * 3
@@ -138,26 +109,24 @@ async def test_links_and_media_have_what_belongs_to_them(bench: ExportBench) -> 
     }
     await fill(bench.database, {"x_v1": [json.dumps(body).encode()]})
     made = await bench.made(format="relations")
-    [link] = rows_of(made, "links")
+    [link] = made.rows_of("links")
     assert (link["link"], link["host"]) == ("https://e.example/long", "e.example")
     assert (link["written"], link["title"]) == ("https://t.co/1", "A, title")
-    [medium] = rows_of(made, "media")
+    [medium] = made.rows_of("media")
     assert medium["url"] == "https://v.example/9.mp4"
     assert (medium["preview_url"], medium["alt_text"]) == ("https://pbs.example/1.jpg", "Snow")
     assert (medium["author"], medium["author_id"]) == ("ann", "5")
 
 
 async def test_pseudonyms_replace_mentioned_accounts(bench: ExportBench) -> None:
-    await fill(
-        bench.database, {network: list(messages(network).values()) for network in NETWORK_NAMES}
-    )
+    await fill(bench.database, all_messages())
     plain, made = [await bench.made(format="relations", pseudonyms=each) for each in (False, True)]
     for name in ("mention", "mention_id", "author", "author_id"):
-        names = {row[name] for row in rows_of(plain, "mentions")}
-        hidden = {row[name] for row in rows_of(made, "mentions")}
+        names = {row[name] for row in plain.rows_of("mentions")}
+        hidden = {row[name] for row in made.rows_of("mentions")}
         assert names & hidden <= {""}
         assert len(hidden) > 1
-    assert {row["url"] for row in rows_of(made, "media")} == {""}
+    assert {row["url"] for row in made.rows_of("media")} == {""}
 
 
 @pytest.mark.parametrize("network", NETWORK_NAMES)
@@ -167,7 +136,7 @@ async def test_damaged_messages_do_not_stop_it(bench: ExportBench, network: Netw
     broken: list[Any] = [damaged(chance.choice(bodies), chance) for _ in range(400)]
     await fill(bench.database, {network: [body for body in broken if is_tweet(network, body)]})
     made = await bench.made(format="relations")
-    assert len(rows_of(made, "tweets")) > 100
+    assert len(made.rows_of("tweets")) > 100
 
 
 async def test_an_archived_day_has_the_same_relations(
@@ -187,4 +156,4 @@ async def test_an_archived_day_has_the_same_relations(
     assert before.names == after.names
     for name in before.names[2:]:
         assert before.read(name) == after.read(name)
-    assert len(rows_of(after, "hashtags")) == 2 * len(rows_of(after, "mentions")) != 0
+    assert len(after.rows_of("hashtags")) == 2 * len(after.rows_of("mentions")) != 0

@@ -94,6 +94,15 @@ class Made:
         """The rows of all NDJSON files."""
         return [json.loads(line) for data in self.data for line in data.split(b"\n") if line]
 
+    def rows_of(self, name: str) -> list[dict[str, str]]:
+        """The rows of the CSV files of this name."""
+        return [
+            row
+            for path in self.names
+            if path.startswith(name)
+            for row in csv.DictReader(io.StringIO(self.read(path).decode(), newline=""))
+        ]
+
     @property
     def ids(self) -> list[int]:
         return [int(row["id"]) for row in self.csv_rows]

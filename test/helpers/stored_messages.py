@@ -2,8 +2,8 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from stream.keys import received_at, tweet_key
 from stream.networks.registry import NETWORKS
 from stream.store import partitions, tweets
 from stream.store.tweets import IncomingTweet
-from stream.tweet import NetworkName, SourceId, Tweet, TweetId
+from stream.tweet import NETWORK_NAMES, NetworkName, SourceId, Tweet, TweetId
 
 FRAMES = Path(__file__).parent.parent / "frames"
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -145,3 +145,18 @@ def is_tweet(network: NetworkName, body: bytes) -> bool:
         return isinstance(NETWORKS[network].decode(body), Tweet)
     except Reject:
         return False
+
+
+def all_messages() -> dict[NetworkName, list[bytes]]:
+    """Those of all networks."""
+    return {network: list(messages(network).values()) for network in NETWORK_NAMES}
+
+
+async def fill(database: Database, bodies: Mapping[NetworkName, Sequence[bytes]]) -> None:
+    """Store messages of several networks, an hour apart, as tweets of the track 1."""
+    for hour, (network, each) in enumerate(bodies.items()):
+        await store(database, network, each, NOON + timedelta(hours=hour))
+    await database.execute(
+        "INSERT INTO matches (tweet_id, track_id, received_at, term, field, part)"
+        " SELECT id, 1, received_at, 'x', 'text', 'own' FROM tweets"
+    )

@@ -59,6 +59,7 @@ NOT_OURS = {
     "stream/commands/prove.py": "asks psql what is stored, independently",
     "stream/db.py": "asks whether a connection is alive",
     "monitor/archive/query.py": "DuckDB's, on the files of an archive",
+    "monitor/export/graph.py": "DuckDB's, on the files of an export",
     "web/snippets/api_lines.py": "shown to users, for DuckDB",
     "web/snippets/sql_lines.py": "shown to users, for their own login",
 }

@@ -8,8 +8,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from stream.export_requests import TRACKS_MAX, WORDS_MAX, ExportRequest
-from stream.store.exports import ColumnSet, Export, Format, State
+from stream.export_requests import GRAPH_LIMIT, TRACKS_MAX, WORDS_MAX, ExportRequest
+from stream.store.exports import MAX_NODES, ColumnSet, Export, Format, Graph, State
 from stream.tweet import TrackId
 from web import exports as service
 from web.api.operations import operation
@@ -34,6 +34,13 @@ class AddExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pseudonyms: Annotated[
         bool, Meta(description="Replace names and ids of accounts by pseudonyms.")
     ] = False
+    graph: Annotated[Graph, Meta(description="What the format `gexf` links.")] = "co-hashtag"
+    min_weight: Annotated[
+        int, Meta(ge=1, le=GRAPH_LIMIT, description="Of a graph: tweets of an edge, at least.")
+    ] = 1
+    max_nodes: Annotated[
+        int, Meta(ge=1, le=GRAPH_LIMIT, description="Of a graph: those with the heaviest edges.")
+    ] = MAX_NODES
 
 
 class ExportStatus(msgspec.Struct, frozen=True):
@@ -41,7 +48,8 @@ class ExportStatus(msgspec.Struct, frozen=True):
 
     `progress`: from 0 to 1, null while it is unknown. `size`: bytes. `sha256` is of the file.
     `valid_until`: tweets that were deleted until then are not in it. `link`: the path of the
-    finished file for those who do not log in; it is valid for a day.
+    finished file for those who do not log in; it is valid for a day. `graph`, `min_weight` and
+    `max_nodes` are of the format `gexf`.
     """
 
     id: int
@@ -52,6 +60,9 @@ class ExportStatus(msgspec.Struct, frozen=True):
     until: datetime
     words: str
     pseudonyms: bool
+    graph: Graph
+    min_weight: int
+    max_nodes: int
     requested_at: datetime
     state: State
     reason: str

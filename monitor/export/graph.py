@@ -1,0 +1,154 @@
+"""The graph of an export: adds up what its tweets link, and writes it as GEXF.
+
+DuckDB adds up the files of all parts with little memory: what does not fit goes to the disk.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+import duckdb
+
+from monitor.export.files import HashedFile, Written
+from stream.store.export_graphs import DIRECTED
+from stream.store.exports import Export
+
+EDGES_PER_NODE = 50  # on average at most, the heaviest ones: programs draw no more
+MEMORY = "200MB"
+ROWS_AT_ONCE = 10_000
+GRAPH_FILE = "graph.gexf"
+
+_NETWORKS = ("x_v2", "x_v1", "bluesky", "mastodon")
+_BIT = (
+    "bit_or(CASE network "
+    + " ".join(f"WHEN '{name}' THEN {1 << place}" for place, name in enumerate(_NETWORKS))
+    + " ELSE 0 END)"
+)
+# Times are texts of one format, which are in the order of the times.
+_READ = (
+    "read_csv([{}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')"
+)
+_EDGES = f"""
+CREATE TABLE edges AS
+SELECT source, target, count(*) AS weight, {_BIT} AS networks, min(time) AS first,
+    max(time) AS last
+FROM {{files}} GROUP BY source, target HAVING count(*) >= {{min_weight}}
+"""  # noqa: S608 - constants
+# Those with the heaviest edges; of the same weight by their keys, so that it is the same each time.
+_CHOSEN = """
+CREATE TABLE chosen AS
+SELECT node FROM (
+    SELECT source AS node, weight FROM edges UNION ALL SELECT target, weight FROM edges) AS ends
+GROUP BY node ORDER BY sum(weight) DESC, node LIMIT {max_nodes}
+"""
+_DRAWN = """
+CREATE TABLE drawn AS
+SELECT edges.* FROM edges
+WHERE source IN (SELECT node FROM chosen) AND target IN (SELECT node FROM chosen)
+ORDER BY weight DESC, source, target LIMIT {edges}
+"""
+_NODES = f"""
+CREATE TABLE nodes AS
+SELECT node, max(label) AS label, min(type) AS type, count(*) AS tweets, {_BIT} AS networks,
+    min(time) AS first, max(time) AS last
+FROM {{files}}
+WHERE node IN (SELECT source FROM drawn UNION ALL SELECT target FROM drawn) GROUP BY node
+"""  # noqa: S608 - constants
+_SORTED_NODES = "SELECT * FROM nodes ORDER BY tweets DESC, node"
+_SORTED_EDGES = "SELECT * FROM drawn ORDER BY weight DESC, source, target"
+_HEAD = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<gexf xmlns="http://gexf.net/1.3" version="1.3">
+<meta lastmodifieddate="{day}">
+<creator>twitterstream</creator>
+<description>{description}</description>
+</meta>
+<graph defaultedgetype="{direction}" mode="dynamic" timeformat="date" timerepresentation="interval">
+<attributes class="node" mode="static">
+<attribute id="type" title="type" type="string"/>
+<attribute id="count" title="count" type="integer"/>
+<attribute id="network" title="network" type="string"/>
+</attributes>
+<attributes class="edge" mode="static">
+<attribute id="network" title="network" type="string"/>
+</attributes>
+"""
+
+
+def write_graph(
+    folder: Path, export: Export, nodes: Sequence[Path], edges: Sequence[Path]
+) -> Written:
+    """Add up the files of the parts, and write the graph; the same bytes each time. It blocks."""
+    with (
+        tempfile.TemporaryDirectory(prefix="graph-", dir=folder) as temporary,
+        duckdb.connect(f"{temporary}/graph.duckdb") as database,
+        HashedFile(folder / GRAPH_FILE) as file,
+    ):
+        database.execute(f"SET memory_limit = '{MEMORY}'")
+        database.execute("SET threads = 1")
+        database.execute(f"SET temp_directory = '{temporary}/spilled'")
+        for statement, files in ((_EDGES, edges), (_CHOSEN, ()), (_DRAWN, ()), (_NODES, nodes)):
+            database.execute(
+                statement.format(
+                    files=_READ.format(", ".join(f"'{_quoted(path)}'" for path in files)),
+                    min_weight=export.min_weight,
+                    max_nodes=export.max_nodes,
+                    edges=EDGES_PER_NODE * export.max_nodes,
+                )
+            )
+        for line in _lines(database, export):
+            file.write(line.encode())
+        return file.finish()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _lines(database: Any, export: Export) -> Iterator[str]:
+    is_directed = export.graph in DIRECTED
+    yield _HEAD.format(
+        day=f"{export.until.astimezone(UTC):%Y-%m-%d}",
+        description=escape(f"{export.graph} graph of export {export.id}"),
+        direction="directed" if is_directed else "undirected",
+    )
+    yield f'<nodes count="{_count(database, "nodes")}">\n'
+    for key, label, kind, tweets, networks, first, last in _rows(database, _SORTED_NODES):
+        name = quoteattr(label or key.partition(":")[2] or key)
+        yield (
+            f"<node id={quoteattr(key)} label={name}{_times(first, last)}><attvalues>"
+            f'<attvalue for="type" value="{kind}"/><attvalue for="count" value="{tweets}"/>'
+            f'<attvalue for="network" value="{_names(networks)}"/></attvalues></node>\n'
+        )
+    yield f'</nodes>\n<edges count="{_count(database, "drawn")}">\n'
+    for number, row in enumerate(_rows(database, _SORTED_EDGES)):
+        source, target, weight, networks, first, last = row
+        yield (
+            f'<edge id="{number}" source={quoteattr(source)} target={quoteattr(target)}'
+            f' weight="{weight}"{_times(first, last)}><attvalues>'
+            f'<attvalue for="network" value="{_names(networks)}"/></attvalues></edge>\n'
+        )
+    yield "</edges>\n</graph>\n</gexf>\n"
+
+
+def _count(database: Any, table: str) -> int:
+    [number] = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - ours
+    return int(number)
+
+
+def _rows(database: Any, query: str) -> Iterator[tuple[Any, ...]]:
+    result = database.execute(query)
+    while rows := result.fetchmany(ROWS_AT_ONCE):
+        yield from rows
+
+
+def _times(first: str, last: str) -> str:
+    """When it was seen first and last, to the second."""
+    return f' start="{first[:19]}Z" end="{last[:19]}Z"'
+
+
+def _names(networks: int) -> str:
+    return " ".join(name for place, name in enumerate(_NETWORKS) if networks & 1 << place)
