@@ -72,10 +72,11 @@ class PostgresSampler:
     async def sample_sizes(self, database: Database) -> None:
         """Ask how large everything is. DatabaseAway when Postgres does not answer."""
         async with database.acquire() as connection:
-            self._sizes = await server.sizes(connection)
+            sizes = await server.sizes(connection)
             partitions = await server.partitions(connection)
             self.folder = await server.local_folder(connection)
-        self._partitions = len(partitions)
+        # All at once: a snapshot may be taken during any of these statements.
+        self._sizes, self._partitions = sizes, len(partitions)
         self._days_ahead = days_ahead(partitions, datetime.now(UTC).date())
 
 

@@ -125,7 +125,7 @@ class Server:
         since: dict[RequestHandler, float] = {}
         while True:
             await asyncio.sleep(min(SWEEP_INTERVAL, self.timeout))
-            now = time.monotonic()
+            now = asyncio.get_running_loop().time()
             since = {each: since.get(each, now) for each in server.connections}
             for each, began in since.items():
                 if now - began >= self.timeout and each.transport is not None:
