@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, LiteralString
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
+from patient_loop import PatientLoop
 from stream import db
 from stream.store import migrations
 from waiting import Eventually
@@ -40,6 +41,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 __all__ = ["Eventually"]  # the type of the fixture of this name
 ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.01  # seconds
+LIMIT = 240.0  # seconds, for what comes in a moment: a wait ends as soon as it is there
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"patient": PatientLoop}
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def eventually() -> Eventually:
 
 
 async def _eventually(
-    condition: Callable[[], object | Awaitable[object]], within: float = 90
+    condition: Callable[[], object | Awaitable[object]], within: float = LIMIT
 ) -> None:
     try:
         async with asyncio.timeout(within):

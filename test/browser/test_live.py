@@ -101,7 +101,7 @@ async def test_a_slow_and_a_frozen_viewer_change_nothing_for_others(
         await slow.open("/live")
         await _throttle(slow)
         async with _frozen(program), flood.at(program):
-            await eventually(lambda: program.rows(NUMBER)[0][0] >= FLOOD, 200)
+            await eventually(lambda: program.rows(NUMBER)[0][0] >= FLOOD)
             fitting = program.rows("SELECT count(*) FROM tweets WHERE text ~* %s", flood.word)[0][0]
             assert fitting > 3
             await expect(quick.page.locator("#tweets article")).to_have_count(fitting)

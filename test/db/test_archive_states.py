@@ -160,7 +160,7 @@ async def test_a_long_query_does_not_delay_writers(bench: ArchiveBench) -> None:
     async with bench.database.separate_pool(2) as other, other.transaction() as reader:
         await reader.fetch("SELECT count(*) FROM tweets")
         dropping = asyncio.create_task(drop_early(bench.database, bench.settings))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             for number in range(20):
                 await bench.fill(1, day=DAY + timedelta(days=1), first=1000 + number)
         assert not dropping.done()

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.child_process import ChildFailed
 from monitor.jobs import Leader
-from monitor.look_back.look_back_process import RETRY, LookBackProcess
+from monitor.look_back.look_back_process import LookBackProcess
 from stream.db import Database
 from stream.store import look_backs, tracks
 from stream.store.look_backs import NewLookBack
@@ -35,7 +35,7 @@ async def test_a_killed_process_is_started_again_at_once_but_not_again_and_again
 
     async def kill(number: int) -> None:
         """Wait until the process has been started so many times, and kill it."""
-        await eventually(lambda: len(pids()) == number, within=RETRY / 2)
+        await eventually(lambda: len(pids()) == number)
         os.kill(pids()[-1], signal.SIGKILL)
 
     def pids() -> list[int]:
@@ -43,7 +43,7 @@ async def test_a_killed_process_is_started_again_at_once_but_not_again_and_again
 
     running = asyncio.create_task(looking.job.run())
     await kill(1)
-    await eventually(lambda: len(pids()) == 2, within=RETRY / 2)
+    await eventually(lambda: len(pids()) == 2)
     running.cancel()
     await asyncio.wait([running])
     working = asyncio.create_task(looking.work())

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from stream.db import Database
     from stream.store.look_backs import Place
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @pytest.fixture
 async def bench(connected: Database, tmp_path: Path) -> AsyncIterator[LookBackBench]:

@@ -194,7 +194,7 @@ async def test_creating_a_day_does_not_wait_for_readers_or_writers(connected: Da
             " SELECT key, tweet_received_at(key), 'x_v1', '1', 'original', '', '{}'"
             " FROM tweet_key(now(), 1) AS key"
         )
-        async with asyncio.timeout(20), connected.transaction() as connection:
+        async with asyncio.timeout(90), connected.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '1s'")
             await connection.execute("SELECT ensure_day(current_date + 100)")
         await writer.execute("ROLLBACK")

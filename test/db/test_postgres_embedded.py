@@ -195,7 +195,7 @@ async def test_a_suspended_server_is_refused_at_once_and_left_alone(
         suspended.suspend()
         await eventually(lambda: suspended.status() == psutil.STATUS_STOPPED)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(50):
                 with pytest.raises(TwitterstreamError, match=f"`kill -CONT {suspended.pid}`"):
                     async with Embedded(data).lease():
                         pass

@@ -53,12 +53,12 @@ async def test_after_a_loss_of_power_new_frames_do_not_fall_behind_the_position(
 async def test_a_commit_that_does_not_end_is_repeated_and_stores_nothing_twice(
     bench: WriterBench, database: str
 ) -> None:
-    """The client gives up at its limit, and the server commits all the same, a second later."""
+    """The client gives up at its limit, and the server commits all the same, seconds later."""
     await bench.database.execute(
         """
         CREATE SEQUENCE commits;
         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF nextval('commits') = 1 THEN PERFORM pg_sleep(2); END IF;
+            IF nextval('commits') = 1 THEN PERFORM pg_sleep(4); END IF;
             RETURN NULL;
         END $$;
         CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON positions DEFERRABLE INITIALLY DEFERRED
@@ -66,14 +66,16 @@ async def test_a_commit_that_does_not_end_is_repeated_and_stores_nothing_twice(
         """
     )
     bench.journal.append([tweet(n) for n in range(1, 11)])
-    async with asyncio.timeout(30), db.connect(database, call_timeout=0.5) as bench.database:
+    patient = bench.database
+    async with db.connect(database, call_timeout=2) as bench.database:
         await bench.store()
-        assert await bench.one("SELECT nextval('commits')") > 1, "it committed at once"
-        assert await bench.one("SELECT count(*) FROM tweets") == 10
-        assert await bench.one("SELECT sum(tweets) FROM track_minutes") == 10
-        assert await bench.one("SELECT position FROM positions") == bench.journal.end
-        bench.journal.append([tweet(11)])
-        assert await bench.store() == {"stored": 1}
+    bench.database = patient
+    assert await bench.one("SELECT nextval('commits')") > 1, "it committed at once"
+    assert await bench.one("SELECT count(*) FROM tweets") == 10
+    assert await bench.one("SELECT sum(tweets) FROM track_minutes") == 10
+    assert await bench.one("SELECT position FROM positions") == bench.journal.end
+    bench.journal.append([tweet(11)])
+    assert await bench.store() == {"stored": 1}
 
 
 async def test_a_flipped_bit_in_the_newest_segment_costs_one_reject(
@@ -145,7 +147,7 @@ async def test_frames_are_kept_while_an_administrator_has_moved_a_table_away(
 ) -> None:
     bench.journal.append([tweet(n) for n in range(1, 11)])
     await bench.database.execute("ALTER TABLE tweets RENAME TO elsewhere")
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         storing = group.create_task(bench.store())
         await asyncio.wait([storing], timeout=0.5)
         assert not storing.done()
@@ -165,7 +167,7 @@ async def test_frames_are_kept_while_the_database_is_read_only(
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     bench.journal.append([tweet(n) for n in range(1, 11)])
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         storing = group.create_task(bench.store())
         await asyncio.wait([storing], timeout=0.5)
         assert not storing.done()

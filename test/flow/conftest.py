@@ -38,7 +38,7 @@ class Tables:
 
     async def rows(self, query: str, *arguments: object) -> Rows:
         """The rows of a query, as soon as the server is there; none for a statement without any."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 try:
                     return await self._ask(query, arguments)

@@ -184,7 +184,7 @@ async def test_what_the_program_says_is_what_rules_and_dashboard_ask_for(
         text = await asyncio.to_thread(watched.text)
         return STORED.search(text) is not None
 
-    await eventually(stored, 60)
+    await eventually(stored)
     given = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     assert "s3cr3t" not in text
     for name in ("grafana.json", "prometheus.rules.yaml"):

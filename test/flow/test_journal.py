@@ -108,7 +108,7 @@ async def test_sealed_segments_are_compressed_read_and_trimmed_when_stored(
     with Journal.open(tmp_path, settings) as journal:
         for body in bodies(400):
             journal.append([body])
-        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(90), asyncio.TaskGroup() as group:
             keeper = group.create_task(maintenance.run(journal))
             await eventually(lambda: len(list(tmp_path.glob(f"*{segments.RAW}"))) == 1)
             assert len(list(tmp_path.glob(f"*{segments.COMPRESSED}"))) > 3
@@ -143,7 +143,7 @@ async def test_unstored_segments_are_never_trimmed(tmp_path: Path) -> None:
 async def test_sealing_in_the_middle_of_a_sync_disturbs_neither(tmp_path: Path) -> None:
     settings = JournalSettings(segment_bytes=1 << 16, min_free_bytes=0, min_free_percent=0)
     with Journal.open(tmp_path, settings) as journal:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(90), asyncio.TaskGroup() as group:
             syncing = [group.create_task(_sync_often(journal)) for _ in range(2)]
             for body in bodies(20_000, 4000):
                 journal.append([body])

@@ -49,7 +49,7 @@ async def read_all(folder: Path, position: int = 0) -> tuple[list[Frame], int]:
         found: list[Frame] = []
         with contextlib.closing(JournalReader(journal, position)) as reader:
             await reader.find_start()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while batch := await reader.read(7, 1 << 12):
                     assert reader.position == batch[-1].after
                     found.extend(batch)

@@ -115,6 +115,7 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     await eventually(lambda: watched.newest.commits.p50 is not None)
     watched.sampler.sizes.run_soon()
     await eventually(lambda: watched.newest.database.tables.get("tweets"))
+    await eventually(lambda: watched.newest.tracks == {"active": 1})
     snapshot, source = watched.newest, watched.main
     assert (source.name, source.network, source.state) == ("main", "x_v2", "streaming")
     assert source.collecting
@@ -130,7 +131,6 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     assert source.last_byte is not None
     assert snapshot.at - source.last_byte < 60
     assert source.away_since is None
-    assert snapshot.tracks == {"active": 1}
     # Every commit is in one snapshot.
     numbers = [each.commits.number for each in watched.snapshots]
     assert 0 < sum(numbers) <= watched.commits()

@@ -55,7 +55,7 @@ async def get(server: Server, path: str) -> tuple[int, str, str]:
     assert server.address is not None
     host, port = server.address
     host = f"[{host}]" if ":" in host else host
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=90)
     async with (
         aiohttp.ClientSession(timeout=timeout) as client,
         client.get(f"http://{host}:{port}{path}") as response,
@@ -153,7 +153,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
     """All that still came, when the other side ends the connection."""
     received = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while part := await reader.read(1 << 16):
                 received += part
     return received
@@ -178,7 +178,7 @@ async def has_room(server: Server) -> bool:
     ],
 )
 async def test_a_client_that_does_not_go_on_is_put_out(sent: bytes, seen: Seen) -> None:
-    async with serving(Server("127.0.0.1:0", seen.endpoints, timeout=0.3)) as server:
+    async with serving(Server("127.0.0.1:0", seen.endpoints, timeout=2)) as server:
         reader, writer = await open_to(server)
         writer.write(sent)
         await ended(reader)

@@ -169,7 +169,7 @@ class Daemon:
     async def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             return await self.process.wait()
 
 
@@ -187,7 +187,7 @@ async def test_the_program_says_how_it_goes_from_start_to_stop(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with Daemon(tmp_path, systemd, database, listen=f"127.0.0.1:{port}") as daemon:
-        await eventually(lambda: "READY=1" in systemd.all(), 60)
+        await eventually(lambda: "READY=1" in systemd.all())
         await eventually(lambda: systemd.all().count("WATCHDOG=1") >= 3)
         await eventually(
             lambda: any(line.startswith("STATUS=0 tweets since") for line in systemd.all())
@@ -211,7 +211,7 @@ async def test_a_start_without_postgres_is_ready_and_says_what_it_waits_for(
     systemd: Heard, tmp_path: Path, eventually: Eventually
 ) -> None:
     async with Daemon(tmp_path, systemd, NOBODY) as daemon:
-        await eventually(lambda: "READY=1" in systemd.all(), 60)
+        await eventually(lambda: "READY=1" in systemd.all())
         await eventually(
             lambda: any(line.startswith("STATUS=Waiting for Postgres") for line in systemd.all())
         )

@@ -54,7 +54,7 @@ async def collecting(folder: Path, log: Path) -> AsyncIterator[asyncio.subproces
 
 async def stop(process: asyncio.subprocess.Process) -> None:
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         assert await process.wait() == 0
 
 

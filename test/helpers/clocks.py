@@ -19,14 +19,15 @@ class ManualClock:
 
 
 class FastClock(Clock):
-    """Time that passes `speed` times as fast."""
+    """Time that passes `speed` times as fast as that of the event loop."""
 
     def __init__(self, speed: float) -> None:
         self.speed = speed
-        self._began, self._wall = time.monotonic(), time.time()
+        self._loop = asyncio.get_running_loop()
+        self._began, self._wall = self._loop.time(), time.time()
 
     def monotonic(self) -> float:
-        return (time.monotonic() - self._began) * self.speed
+        return (self._loop.time() - self._began) * self.speed
 
     def time(self) -> float:
         return self._wall + self.monotonic()

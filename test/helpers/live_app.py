@@ -14,7 +14,7 @@ from stream.tweet import Frame, Match, SourceId, TrackId, Tweet
 from web_app import Client, WebApp
 from x_tweets import store_frames, v1_tweet
 
-TIMEOUT = 30  # seconds, for what comes in a moment
+TIMEOUT = 90  # seconds, for what comes in a moment
 Message = dict[str, Any]
 
 

@@ -54,7 +54,7 @@ class RedisServer:
             self.process = await asyncio.create_subprocess_exec(
                 server_path(self.product), *words, stdout=log, stderr=log
             )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 if await self.answers():
                     return

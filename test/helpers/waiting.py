@@ -8,5 +8,5 @@ class Eventually(Protocol):
     """Wait for a condition, plain or async; fails with its name after so many seconds."""
 
     async def __call__(
-        self, condition: Callable[[], object | Awaitable[object]], within: float = 90
+        self, condition: Callable[[], object | Awaitable[object]], within: float = ...
     ) -> None: ...

@@ -28,8 +28,6 @@ from stream.tweet import Source, SourceId, Tweet
 
 HANDLE = "paged.example"
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class NotingClock(Clock):
     """A clock that notes each wait and makes it short."""

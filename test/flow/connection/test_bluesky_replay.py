@@ -24,8 +24,6 @@ from stream.tweet import Source, SourceId, Tweet
 HOUR = 3600.0
 HISTORY = 3000  # posts
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class HastyClock(Clock):
     """A clock with which no retry waits."""

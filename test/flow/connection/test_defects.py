@@ -64,7 +64,7 @@ async def test_01_even_with_a_byte_before_the_end_the_attempts_stay_below_the_li
     rig = await make_rig(send(TWEET, then="close"), speed=1000)
     began = rig.clock.time()
     async with rig.running():
-        await eventually(lambda: rig.clock.time() - began > 1800, within=30)
+        await eventually(lambda: rig.clock.time() - began > 1800)
     times = rig.server.connects
     assert len(times) > 10
     busiest = max(sum(1 for t in times if start <= t < start + 900) for start in times)
@@ -177,7 +177,7 @@ async def test_07_a_flood_does_not_grow_in_memory(
     tracemalloc.start()
     try:
         async with rig.running() as connection:
-            await eventually(lambda: connection.counters["frames"] == 2000 * rounds, within=60)
+            await eventually(lambda: connection.counters["frames"] == 2000 * rounds)
             _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -247,7 +247,7 @@ async def test_12_after_forty_failures_it_still_tries(
 ) -> None:
     rig = await make_rig(*[status(503, "<html>busy</html>")] * 40, send(TWEET), speed=20_000)
     async with rig.running() as connection:
-        await eventually(lambda: connection.state.state == "streaming", within=60)
+        await eventually(lambda: connection.state.state == "streaming")
     assert len(rig.server.connects) >= 41
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -152,7 +151,7 @@ async def test_edits_are_coalesced_and_never_put_off_for_ever(make_rig: MakeRig)
     async with rig.running("w0", until="streaming") as connection:
         began = rig.clock.time()
         number = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while len(rig.server.connects) == 1:
                 number += 1
                 connection.set_plan(rig.plan(f"w{number}"))
@@ -164,12 +163,10 @@ async def test_edits_are_coalesced_and_never_put_off_for_ever(make_rig: MakeRig)
 async def test_when_x_refuses_all_rules_another_plan_helps_at_once(
     make_rig: MakeRig, eventually: Eventually
 ) -> None:
-    rig = await make_rig(send(TWEET))
+    rig = await make_rig(send(TWEET), speed=0.01)  # so slow that the back-off does not end
     rig.server.bad.add("snow")
     async with rig.running("snow", until="waiting") as connection:
         assert list(rig.refused[-1]) == [1]
-        began = time.monotonic()
         connection.set_plan(rig.plan("ice"))
         await eventually(lambda: connection.state.state == "streaming")
-        assert time.monotonic() - began < 4  # the back-off is 5 s
         await eventually(lambda: rig.refused[-1] == {})

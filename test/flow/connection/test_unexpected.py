@@ -76,7 +76,7 @@ async def test_requests_for_rules_stay_below_the_limit_of_attempts_too(
     rude = Rude()
     began = rig.clock.time()
     async with rude.serving() as url, rig.running(url=url):
-        await eventually(lambda: rig.clock.time() - began > 1700, within=30)
+        await eventually(lambda: rig.clock.time() - began > 1700)
     assert len(rude.asked) <= 90  # 45 in any 15 minutes
 
 

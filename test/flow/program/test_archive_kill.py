@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from deleting import delete_tweets
 from stream import db
 from stream.tweet import NativeId
@@ -150,7 +148,6 @@ class Life:
             assert "another process" in said.lower(), said
 
 
-@pytest.mark.timeout(300)
 async def test_killed_anywhere_it_loses_no_row_and_has_none_twice(
     make_program: MakeProgram,
     open_tables: OpenTables,

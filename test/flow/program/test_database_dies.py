@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.conftest import Eventually
     from test.flow.program.conftest import Cluster
 
-LIMIT = 1.0  # seconds of a statement
-WITHIN = 15.0  # seconds; a wait without a limit would be seen to last longer
+LIMIT = 2.0  # seconds of a statement
+WITHIN = 50.0  # seconds; a wait without a limit would be seen to last longer
 
 
 def endless(cluster: Cluster, full: threading.Event) -> Iterator[tuple[str]]:

@@ -98,7 +98,6 @@ def never() -> bool:
     return False
 
 
-@pytest.mark.timeout(600)
 async def test_an_export_that_is_killed_at_random_has_the_same_bytes(
     program: Program, tables: Tables
 ) -> None:

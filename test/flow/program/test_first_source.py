@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from waiting import Eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = (sys.executable, str(ROOT / "twitterstream.py"))
-IN_TIME = 10  # seconds, on a busy machine; otherwise 2.5 at most
 WORDS = ("today", "music")  # of the sample tracks
 
 
@@ -139,28 +137,21 @@ async def test_without_internet_the_first_start_is_as_quick_and_says_why(
 # -- whether Bluesky can be reached ---------------------------------------------------------------
 
 
-async def unreachable(*hosts: str) -> tuple[str, float]:
-    began = time.monotonic()
+async def unreachable(*hosts: str) -> str:
     bluesky = BlueskySettings(hosts=list(hosts), old_hosts=[])
-    return await why_unreachable(Settings(bluesky=bluesky)), time.monotonic() - began
+    return await why_unreachable(Settings(bluesky=bluesky))
 
 
 async def test_one_host_that_answers_is_enough() -> None:
     async with simulated_bluesky() as server:
-        why, took = await unreachable(
-            f"ws://127.0.0.1:{closed_port()}", f"ws://127.0.0.1:{server.port}"
-        )
-    assert why == ""
-    assert took < IN_TIME
+        hosts = f"ws://127.0.0.1:{closed_port()}", f"ws://127.0.0.1:{server.port}"
+        assert await unreachable(*hosts) == ""
 
 
-async def test_what_keeps_bluesky_away_is_named_in_time() -> None:
-    why, took = await unreachable(f"ws://127.0.0.1:{closed_port()}")
-    assert "Connection refused" in why
-    assert took < IN_TIME
-    why, took = await unreachable("wss://host.invalid")
+async def test_what_keeps_bluesky_away_is_named() -> None:
+    assert "Connection refused" in await unreachable(f"ws://127.0.0.1:{closed_port()}")
+    why = await unreachable("wss://host.invalid")
     assert "host.invalid" in why or "did not answer" in why
-    assert took < IN_TIME
     with pytest.raises(ValueError, match="hosts and old_hosts are both empty"):
         await unreachable()
 
@@ -176,7 +167,7 @@ async def test_a_certificate_of_another_is_no_internet(tmp_path: Path) -> None:
                 context.wrap_socket(plain, server_side=True).close()
 
         server = asyncio.create_task(asyncio.to_thread(take))
-        why, _ = await unreachable(f"wss://127.0.0.1:{listener.getsockname()[1]}")
+        why = await unreachable(f"wss://127.0.0.1:{listener.getsockname()[1]}")
         await server
     assert "its certificate is not valid: self-signed" in why
 
@@ -194,7 +185,7 @@ async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:s%20t@127.0.0.1:{port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        why, _ = await unreachable("wss://jetstream.example")
+        why = await unreachable("wss://jetstream.example")
     assert requests[0].startswith("CONNECT jetstream.example:443 ")
     assert "Proxy-Authorization: Basic bWU6cyB0" in requests[0]
     assert f"through the proxy http://127.0.0.1:{port}" in why

@@ -8,8 +8,6 @@ import random
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
-
 from looking_back import LookBackBench, Recorded, hours_ago, look_back_bench
 
 if TYPE_CHECKING:
@@ -77,7 +75,6 @@ async def never() -> bool:
     return False
 
 
-@pytest.mark.timeout(600)
 async def test_killed_anywhere_it_finds_everything_once(
     make_program: MakeProgram, connected: Database, database: str
 ) -> None:

@@ -7,7 +7,6 @@ import shutil
 from typing import TYPE_CHECKING
 
 import psutil
-import pytest
 
 from simulator.server import Limits
 
@@ -17,9 +16,8 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.conftest import AuditBooks, ReadJournal
     from test.flow.program.conftest import Cluster, Collect, Program
 
-AWAY = 30  # seconds
+AWAY = 30_000  # tweets that come meanwhile
 RATE = 1000  # tweets a second
-CATCH_UP_TIMEOUT = 120  # seconds, on a machine that has other work
 MARGIN = 48 << 20  # bytes: the largest batch, decoded, which is kept for the next attempt
 DRIFT = 8 << 20  # bytes: growth while it waits
 TRACKS = ("snow", "rain,sun", "#news")
@@ -30,7 +28,6 @@ def memory(program: Program) -> int:
     return int(psutil.Process(program.process.pid).memory_info().rss)
 
 
-@pytest.mark.timeout(600)
 async def test_an_outage_at_1000_tweets_a_second_loses_nothing(
     collect: Collect, cluster: Cluster, audit: AuditBooks
 ) -> None:
@@ -42,21 +39,20 @@ async def test_an_outage_at_1000_tweets_a_second_loses_nothing(
             query = "SELECT max(received_at) > now() - interval '10 seconds' FROM tweets"
             return bool(await tables.one(query)) and len(server.sent) > 3 * RATE
 
-        await eventually(current, CATCH_UP_TIMEOUT)
+        await eventually(current)
         before = memory(program)
         await cluster.kill(eventually)
-        await asyncio.sleep(AWAY / 4)
+        await run.more_sent(AWAY // 4)
         early = memory(program)
-        await asyncio.sleep(AWAY * 3 / 4)
+        await run.more_sent(AWAY * 3 // 4)
         late = memory(program)
         await cluster.give_back()
         sent = len(server.sent)
         server.hub.rate = RATE / 4  # how fast it catches up depends on what else the machine does
-        await eventually(current, CATCH_UP_TIMEOUT)
+        await eventually(current)
         after = memory(program)
-        await run.stored_all(CATCH_UP_TIMEOUT)
+        await run.stored_all()
         print("memory", before >> 10, early >> 10, late >> 10, after >> 10, "sent", sent)  # noqa: T201
-        assert sent > RATE * AWAY / 2
         assert late < before + MARGIN
         assert late < early + DRIFT
         assert after < before + MARGIN
@@ -88,17 +84,17 @@ async def test_a_full_disk_budget_pauses_the_source_and_it_resumes_by_itself(
     ) as run:
         program, tables, server, eventually = run.program, run.tables, run.server, run.eventually
         # While Postgres takes them, ten times as much goes through the budget.
-        await run.stored(2000, CATCH_UP_TIMEOUT)
+        await run.stored(2000)
         assert server.hub.attempt_count == 1
         await cluster.kill(eventually)
-        await eventually(lambda: server.connections == 0, CATCH_UP_TIMEOUT)
+        await eventually(lambda: server.connections == 0)
         copy = tmp_path / "copy"
         # While the source is paused: later its stored parts are trimmed.
         await eventually(lambda: copied(program.journal, copy))
         used = sum(path.stat().st_size for path in program.journal.glob("*.journal*"))
         await cluster.give_back()
-        await eventually(lambda: server.connections == 1, CATCH_UP_TIMEOUT)
-        await run.stored_all(CATCH_UP_TIMEOUT)
+        await eventually(lambda: server.connections == 1)
+        await run.stored_all()
         await program.stop()
     assert used < (2 << 20) + (1 << 20), "one chunk of the socket may come on top, no more"
     taken = await asyncio.to_thread(read_journal, "x_v2", copy)

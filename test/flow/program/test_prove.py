@@ -9,7 +9,6 @@ import pytest
 from stream.commands.prove_daemon import PROGRAM
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("network", ["bluesky", "mastodon"])
 async def test_every_post_is_stored_once_whatever_is_killed_meanwhile(
     network: str, tmp_path: Path

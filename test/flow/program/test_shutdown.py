@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.conftest import AuditBooks
     from test.flow.program.conftest import Cluster, Collect, MakeProgram
 
-WITHIN = 5.0 + 3.0  # seconds; the promise, and something for a machine that tests
+WITHIN = 30.0  # seconds; 5 are promised, and a wait without a limit would last for a minute
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.conftest import AuditBooks
     from test.flow.program.conftest import Collect, MakeProgram, Program
 
-TAKE_OVER = 10.0  # seconds; 30 are promised
+TAKE_OVER = 30.0  # seconds, as promised
 LIMITS = Limits(resend=500, resend_bytes=4 << 20)
 
 
@@ -58,8 +57,7 @@ async def test_the_second_stands_by_and_takes_over(
         assert server.hub.attempt_count == 1
         killed = await first.kill()
         await eventually(lambda: server.connections == 0)
-        await eventually(lambda: server.connections == 1)
-        assert time.time() - killed < TAKE_OVER
+        await eventually(lambda: server.connections == 1, TAKE_OVER)
         await first.start()
         await eventually(known("collecting", second))
         await eventually(known("standby", first))

@@ -26,7 +26,6 @@ CLIENTS = Path(__file__).parent / "clients"
 WANTED = 60  # posts that each client reads before it ends
 POSTS = "app.bsky.feed.post"
 
-pytestmark = pytest.mark.timeout(180)
 
 ATPROTO = """
 import sys

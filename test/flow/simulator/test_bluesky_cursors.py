@@ -15,8 +15,6 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
 V1 = "/subscribe"
 V2 = "/xrpc/network.bsky.jetstream.subscribeEvents"
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def micros(seconds_ago: float) -> int:
     return int((time.time() - seconds_ago) * 1e6)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.flow.simulator.conftest import RunJetstream
 
 POSTS = "app.bsky.feed.post"
 RESOLVE = "/xrpc/com.atproto.identity.resolveHandle"
 RECORDS = "/xrpc/com.atproto.repo.listRecords"
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_names_lead_to_dids_documents_and_back(bluesky: RunJetstream) -> None:

@@ -19,8 +19,6 @@ V2 = "/xrpc/network.bsky.jetstream.subscribeEvents"
 DICTIONARY = "/xrpc/network.bsky.jetstream.getZstdDictionary"
 POSTS = "app.bsky.feed.post"
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def id_of(message: dict[str, Any]) -> str:
     """The native id of the post in a message of either wire."""

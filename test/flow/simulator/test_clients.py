@@ -22,7 +22,6 @@ HOSTS = ("api.twitter.com", "stream.twitter.com", "api.x.com")
 ACCOUNT = OAuth(consumer_key="ck", consumer_secret="cs", token="at", token_secret="ts")
 WANTED = 20  # posts that each client reads before it ends
 
-pytestmark = pytest.mark.timeout(90)
 
 TWEEPY = """
 import tweepy

@@ -58,7 +58,7 @@ async def received(socket: Any, count: int) -> list[tuple[str, Any]]:
     """Event and payload of so many messages."""
     found = []
     for _ in range(count):
-        message = json.loads((await socket.receive(timeout=20)).data)
+        message = json.loads((await socket.receive(timeout=90)).data)
         payload = message["payload"]
         found.append(
             (message["event"], payload if message["event"] == "delete" else json.loads(payload))
@@ -149,7 +149,7 @@ async def test_faults_end_streams_silence_them_and_refuse_new_ones(
             async with client.stream() as socket:
                 await received(socket, 1)
                 await client.arm(ending)
-                while (message := await socket.receive(timeout=20)).type == aiohttp.WSMsgType.TEXT:
+                while (message := await socket.receive(timeout=90)).type == aiohttp.WSMsgType.TEXT:
                     pass
                 assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED,
                                         aiohttp.WSMsgType.ERROR}  # fmt: skip

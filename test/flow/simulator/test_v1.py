@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import msgspec
 import oauthlib.oauth1
-import pytest
 
 from simulator.filters import terms
 from simulator.oauth import signature
@@ -24,7 +23,6 @@ FILTER = "/1.1/statuses/filter.json"
 ACCOUNT = OAuth(consumer_key="ck", consumer_secret="cs", token="at", token_secret="ts")
 QUICK = 0.01  # of the protocol's times
 
-pytestmark = pytest.mark.timeout(30)
 
 Signed = tuple[str, bytes, dict[str, str]]
 

@@ -20,8 +20,6 @@ EVERYTHING = {
 }
 QUICK = 0.01  # of the protocol's times
 
-pytestmark = pytest.mark.timeout(30)
-
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually

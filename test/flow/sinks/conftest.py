@@ -118,7 +118,7 @@ class Subscriber:
     async def listening(self) -> AsyncIterator[Subscriber]:
         await self.pubsub.subscribe(*self.channels)
         for _ in self.channels:
-            await self.pubsub.get_message(timeout=30)
+            await self.pubsub.get_message(timeout=90)
         task = asyncio.create_task(self._listen())
         try:
             yield self

@@ -103,7 +103,7 @@ async def test_a_frozen_subscriber_is_cut_by_redis_and_delays_no_other(
     async with bench.passing_on(), subscriber("tweets") as other, frozen.pubsub() as never_reads:
         await bench.ready(NAME)
         await never_reads.subscribe("tweets")
-        await never_reads.get_message(timeout=30)
+        await never_reads.get_message(timeout=90)
         assert never_reads.connection is not None
         reader = never_reads.connection._reader
         assert reader is not None

@@ -327,7 +327,6 @@ async def test_no_token_of_an_address_is_ever_logged(
     assert ana.token not in caplog.text + text
 
 
-@pytest.mark.timeout(300)  # on a machine that has much else to do
 async def test_a_long_download_takes_no_more_memory_than_a_short_one(app: WebApp) -> None:
     """100,000 tweets of a kilobyte each; what is kept of them would show."""
     ana, _ = await two(app)

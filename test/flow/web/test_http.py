@@ -123,7 +123,7 @@ async def raw(app: WebApp, request: bytes) -> bytes:
     reader, writer = await app.connect()
     writer.write(request)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             return await reader.read()
     finally:
         writer.close()
@@ -268,7 +268,7 @@ async def test_head_works_everywhere_get_does(app: WebApp) -> None:
     for client in (ana, stranger):
         for where in gets:
             for accept in ("*/*", "text/csv", "text/event-stream"):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(90):
                     async with client.http.head(
                         where, headers={"Accept": accept}, allow_redirects=False
                     ) as head:

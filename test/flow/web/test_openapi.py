@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 
 from exporting import ExportBench
@@ -160,7 +159,6 @@ def _operations() -> Iterator[tuple[str, str]]:
         yield from ((path, method) for method in METHODS if method in item)
 
 
-@pytest.mark.timeout(300)  # on a machine that has much else to do
 async def test_no_call_that_can_be_made_finds_a_fault(make_app: MakeApp, tmp_path: Path) -> None:
     """By schemathesis, with all its checks; always the same calls."""
     async with make_app(web={"requests_per_minute": 10_000_000}) as app:

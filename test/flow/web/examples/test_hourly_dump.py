@@ -29,7 +29,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     ):
         monkeypatch.setenv(f"AWS_{name}", value)
     request = urllib.request.Request(f"http://{host}:{port}/tweets", method="PUT")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         assert answer.status == 200
     yield f"s3://tweets/dump?endpoint_override={host}:{port}&scheme=http"
     server.stop()

@@ -48,7 +48,7 @@ class Frozen:
 
     async def message(self) -> bytes:
         """The next text."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 first, length = await self.reader.readexactly(2)
                 if length >= 126:

@@ -349,9 +349,10 @@ async def test_a_user_has_ten_live_views_and_streams_together(live: LiveApp) -> 
 
 
 async def test_readers_of_events_who_vanish_give_their_places_back(
-    live: LiveApp, eventually: Eventually
+    live: LiveApp, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although nothing is written to them in which that would be noticed."""
+    monkeypatch.setattr("web.live.tail.KEEP_ALIVE", 3600.0)
     program = await live.app.api_client("ana")
     for _ in range(3):
         async with contextlib.AsyncExitStack() as stack:
@@ -363,4 +364,4 @@ async def test_readers_of_events_who_vanish_give_their_places_back(
                     )
                     return answer.status == 200
 
-                await eventually(is_open, 10)  # before the next sign of life would be due
+                await eventually(is_open)
