@@ -77,6 +77,9 @@ include 'twitterstream.conf'
 
 ACCESS = """\
 # A password is required; there are no connections from other machines.
+# The logins of users have no business in the databases that come with a server.
+local all twitterstream scram-sha-256
+local postgres,template1 all reject
 local all all scram-sha-256
 """
 LOCK_POLL = 0.05  # seconds

@@ -14,6 +14,7 @@ CONNECTIONS_MAX = 10  # of one role
 STATEMENT_TIMEOUT = 60  # seconds
 IDLE_TRANSACTION_TIMEOUT = 60  # seconds: an open transaction delays the cleaning of tables
 TEMP_FILES_MAX = 1 << 20  # kB of one session; only a superuser may set it
+RESTRICT = "SELECT restrict_sql_roles() AS restricted"  # for superusers, also by hand
 
 # The user's number, and not their name: everyone who can log in may read the names of all roles.
 _NAMES = """
@@ -62,8 +63,9 @@ async def set_password(connection: Executor, user_id: UserId, verifier: str) -> 
     role: str = names["role"]
     if await of_user(connection, user_id) is None:
         await remove(connection, user_id)  # its role was dropped by hand
-        await _create(connection, role, limit_files=own["super"])
+        await _create(connection, role)
         await connection.execute(_ADD, user_id, role)
+    await _set_limits(connection, role, limit_files=own["super"])
     await _run(connection, _SET_PASSWORD, role, verifier)
     return SqlRole(role, names["database"])
 
@@ -74,12 +76,19 @@ async def of_user(connection: Executor, user_id: UserId) -> SqlRole | None:
     return SqlRole(**found[0]) if found else None
 
 
+async def restrict(connection: Executor) -> bool:
+    """Take away what Postgres allows every role; False where only a superuser can."""
+    [row] = await connection.fetch(RESTRICT)
+    restricted: bool = row["restricted"]
+    return restricted
+
+
 async def remove(connection: Executor, user_id: UserId) -> bool:
     """Drop the user's role; False when there is none."""
     return bool(await connection.fetch(_REMOVE, user_id))
 
 
-async def _create(connection: Executor, role: str, *, limit_files: bool) -> None:
+async def _create(connection: Executor, role: str) -> None:
     [known] = await connection.fetch(_EXISTS, role)
     if known["exists"]:
         raise TwitterstreamError(
@@ -87,6 +96,10 @@ async def _create(connection: Executor, role: str, *, limit_files: bool) -> None
             f'another one, drop it: DROP ROLE "{role}"'
         )
     await _run(connection, _CREATE, role, CONNECTIONS_MAX)
+
+
+async def _set_limits(connection: Executor, role: str, *, limit_files: bool) -> None:
+    """Set the limits of its sessions, also those that the user has changed."""
     settings = {
         "search_path": "sql_access",
         "default_transaction_read_only": "on",

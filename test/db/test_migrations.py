@@ -45,6 +45,7 @@ CHECKSUMS = {
     "0012_exports.sql": "1ce325433644a3fe8a0a73e72fc99f79a27c755912cc73a18bf58bd078faa2e5",
     "0013_relations.sql": "7ac5aacd9d45c3789768295a152426b69043d1b99220e5ee67b5cba3c0d2a27d",
     "0014_webhook_changes.sql": "732437cf381205b445da7d2fb01f77e0b82e4bccf11c2bce0be11f8b3c3bbd4a",
+    "0015_restrict_logins.sql": "0432acf3df95b5e9962e33c3f27a2b3ae5ec552f5a682a7d02cdfd6489638c21",
 }
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from stream import database_url
 from stream.db import Executor
 from stream.store import sql_roles
 from stream.tweet import UserId
+
+logger = logging.getLogger(__name__)
 
 PASSWORD_BYTES = 24
 SALT_BYTES = 16
@@ -29,6 +32,11 @@ async def new_login(connection: Executor, user_id: UserId) -> SqlLogin:
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     verifier = scram_verifier(password, secrets.token_bytes(SALT_BYTES))
     role = await sql_roles.set_password(connection, user_id, verifier)
+    if not await sql_roles.restrict(connection):
+        logger.warning(
+            "this login can stop the program and fill the disk; a superuser can prevent that",
+            extra={"database": role.database, "statement": sql_roles.RESTRICT},
+        )
     return SqlLogin(role.name, password, role.database)
 
 

@@ -80,6 +80,12 @@ async def people(app: WebApp, eventually: Eventually) -> AsyncIterator[People]:
     await app.execute("DELETE FROM users")  # their roles are the server's, and stay otherwise
 
 
+async def allow_temporary_tables(app: WebApp) -> None:
+    """As on a server whose database is another role's: the program cannot forbid them there."""
+    database = await app.value("SELECT current_database()")
+    await app.execute(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC")
+
+
 @pytest.fixture
 async def filled(app: WebApp) -> WebApp:
     """Tweets of five tracks; two tracks are Ana's, and one of Bob's is shared with her."""
@@ -186,9 +192,39 @@ async def test_nothing_can_be_changed(filled: WebApp, people: People) -> None:
         f"SET ROLE {await filled.value('SELECT current_user')}",
         "ALTER ROLE CURRENT_USER SUPERUSER",
         "SELECT public.archive_drop(current_date)",
+        "CREATE TEMP TABLE x (a integer)",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT lo_creat(-1)",
     ):
         assert reader.refused(statement) in {"42501", "42P01", "55000"}, statement
     assert await filled.value("SELECT count(*) FROM tracks") == 5
+
+
+async def test_nobody_can_hold_the_locks_of_the_program(filled: WebApp, people: People) -> None:
+    """With one of them a login would stop the collection of all sources."""
+    reader = await people.reader("ana")
+    functions = reader.rows(
+        "SELECT proname, pronargs FROM pg_proc WHERE proname LIKE '%advisory%' ORDER BY oid"
+    )
+    assert functions
+    for name, arguments in functions:
+        call = f"SELECT {name}({', '.join('1' * arguments)})"
+        assert reader.refused(call) == "42501", call
+    await filled.store_tweets({"text": "snow"})  # with those locks
+
+
+async def test_a_new_password_brings_the_limits_back(filled: WebApp, people: People) -> None:
+    reader = await people.reader("ana")
+    reader.rows("SELECT set_config('default_transaction_read_only', 'off', false)")
+    for setting in ("default_transaction_read_only = off", "statement_timeout = 0"):
+        reader.connection.execute(f"ALTER ROLE CURRENT_USER SET {setting}".encode())
+    again = await people.reader("ana")
+    [(only_reads, timeout)] = again.rows(
+        "SELECT current_setting('default_transaction_read_only'),"
+        " current_setting('statement_timeout')"
+    )
+    assert (only_reads, timeout) == ("on", "1min")
 
 
 async def test_tables_of_ones_own_do_not_decide_what_one_sees(
@@ -196,6 +232,7 @@ async def test_tables_of_ones_own_do_not_decide_what_one_sees(
 ) -> None:
     """A temporary table stands before those of the program, for statements without a schema."""
     reader = await people.reader("cleo")
+    await allow_temporary_tables(filled)
     before = reader.ids()
     reader.rows("SELECT set_config('default_transaction_read_only', 'off', false)")
     for statement in (
@@ -220,6 +257,7 @@ async def test_tables_of_ones_own_do_not_decide_what_one_sees(
 async def test_a_function_of_ones_own_sees_no_other_rows(filled: WebApp, people: People) -> None:
     """A cheap one would be asked first, if nothing kept it from that."""
     reader = await people.reader("cleo")
+    await allow_temporary_tables(filled)
     reader.rows("SELECT set_config('default_transaction_read_only', 'off', false)")
     reader.connection.execute(
         """
@@ -258,6 +296,7 @@ async def test_the_role_goes_with_the_user(
 ) -> None:
     reader, busy = await people.reader("cleo"), await people.reader("bob")
     roles = [reader.connection.info.user, busy.connection.info.user]
+    await allow_temporary_tables(filled)
     busy.rows("SELECT set_config('default_transaction_read_only', 'off', false)")
     busy.connection.execute("CREATE TEMP TABLE mine (a integer)")
     await filled.execute("DELETE FROM users WHERE name IN ('cleo', 'bob')")
@@ -354,6 +393,19 @@ async def test_a_new_password_replaces_the_old_one(filled: WebApp, people: Peopl
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(first.url)
     assert second.ids()
+
+
+async def test_a_program_that_cannot_restrict_its_logins_says_so(filled: WebApp) -> None:
+    """What every role may do, only a superuser takes away; then the program keeps it."""
+    await filled.execute("ALTER TABLE sql_roles OWNER TO pg_monitor")
+    async with filled.database.transaction() as connection:
+        await connection.execute("SET LOCAL ROLE pg_monitor")
+        assert not await sql_roles.restrict(connection)
+    async with filled.database.transaction() as connection:
+        assert await sql_roles.restrict(connection)
+        await connection.execute("SET LOCAL ROLE pg_monitor")
+        assert await sql_roles.restrict(connection)
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
 
 
 async def test_a_program_that_may_not_create_roles_says_what_to_do(
