@@ -17,12 +17,13 @@ _COLUMNS = "id, name, role, enabled, password IS NOT NULL AS ready, created_at, 
 _ALL = f"SELECT {_COLUMNS} FROM users ORDER BY name"  # noqa: S608 - a constant
 _BY_NAME = f"SELECT {_COLUMNS} FROM users WHERE name = $1"  # noqa: S608 - a constant
 _BY_ID = f"SELECT {_COLUMNS} FROM users WHERE id = $1"  # noqa: S608 - a constant
-_ANY_EXIST = "SELECT EXISTS (SELECT FROM users) AS any"
+_ANY_ADMIN = "SELECT EXISTS (SELECT FROM users WHERE role = 'admin') AS any"
 _EXISTING_NAMES = "SELECT name FROM users WHERE name = ANY ($1)"
 _ADD = "INSERT INTO users (name, role, password) VALUES ($1, $2, $3) RETURNING id"
 _ADD_FIRST = """
 INSERT INTO users (name, role, password)
-SELECT $1, 'admin', $2 WHERE NOT EXISTS (SELECT FROM users) RETURNING id
+SELECT $1, 'admin', $2 WHERE NOT EXISTS (SELECT FROM users WHERE role = 'admin')
+RETURNING id
 """
 _LOCK = "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"
 _PASSWORD = "SELECT id, password FROM users WHERE name = $1 AND enabled"  # noqa: S105
@@ -49,7 +50,7 @@ VALUES ($1, $2, now() + make_interval(hours => $3))
 _FIND_INVITE = """
 SELECT user_id, (SELECT name FROM users WHERE users.id = user_id) AS name
 FROM invites WHERE hash = $1 AND expires_at > now()
-    AND CASE WHEN user_id IS NULL THEN NOT EXISTS (SELECT FROM users)
+    AND CASE WHEN user_id IS NULL THEN NOT EXISTS (SELECT FROM users WHERE role = 'admin')
              ELSE EXISTS (SELECT FROM users WHERE users.id = user_id AND enabled) END
 """
 _USE_INVITE = "DELETE FROM invites WHERE hash = $1 AND expires_at > now() RETURNING user_id"
@@ -101,9 +102,9 @@ async def by_id(connection: Executor, user_id: int) -> User | None:
     return User(**rows[0]) if rows else None
 
 
-async def any_exist(connection: Executor) -> bool:
-    """Whether there is any user yet."""
-    [row] = await connection.fetch(_ANY_EXIST)
+async def any_admin(connection: Executor) -> bool:
+    """Whether there is an admin yet."""
+    [row] = await connection.fetch(_ANY_ADMIN)
     return bool(row["any"])
 
 
@@ -126,7 +127,7 @@ async def add(connection: Executor, name: str, role: Role, password: str | None)
 
 
 async def add_first(connection: Executor, name: str, password: str) -> UserId | None:
-    """Add the first admin; None when there is a user already. Lock the table first."""
+    """Add the first admin; None when there is one already. Lock the table first."""
     with translated_errors():
         rows = await connection.fetch(_ADD_FIRST, name, password)
     return UserId(rows[0]["id"]) if rows else None

@@ -44,7 +44,7 @@ async def add_user(
 
 
 async def add_first_admin(connection: Executor, name: str, password: str) -> UserId | None:
-    """Add the first admin in a transaction; None when there is a user already."""
+    """Add the first admin in a transaction; None when there is one already."""
     await users.lock(connection)
     try:
         return await users.add_first(connection, name, password)
@@ -144,6 +144,6 @@ def write_first_admin_link(data_dir: Path, link: str) -> Path:
 
 
 def remove_first_admin_link(data_dir: Path) -> None:
-    """Delete the file: the link was used, or there is a user already."""
+    """Delete the file: the link was used, or there is an admin already."""
     with contextlib.suppress(OSError):
         (data_dir / FIRST_ADMIN_LINK_FILE).unlink()

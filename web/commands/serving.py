@@ -64,11 +64,11 @@ def _say_first_link(context: Context, home: str, key: str, say: Callable[[str], 
 
 
 async def _first_link(database: Database) -> str | None:
-    """The key of the link that makes the first admin; None when there is a user already."""
+    """The key of the link that makes the first admin; None when there is one already."""
     while True:
         try:
             async with database.transaction() as connection:
-                if await users.any_exist(connection):
+                if await users.any_admin(connection):
                     return None
                 return await service.new_invite(connection, None)
         except DatabaseAway:

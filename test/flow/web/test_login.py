@@ -14,7 +14,7 @@ from web_app import PASSWORD, Client, WebApp
 
 
 async def test_the_first_link_makes_an_admin_and_works_once(app: WebApp) -> None:
-    """Each copy of the program has one, and all end with the first user."""
+    """Each copy of the program has one, and all end with the first admin."""
     async with app.database.acquire() as connection:
         one, other = [await new_invite(connection, None) for _ in range(2)]
     client = await app.anonymous()
@@ -24,16 +24,31 @@ async def test_the_first_link_makes_an_admin_and_works_once(app: WebApp) -> None
     assert await app.rows("SELECT name, role FROM users") == [("ana", "admin")]
 
 
-async def test_the_first_link_is_over_when_a_user_was_added_otherwise(app: WebApp) -> None:
-    """By the command `user add`: the page must not offer to make the first user."""
+async def test_the_first_link_is_over_when_an_admin_was_added_otherwise(app: WebApp) -> None:
+    """By the command `user add`. Users who are no admins could not log in to make one."""
     async with app.database.acquire() as connection:
         key = await new_invite(connection, None)
+    await app.user("mary")
     client = await app.anonymous()
     status, text = await client.get(f"/welcome?key={key}")
-    assert (status, "creates the first user" in text) == (200, True)
+    assert (status, "creates the first admin" in text) == (200, True)
     await app.user("ana", "admin")
     status, text = await client.get(f"/welcome?key={key}")
     assert (status, "for a new one" in text) == (404, True)
+
+
+async def test_the_first_link_works_after_other_users_were_added(app: WebApp) -> None:
+    async with app.database.acquire() as connection:
+        key = await new_invite(connection, None)
+    await app.user("mary")
+    client = await app.anonymous()
+    page = f"/welcome?key={key}"
+    assert (await client.submit(page, name="mary", password=PASSWORD))[0] == 409
+    assert (await client.submit(page, name="ana", password=PASSWORD))[0] == 303
+    assert set(await app.rows("SELECT name, role FROM users")) == {
+        ("mary", "user"),
+        ("ana", "admin"),
+    }
 
 
 async def test_a_session_that_is_revoked_is_over_at_once(app: WebApp, admin: Client) -> None:
