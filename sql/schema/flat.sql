@@ -14,6 +14,10 @@ CREATE FUNCTION json_list(value jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE jsonb_typeof(value) WHEN 'array' THEN value ELSE '[]' END;
 
+CREATE FUNCTION json_list_or_null(value jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE jsonb_typeof(value) WHEN 'array' THEN value END;
+
 CREATE FUNCTION json_object_or_null(value jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE jsonb_typeof(value) WHEN 'object' THEN value END;
@@ -38,16 +42,42 @@ CREATE FUNCTION json_id(value jsonb) RETURNS text
     RETURN CASE WHEN jsonb_typeof(value) IN ('string', 'number') AND value #>> '{}' ~ '^[1-9]\d{0,18}$'
         AND (value #>> '{}')::numeric < 9223372036854775808 THEN value #>> '{}' END;
 
--- Without duplicates, nulls and empty texts, in the order of the first ones.
-CREATE FUNCTION distinct_texts(texts text[]) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT each FROM unnest(texts) WITH ORDINALITY AS given (each, place)
-        WHERE each <> '' GROUP BY each ORDER BY min(place));
-
 CREATE FUNCTION media_kind(type text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN type IN ('photo', 'video', 'animated_gif') THEN type END;
+
+CREATE FUNCTION host_of(link text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN lower(substring(link FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:@]+)'));
+
+------------------------------------------------------------------------------------------------
+-- What is read from a message: one row of it for each, by a function for each network.
+--
+-- Postgres puts the bodies of these functions into the query, and leaves out what no column needs. So
+-- that nothing is evaluated twice, each step is a subquery of its own (OFFSET 0 keeps it). A call of a
+-- function that Postgres cannot put into the query, as one with a subquery that returns a value, costs
+-- more than all of this: such functions are left for what few messages have.
+
+CREATE TYPE message_columns AS (
+    display_name text,
+    hashtags     text[],            -- as sent: with duplicates and nulls
+    links        text[],
+    mentions     text[],
+    mention_ids  text[],
+    media        text[],
+    likes        bigint,
+    reposts      bigint,
+    replies      bigint,
+    quotes       bigint,
+    area         jsonb,             -- the place that it names
+    point        jsonb,             -- longitude, latitude
+    media_links  jsonb,             -- addresses of pictures and videos
+    conversation jsonb,
+    shown        jsonb,             -- the post whose text is shown
+    entities     jsonb,             -- X: of that text
+    media_post   jsonb,             -- X: the post whose media are shown
+    anchors      text[]             -- Mastodon: the links of the text, as html_anchors
+);
 
 ------------------------------------------------------------------------------------------------
 -- X: a post with the entities that X has found in it. Messages that were recorded without its lists are
@@ -77,204 +107,221 @@ CREATE FUNCTION x_found_mentions(text text) RETURNS text[]
     RETURN x_found_names(text,
         '(?<![A-Za-z0-9_!#$%&*@＠])[@＠]([A-Za-z0-9_]{1,20})(?![A-Za-z0-9_@＠]|/[A-Za-z]|://)');
 
--- One name of each entity in a list.
-CREATE FUNCTION x_names(entities jsonb, list text, name text) RETURNS text[]
+-- The same, for the few texts that may have any.
+CREATE FUNCTION x_links_of(text text) RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT json_text(each -> name) FROM jsonb_array_elements(json_list(entities -> list)) AS each);
+    RETURN CASE WHEN strpos(text, '://') > 0 THEN x_found_links(text) ELSE '{}' END;
+
+CREATE FUNCTION x_hashtags_of(text text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN text ~ '[#＃]' THEN x_found_hashtags(text) ELSE '{}' END;
+
+CREATE FUNCTION x_mentions_of(text text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN text ~ '[@＠]' THEN x_found_mentions(text) ELSE '{}' END;
 
 ------------------------------------------------------------------------------------------------
 -- X v1.1
 
-CREATE FUNCTION x_v1_shown(doc jsonb) RETURNS jsonb
+-- The list that names all media: `entities.media` has only the first, as a photo.
+CREATE FUNCTION x_v1_media_list(status jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN coalesce(json_object_or_null(doc -> 'retweeted_status'), doc);
+    RETURN coalesce(
+        nullif(json_list(status #> '{extended_tweet,extended_entities,media}'), '[]'),
+        nullif(json_list(status #> '{extended_entities,media}'), '[]'),
+        nullif(json_list(status #> '{extended_tweet,entities,media}'), '[]'),
+        json_list(status #> '{entities,media}'));
 
--- The longest text and its entities.
-CREATE FUNCTION x_v1_content(doc jsonb, OUT text text, OUT entities jsonb) RETURNS SETOF record
+CREATE FUNCTION x_v1_media_kinds(list jsonb) RETURNS SETOF text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     BEGIN ATOMIC
-        SELECT x_unescaped(CASE WHEN is_extended THEN shown #> '{extended_tweet,full_text}'
-                WHEN jsonb_typeof(shown -> 'full_text') = 'string' THEN shown -> 'full_text'
-                ELSE shown -> 'text' END),
-            CASE WHEN is_extended THEN shown #> '{extended_tweet,entities}' ELSE shown -> 'entities' END
-        FROM (SELECT x_v1_shown(doc) AS shown OFFSET 0) AS part
-        CROSS JOIN LATERAL (
-            SELECT jsonb_typeof(shown #> '{extended_tweet,full_text}') IS NOT DISTINCT FROM 'string'
-                AS is_extended) AS known;
+        SELECT media_kind(json_text(each -> 'type'))
+        FROM jsonb_array_elements(list) WITH ORDINALITY AS media (each, place)
+        WHERE media_kind(json_text(each -> 'type')) IS NOT NULL ORDER BY place;
     END;
 
-CREATE FUNCTION x_v1_hashtags(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE jsonb_typeof(entities -> 'hashtags') WHEN 'array' THEN x_names(entities, 'hashtags', 'text')
-            ELSE x_found_hashtags(text) END
-        FROM x_v1_content(doc));
-
-CREATE FUNCTION x_v1_mentions(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE jsonb_typeof(entities -> 'user_mentions')
-            WHEN 'array' THEN x_names(entities, 'user_mentions', 'screen_name') ELSE x_found_mentions(text) END
-        FROM x_v1_content(doc));
-
-CREATE FUNCTION x_v1_links(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE jsonb_typeof(entities -> 'urls') WHEN 'array' THEN ARRAY(
+CREATE FUNCTION x_v1_columns(doc jsonb) RETURNS SETOF message_columns
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT json_text(doc #> '{user,name}'),
+            CASE WHEN tags IS NULL THEN x_hashtags_of(text) WHEN tags = '[]' THEN '{}'
+                ELSE ARRAY(SELECT json_text(each -> 'text') FROM jsonb_array_elements(tags) AS each) END,
+            CASE WHEN urls IS NULL THEN x_links_of(text) WHEN urls = '[]' THEN '{}' ELSE ARRAY(
                 SELECT coalesce(json_text(each #> '{unwound,url}'), json_text(each -> 'expanded_url'))
-                FROM jsonb_array_elements(entities -> 'urls') AS each)
-            ELSE x_found_links(text) END
-        FROM x_v1_content(doc));
-
-CREATE FUNCTION x_v1_mention_ids(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT ARRAY(
-            SELECT coalesce(json_id(each -> 'id_str'), json_id(each -> 'id'))
-            FROM jsonb_array_elements(json_list(entities -> 'user_mentions')) AS each)
-        FROM x_v1_content(doc));
-
--- The list that names all media: `entities.media` has only the first, as a photo.
-CREATE FUNCTION x_v1_media(status jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT kind FROM jsonb_array_elements(coalesce(
-            nullif(json_list(status #> '{extended_tweet,extended_entities,media}'), '[]'),
-            nullif(json_list(status #> '{extended_entities,media}'), '[]'),
-            nullif(json_list(status #> '{extended_tweet,entities,media}'), '[]'),
-            json_list(status #> '{entities,media}'))) WITH ORDINALITY AS media (each, place)
-        CROSS JOIN LATERAL (SELECT media_kind(json_text(each -> 'type')) AS kind) AS known
-        WHERE kind IS NOT NULL ORDER BY place);
+                FROM jsonb_array_elements(urls) AS each) END,
+            CASE WHEN users IS NULL THEN x_mentions_of(text) WHEN users = '[]' THEN '{}' ELSE ARRAY(
+                SELECT json_text(each -> 'screen_name') FROM jsonb_array_elements(users) AS each) END,
+            CASE WHEN users <> '[]' THEN ARRAY(
+                SELECT coalesce(json_id(each -> 'id_str'), json_id(each -> 'id'))
+                FROM jsonb_array_elements(users) AS each) END,
+            media,
+            json_count(shown -> 'favorite_count'), json_count(shown -> 'retweet_count'),
+            json_count(shown -> 'reply_count'), json_count(shown -> 'quote_count'),
+            doc -> 'place',
+            coalesce(nullif(doc #> '{coordinates,coordinates}', 'null'),
+                jsonb_build_array(doc #> '{geo,coordinates,1}', doc #> '{geo,coordinates,0}')),
+            coalesce(
+                nullif(jsonb_path_query_array(shown,
+                    '$.extended_tweet.extended_entities.media[*].media_url_https'), '[]'),
+                jsonb_path_query_array(shown, '$.extended_entities.media[*].media_url_https')),
+            NULL::jsonb, shown, entities, media_post, NULL::text[]
+        FROM (
+            SELECT coalesce(json_object_or_null(doc -> 'retweeted_status'), doc) AS shown OFFSET 0
+        ) AS part
+        CROSS JOIN LATERAL (
+            SELECT jsonb_typeof(shown #> '{extended_tweet,full_text}') IS NOT DISTINCT FROM 'string'
+                    AS is_extended,
+                nullif(ARRAY(SELECT kind FROM x_v1_media_kinds(x_v1_media_list(doc)) AS kind), '{}')
+                    AS own_media OFFSET 0
+        ) AS known
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN own_media IS NULL THEN shown ELSE doc END AS media_post,
+                coalesce(own_media,
+                    ARRAY(SELECT kind FROM x_v1_media_kinds(x_v1_media_list(shown)) AS kind)) AS media OFFSET 0
+        ) AS attached
+        CROSS JOIN LATERAL (
+            -- The longest text and its entities.
+            SELECT x_unescaped(CASE WHEN is_extended THEN shown #> '{extended_tweet,full_text}'
+                    WHEN jsonb_typeof(shown -> 'full_text') = 'string' THEN shown -> 'full_text'
+                    ELSE shown -> 'text' END) AS text,
+                CASE WHEN is_extended THEN shown #> '{extended_tweet,entities}'
+                    ELSE shown -> 'entities' END AS entities OFFSET 0
+        ) AS content
+        CROSS JOIN LATERAL (
+            SELECT json_list_or_null(entities -> 'hashtags') AS tags,
+                json_list_or_null(entities -> 'urls') AS urls,
+                json_list_or_null(entities -> 'user_mentions') AS users OFFSET 0
+        ) AS lists;
+    END;
 
 ------------------------------------------------------------------------------------------------
 -- X v2: a post with what it refers to in `includes`, or flattened by twarc.
-
-CREATE FUNCTION x_v2_post(doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN coalesce(json_object_or_null(doc -> 'data'), doc);
-
--- The reposted post, or the reference to it when X has omitted it.
-CREATE FUNCTION x_v2_reposted(doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE WHEN jsonb_typeof(reference -> 'text') = 'string' THEN reference ELSE coalesce((
-            SELECT candidate FROM jsonb_array_elements(coalesce(
-                nullif(json_list(doc #> '{includes,tweets}'), '[]'),
-                json_list(doc #> '{includes,posts}'))) AS candidate
-            WHERE candidate -> 'id' = reference -> 'id' LIMIT 1), reference) END
-        FROM (SELECT x_v2_post(doc) AS post) AS own,
-            jsonb_array_elements(coalesce(
-                nullif(json_list(post -> 'referenced_tweets'), '[]'),
-                json_list(post -> 'referenced_posts'))) AS reference
-        WHERE reference ->> 'type' = 'retweeted' LIMIT 1);
 
 CREATE FUNCTION x_v2_note(post jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN coalesce(json_object_or_null(post -> 'note_tweet'), json_object_or_null(post -> 'note_post'));
 
-CREATE FUNCTION x_v2_shown(doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE WHEN jsonb_typeof(reposted -> 'text') = 'string' OR x_v2_note(reposted) IS NOT NULL
-            THEN reposted ELSE x_v2_post(doc) END
-        FROM (SELECT x_v2_reposted(doc) AS reposted) AS found);
-
--- The longest text and its entities. A long post without any has those of its beginning; `marked` is
--- whether X has found any in the text itself.
-CREATE FUNCTION x_v2_content(doc jsonb, OUT text text, OUT entities jsonb, OUT marked boolean)
-    RETURNS SETOF record
+-- The reposted post, or the reference to it when X has omitted it.
+CREATE FUNCTION x_v2_reposted(refers jsonb, included jsonb) RETURNS SETOF jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     BEGIN ATOMIC
-        SELECT x_unescaped(coalesce(note -> 'text', shown -> 'text')),
-            coalesce(own, shown -> 'entities'),
-            coalesce(jsonb_path_exists(own, 'strict $.*.type() ? (@ == "array")', silent => true), false)
-        FROM (SELECT x_v2_shown(doc) AS shown OFFSET 0) AS part
-        CROSS JOIN LATERAL (
-            SELECT CASE jsonb_typeof(x_v2_note(shown) -> 'text') WHEN 'string' THEN x_v2_note(shown) END AS note
-        ) AS longest
-        CROSS JOIN LATERAL (
-            SELECT json_object_or_null(CASE WHEN note IS NULL THEN shown ELSE note END -> 'entities') AS own
-        ) AS found;
+        SELECT CASE WHEN jsonb_typeof(reference -> 'text') = 'string' THEN reference ELSE coalesce((
+            SELECT candidate FROM jsonb_array_elements(coalesce(
+                nullif(json_list(included -> 'tweets'), '[]'),
+                json_list(included -> 'posts'))) AS candidate
+            WHERE candidate -> 'id' = reference -> 'id' LIMIT 1), reference) END
+        FROM jsonb_array_elements(refers) AS reference
+        WHERE reference ->> 'type' = 'retweeted' LIMIT 1;
     END;
 
-CREATE FUNCTION x_v2_hashtags(doc jsonb) RETURNS text[]
+-- The media that a post names, of those included.
+CREATE FUNCTION x_v2_media_kinds(attached jsonb, included jsonb) RETURNS SETOF text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT coalesce(CASE WHEN NOT marked THEN nullif(x_found_hashtags(text), '{}') END,
-            x_names(entities, 'hashtags', 'tag'))
-        FROM x_v2_content(doc));
-
-CREATE FUNCTION x_v2_mentions(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE WHEN marked OR json_list(entities -> 'mentions') <> '[]'
-            THEN x_names(entities, 'mentions', 'username') ELSE x_found_mentions(text) END
-        FROM x_v2_content(doc));
-
--- The addresses of photos and videos of the post itself are left out.
-CREATE FUNCTION x_v2_links(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE WHEN marked OR json_list(entities -> 'urls') <> '[]' THEN ARRAY(
-                SELECT coalesce(json_text(each -> 'unwound_url'), json_text(each -> 'expanded_url'))
-                FROM jsonb_array_elements(json_list(entities -> 'urls')) AS each
-                WHERE json_text(each -> 'expanded_url') ~*
-                    '^https?://([a-z]+\.)?(twitter|x)\.com/[^/]+/status/\d+/(photo|video)/' IS NOT TRUE)
-            ELSE x_found_links(text) END
-        FROM x_v2_content(doc));
-
-CREATE FUNCTION x_v2_mention_ids(doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT ARRAY(
-            SELECT json_id(each -> 'id')
-            FROM jsonb_array_elements(json_list(entities -> 'mentions')) AS each)
-        FROM x_v2_content(doc));
-
-CREATE FUNCTION x_v2_media(doc jsonb, post jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
+    BEGIN ATOMIC
         SELECT kind FROM (
             SELECT each, place
-            FROM jsonb_array_elements(json_list(post #> '{attachments,media}'))
-                WITH ORDINALITY AS given (each, place)
+            FROM jsonb_array_elements(json_list(attached -> 'media')) WITH ORDINALITY AS given (each, place)
             UNION ALL
             SELECT each, place
-            FROM jsonb_array_elements(json_list(doc #> '{includes,media}'))
-                WITH ORDINALITY AS included (each, place)
-            WHERE json_list(post #> '{attachments,media}') = '[]'
-              AND json_list(post #> '{attachments,media_keys}') ? (each ->> 'media_key')
+            FROM jsonb_array_elements(json_list(included)) WITH ORDINALITY AS included (each, place)
+            WHERE json_list(attached -> 'media') = '[]'
+              AND json_list(attached -> 'media_keys') ? (each ->> 'media_key')
         ) AS media
         CROSS JOIN LATERAL (SELECT media_kind(json_text(each -> 'type')) AS kind) AS known
-        WHERE kind IS NOT NULL ORDER BY place);
+        WHERE kind IS NOT NULL ORDER BY place;
+    END;
 
-CREATE FUNCTION x_v2_display_name(doc jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT coalesce(
-            (SELECT json_text(author -> 'name')
-             FROM jsonb_array_elements(json_list(doc #> '{includes,users}')) AS author
-             WHERE author -> 'id' = post -> 'author_id' LIMIT 1),
-            json_text(post #> '{author,name}'))
-        FROM (SELECT x_v2_post(doc) AS post) AS own);
-
--- The place that a post names: from `includes`, or what is in the post itself.
-CREATE FUNCTION x_v2_place(doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT coalesce(
-            (SELECT area FROM jsonb_array_elements(json_list(doc #> '{includes,places}')) AS area
-             WHERE area -> 'id' = geo -> 'place_id' LIMIT 1), geo)
-        FROM (SELECT x_v2_post(doc) -> 'geo' AS geo) AS own
-        WHERE jsonb_typeof(geo -> 'place_id') = 'string');
+CREATE FUNCTION x_v2_columns(doc jsonb) RETURNS SETOF message_columns
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT
+            coalesce(
+                (SELECT json_text(author -> 'name')
+                 FROM jsonb_array_elements(json_list(included -> 'users')) AS author
+                 WHERE author -> 'id' = post -> 'author_id' LIMIT 1),
+                json_text(post #> '{author,name}')),
+            coalesce(
+                CASE WHEN NOT marked THEN nullif(x_hashtags_of(text), '{}') END,
+                CASE WHEN tags <> '[]' THEN ARRAY(
+                    SELECT json_text(each -> 'tag') FROM jsonb_array_elements(tags) AS each) END),
+            -- The addresses of photos and videos of the post itself are left out.
+            CASE WHEN urls <> '[]' THEN ARRAY(
+                    SELECT coalesce(json_text(each -> 'unwound_url'), json_text(each -> 'expanded_url'))
+                    FROM jsonb_array_elements(urls) AS each
+                    WHERE json_text(each -> 'expanded_url') ~*
+                        '^https?://([a-z]+\.)?(twitter|x)\.com/[^/]+/status/\d+/(photo|video)/' IS NOT TRUE)
+                WHEN NOT marked THEN x_links_of(text) END,
+            CASE WHEN users <> '[]' THEN ARRAY(
+                    SELECT json_text(each -> 'username') FROM jsonb_array_elements(users) AS each)
+                WHEN NOT marked THEN x_mentions_of(text) END,
+            CASE WHEN users <> '[]' THEN ARRAY(
+                SELECT json_id(each -> 'id') FROM jsonb_array_elements(users) AS each) END,
+            media,
+            json_count(counts -> 'like_count'), json_count(counts -> 'retweet_count'),
+            json_count(counts -> 'reply_count'), json_count(counts -> 'quote_count'),
+            CASE WHEN jsonb_typeof(geo -> 'place_id') = 'string' THEN coalesce(
+                (SELECT area FROM jsonb_array_elements(json_list(included -> 'places')) AS area
+                 WHERE area -> 'id' = geo -> 'place_id' LIMIT 1), geo) END,
+            geo #> '{coordinates,coordinates}',
+            jsonb_path_query_array(included, '$.media[*].url')
+                || jsonb_path_query_array(included, '$.media[*].preview_image_url'),
+            doc #> '{data,conversation_id}', shown, entities, media_post, NULL::text[]
+        FROM (
+            SELECT coalesce(json_object_or_null(doc -> 'data'), doc) AS post,
+                doc -> 'includes' AS included OFFSET 0
+        ) AS sent
+        CROSS JOIN LATERAL (
+            SELECT post -> 'geo' AS geo, coalesce(
+                nullif(json_list(post -> 'referenced_tweets'), '[]'),
+                json_list(post -> 'referenced_posts')) AS refers OFFSET 0
+        ) AS own
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN refers <> '[]' THEN (
+                SELECT reposted FROM x_v2_reposted(refers, included) AS reposted) END AS reposted OFFSET 0
+        ) AS other
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN post ? 'attachments' THEN nullif(ARRAY(
+                SELECT kind FROM x_v2_media_kinds(post -> 'attachments', included -> 'media') AS kind), '{}')
+                END AS own_media OFFSET 0
+        ) AS given
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN own_media IS NULL THEN reposted ELSE post END AS media_post,
+                CASE WHEN own_media IS NOT NULL THEN own_media WHEN reposted ? 'attachments' THEN ARRAY(
+                    SELECT kind FROM x_v2_media_kinds(reposted -> 'attachments', included -> 'media') AS kind)
+                END AS media OFFSET 0
+        ) AS attached
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN jsonb_typeof(reposted -> 'text') = 'string' OR x_v2_note(reposted) IS NOT NULL
+                THEN reposted ELSE post END AS shown OFFSET 0
+        ) AS part
+        CROSS JOIN LATERAL (
+            SELECT x_v2_note(shown) AS note, shown -> 'public_metrics' AS counts OFFSET 0
+        ) AS parts
+        CROSS JOIN LATERAL (
+            SELECT CASE jsonb_typeof(note -> 'text') WHEN 'string' THEN note END AS note OFFSET 0
+        ) AS longest
+        CROSS JOIN LATERAL (
+            SELECT json_object_or_null(
+                CASE WHEN longest.note IS NULL THEN shown ELSE longest.note END -> 'entities') AS own_entities
+            OFFSET 0
+        ) AS found
+        CROSS JOIN LATERAL (
+            -- The longest text and its entities. A long post without any has those of its beginning;
+            -- `marked` is whether X has found any in the text itself.
+            SELECT x_unescaped(coalesce(longest.note -> 'text', shown -> 'text')) AS text,
+                coalesce(own_entities, shown -> 'entities') AS entities,
+                coalesce(jsonb_path_exists(
+                    own_entities, 'strict $.*.type() ? (@ == "array")', silent => true), false) AS marked
+            OFFSET 0
+        ) AS content
+        CROSS JOIN LATERAL (
+            SELECT json_list(entities -> 'hashtags') AS tags, json_list(entities -> 'urls') AS urls,
+                json_list(entities -> 'mentions') AS users OFFSET 0
+        ) AS lists;
+    END;
 
 ------------------------------------------------------------------------------------------------
 -- Bluesky
-
-CREATE FUNCTION bluesky_record(doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN coalesce(doc #> '{payload,record}', doc #> '{commit,record}');
 
 -- Each feature of a post's facets, with the part of the text it is about, in bytes of UTF-8.
 CREATE FUNCTION bluesky_features(record jsonb, OUT place bigint, OUT span jsonb, OUT link text,
@@ -286,23 +333,6 @@ CREATE FUNCTION bluesky_features(record jsonb, OUT place bigint, OUT span jsonb,
         FROM jsonb_array_elements(json_list(record -> 'facets')) AS facet,
             jsonb_array_elements(json_list(facet -> 'features')) AS feature;
     END;
-
-CREATE FUNCTION bluesky_hashtags(record jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(SELECT tag FROM bluesky_features(record) WHERE link IS NULL ORDER BY place)
-        || ARRAY(SELECT ltrim(json_text(each), '#＃')
-                 FROM jsonb_array_elements(json_list(record -> 'tags')) AS each);
-
-CREATE FUNCTION bluesky_links(record jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(SELECT link FROM bluesky_features(record) WHERE link IS NOT NULL ORDER BY place)
-        || json_text(record #> '{embed,external,uri}') || json_text(record #> '{embed,media,external,uri}');
-
-CREATE FUNCTION bluesky_mention_ids(record jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT did FROM bluesky_features(record)
-        WHERE link IS NULL AND coalesce(tag, '') = '' AND did IS NOT NULL ORDER BY place);
 
 -- Whether a text goes on with a letter or digit of a script with spaces between words.
 CREATE FUNCTION continues_word(text text) RETURNS boolean
@@ -329,29 +359,53 @@ CREATE FUNCTION bluesky_name(text bytea, span jsonb) RETURNS text
             FROM '^(?:\\2\d\d)*(?:@|\\357\\274\\240)([A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?)$'
         ) AS name) AS written);
 
-CREATE FUNCTION bluesky_mentions(record jsonb) RETURNS text[]
+CREATE FUNCTION bluesky_media_kinds(embed jsonb) RETURNS SETOF text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT bluesky_name(convert_to(coalesce(json_text(record -> 'text'), ''), 'UTF8'), span)
-        FROM bluesky_features(record)
-        WHERE link IS NULL AND coalesce(tag, '') = '' AND did IS NOT NULL ORDER BY place);
-
-CREATE FUNCTION bluesky_media(record jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
+    BEGIN ATOMIC
         SELECT kind
-        FROM (VALUES (1, record -> 'embed'), (2, record #> '{embed,media}')) AS embeds (place, embed)
+        FROM (VALUES (1, embed), (2, embed -> 'media')) AS embeds (place, part)
         CROSS JOIN LATERAL (
-            SELECT 1 AS list, 'photo' AS kind FROM jsonb_array_elements(json_list(embed -> 'images')) AS image
+            SELECT 1 AS list, 'photo' AS kind FROM jsonb_array_elements(json_list(part -> 'images')) AS image
             WHERE jsonb_typeof(image) = 'object'
             UNION ALL
-            SELECT 2, 'photo' FROM jsonb_array_elements(json_list(embed -> 'items')) AS image
+            SELECT 2, 'photo' FROM jsonb_array_elements(json_list(part -> 'items')) AS image
             WHERE jsonb_typeof(image) = 'object'
             UNION ALL
-            SELECT 3, CASE embed ->> 'presentation' WHEN 'gif' THEN 'animated_gif' ELSE 'video' END
-            WHERE jsonb_typeof(embed -> 'video') = 'object'
+            SELECT 3, CASE part ->> 'presentation' WHEN 'gif' THEN 'animated_gif' ELSE 'video' END
+            WHERE jsonb_typeof(part -> 'video') = 'object'
         ) AS media
-        ORDER BY place, list);
+        ORDER BY place, list;
+    END;
+
+CREATE FUNCTION bluesky_columns(doc jsonb) RETURNS SETOF message_columns
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT NULL::text,
+            CASE WHEN facets <> '[]' THEN
+                ARRAY(SELECT tag FROM bluesky_features(record) WHERE link IS NULL ORDER BY place) END
+            || CASE WHEN tags <> '[]' THEN ARRAY(
+                SELECT ltrim(json_text(each), '#＃') FROM jsonb_array_elements(tags) AS each) END,
+            CASE WHEN facets <> '[]' THEN
+                ARRAY(SELECT link FROM bluesky_features(record) WHERE link IS NOT NULL ORDER BY place) END
+            || ARRAY[json_text(embed #> '{external,uri}'), json_text(embed #> '{media,external,uri}')],
+            CASE WHEN facets <> '[]' THEN ARRAY(
+                SELECT bluesky_name(convert_to(coalesce(json_text(record -> 'text'), ''), 'UTF8'), span)
+                FROM bluesky_features(record)
+                WHERE link IS NULL AND coalesce(tag, '') = '' AND did IS NOT NULL ORDER BY place) END,
+            CASE WHEN facets <> '[]' THEN ARRAY(
+                SELECT did FROM bluesky_features(record)
+                WHERE link IS NULL AND coalesce(tag, '') = '' AND did IS NOT NULL ORDER BY place) END,
+            CASE WHEN embed IS NOT NULL THEN ARRAY(SELECT kind FROM bluesky_media_kinds(embed) AS kind) END,
+            NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::jsonb, NULL::jsonb, NULL::jsonb,
+            NULL::jsonb, record, NULL::jsonb, NULL::jsonb, NULL::text[]
+        FROM (
+            SELECT coalesce(doc #> '{payload,record}', doc #> '{commit,record}') AS record OFFSET 0
+        ) AS sent
+        CROSS JOIN LATERAL (
+            SELECT json_list(record -> 'facets') AS facets, json_list(record -> 'tags') AS tags,
+                record -> 'embed' AS embed OFFSET 0
+        ) AS parts;
+    END;
 
 ------------------------------------------------------------------------------------------------
 -- Mastodon
@@ -365,24 +419,18 @@ CREATE FUNCTION repaired_json(broken text) RETURNS text
         '(?<!\\|\\u[dD][89abAB][0-9a-fA-F]{2})((?:\\\\)*)\\u[dD][c-fC-F][0-9a-fA-F]{2}', '\1\\ufffd', 'g'),
         '([:,\[]\s*-?\d[\d.]*)[eE][+-]?\d{4,}', '\1', 'g');
 
--- A message's status: as such, in an event, or as text in one. The text is JSON that jsonb has not
--- checked: what it refuses, and `decode` repairs, is repaired here, too.
-CREATE FUNCTION mastodon_status(doc jsonb) RETURNS jsonb
+-- The status in an event, as text: JSON that jsonb has not checked. What it refuses, and `decode`
+-- repairs, is repaired here, too. Most have nothing of this but whole surrogate pairs.
+CREATE FUNCTION mastodon_payload(payload text) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE jsonb_typeof(doc -> 'payload')
-        WHEN 'object' THEN doc -> 'payload'
-        WHEN 'string' THEN (CASE
-            WHEN doc ->> 'payload' !~ '^\s*\{' THEN NULL
-            WHEN doc ->> 'payload' ~ '\\u(0000|[dD][89a-fA-F])|[eE][+-]?\d{4}'
-                THEN repaired_json(doc ->> 'payload')
-            ELSE doc ->> 'payload' END)::jsonb
-        ELSE doc END;
-
-CREATE FUNCTION mastodon_shown(doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT coalesce(json_object_or_null(status -> 'reblog'), status)
-        FROM (SELECT mastodon_status(doc) AS status) AS own);
+    RETURN (CASE
+        WHEN payload !~ '^\s*\{' THEN NULL
+        WHEN payload ~ '\\u(0000|[dD][89a-fA-F])|[:,\[]\s*-?\d[\d.]*[eE][+-]?\d{4}' THEN CASE
+            WHEN regexp_replace(payload,
+                '([^\\])(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})+', '\1', 'g')
+                ~ '\\u(0000|[dD][89a-fA-F])|[:,\[]\s*-?\d[\d.]*[eE][+-]?\d{4}'
+            THEN repaired_json(payload) ELSE payload END
+        ELSE payload END)::jsonb;
 
 CREATE FUNCTION html_unescaped(html text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -390,20 +438,27 @@ CREATE FUNCTION html_unescaped(html text) RETURNS text
         html, '&lt;', '<'), '&gt;', '>'), '&quot;', '"'), '&#39;', ''''), '&apos;', ''''), '&amp;', '&');
 
 -- The links of a status's HTML, as servers write it: sanitized, with double quotes. That of a quoted
--- post, for servers without quotes, is left out.
-CREATE FUNCTION html_links(html text, OUT place bigint, OUT classes text[], OUT link text, OUT words text)
-    RETURNS SETOF record
+-- post, for servers without quotes, is left out. Attributes and content of each. ({1,1}? makes the
+-- whole expression find the shortest.)
+CREATE FUNCTION html_anchors(html text) RETURNS SETOF text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     BEGIN ATOMIC
-        SELECT row_number() OVER (),
-            string_to_array(substring(found[1] FROM 'class="([^"]*)"'), ' '),
-            btrim(html_unescaped(substring(found[1] FROM 'href="([^"]*)"'))),
-            btrim(html_unescaped(regexp_replace(found[2], '<[^>]*>', '', 'g')))
-        FROM regexp_matches(
-            regexp_replace(html,
+        SELECT found FROM regexp_matches(
+            CASE WHEN html ~* 'quote-inline' THEN regexp_replace(html,
                 '<p\s[^<>]*\yquote-inline\y[^<>]*>(?:(?!</p>).)*</p>'
-                '|<span\s[^<>]*\yquote-inline\y[^<>]*>(?:(?!</span>).)*</span>', '', 'gi'),
-            '<a\s([^<>]*)>((?:(?!</a>).)*)</a>', 'gi') AS found;
+                '|<span\s[^<>]*\yquote-inline\y[^<>]*>(?:(?!</span>).)*</span>', '', 'gi') ELSE html END,
+            '<a\s{1,1}?([^<>]*)>(.*?)</a>', 'gi') AS found;
+    END;
+
+CREATE FUNCTION html_links(anchors text[], OUT place integer, OUT classes text[], OUT link text,
+                                OUT words text) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    BEGIN ATOMIC
+        SELECT number,
+            string_to_array(substring(anchors[number][1] FROM 'class="([^"]*)"'), ' '),
+            btrim(html_unescaped(substring(anchors[number][1] FROM 'href="([^"]*)"'))),
+            btrim(html_unescaped(regexp_replace(anchors[number][2], '<[^>]*>', '', 'g')))
+        FROM generate_subscripts(anchors, 1) AS number;
     END;
 
 -- What a server takes for the same hashtag.
@@ -413,173 +468,142 @@ CREATE FUNCTION mastodon_tag_key(tag text) RETURNS text
         regexp_replace(normalize(lower(normalize(tag, NFKC)), NFD), '[\u0300-\u036f]', '', 'g'),
         'đðħıĸłŀŉŋøŧ', 'ddhikllnnot');
 
--- As the author wrote them, then those that only the server lists.
-CREATE FUNCTION mastodon_hashtags(shown jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT written || ARRAY(
-            SELECT json_text(tag -> 'name') FROM jsonb_array_elements(json_list(shown -> 'tags')) AS tag
-            WHERE mastodon_tag_key(json_text(tag -> 'name'))
-                <> ALL (ARRAY(SELECT mastodon_tag_key(each) FROM unnest(written) AS each)))
-        FROM (SELECT ARRAY(
-            SELECT ltrim(words, '#＃') FROM html_links(json_text(shown -> 'content'))
-            WHERE 'hashtag' = ANY (classes) ORDER BY place) AS written) AS found);
-
-CREATE FUNCTION mastodon_links(shown jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT link FROM html_links(json_text(shown -> 'content'))
-        WHERE (classes && ARRAY['hashtag', 'mention']) IS NOT TRUE
-          AND link <> ALL (ARRAY(
-              SELECT coalesce(json_text(mention -> 'url'), '')
-              FROM jsonb_array_elements(json_list(shown -> 'mentions')) AS mention))
-        ORDER BY place) || json_text(shown #> '{card,url}');
-
 -- name@host; a server leaves the host out for its own accounts.
-CREATE FUNCTION mastodon_handle(account jsonb, address text) RETURNS text
+CREATE FUNCTION name_at_host(name text, address text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT CASE WHEN name LIKE '%@%' THEN name ELSE concat_ws('@', name, lower(
-            substring(address FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@]+)'))) END
-        FROM (SELECT coalesce(json_text(account -> 'acct'), json_text(account -> 'username')) AS name) AS known
-        WHERE name IS NOT NULL);
+    RETURN CASE WHEN name LIKE '%@%' THEN name WHEN name IS NOT NULL THEN concat_ws('@', name, lower(
+        substring(address FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@]+)'))) END;
 
-CREATE FUNCTION mastodon_mentions(shown jsonb) RETURNS text[]
+CREATE FUNCTION mastodon_handle(mention jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT mastodon_handle(mention, json_text(mention -> 'url'))
-        FROM jsonb_array_elements(json_list(shown -> 'mentions')) AS mention);
+    RETURN name_at_host(coalesce(json_text(mention -> 'acct'), json_text(mention -> 'username')),
+        json_text(mention -> 'url'));
 
-CREATE FUNCTION mastodon_media(shown jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(
-        SELECT kind FROM jsonb_array_elements(json_list(shown -> 'media_attachments'))
-            WITH ORDINALITY AS media (each, place)
-        CROSS JOIN LATERAL (SELECT CASE each ->> 'type' WHEN 'image' THEN 'photo'
-            WHEN 'gifv' THEN 'animated_gif' WHEN 'video' THEN 'video' WHEN 'audio' THEN 'audio' END AS kind
-        ) AS known
-        WHERE kind IS NOT NULL ORDER BY place);
+CREATE FUNCTION mastodon_columns(doc jsonb) RETURNS SETOF message_columns
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT json_text(status #> '{account,display_name}'),
+            -- As the author wrote them, then those that only the server lists.
+            tagged || CASE WHEN tags <> '[]' THEN ARRAY(
+                SELECT json_text(tag -> 'name') FROM jsonb_array_elements(tags) AS tag
+                WHERE mastodon_tag_key(json_text(tag -> 'name'))
+                    <> ALL (ARRAY(SELECT mastodon_tag_key(each) FROM unnest(tagged) AS each))) END,
+            CASE WHEN anchors <> '{}' THEN ARRAY(
+                SELECT link FROM html_links(anchors)
+                WHERE (classes && ARRAY['hashtag', 'mention']) IS NOT TRUE
+                  AND link <> ALL (ARRAY(
+                      SELECT coalesce(json_text(mention -> 'url'), '')
+                      FROM jsonb_array_elements(mentions) AS mention))
+                ORDER BY place) END || json_text(shown #> '{card,url}'),
+            CASE WHEN mentions <> '[]' THEN ARRAY(
+                SELECT mastodon_handle(mention) FROM jsonb_array_elements(mentions) AS mention) END,
+            NULL::text[],
+            CASE WHEN media <> '[]' THEN ARRAY(
+                SELECT kind FROM jsonb_array_elements(media) WITH ORDINALITY AS media (each, place)
+                CROSS JOIN LATERAL (SELECT CASE each ->> 'type' WHEN 'image' THEN 'photo'
+                    WHEN 'gifv' THEN 'animated_gif' WHEN 'video' THEN 'video' WHEN 'audio' THEN 'audio'
+                    END AS kind) AS known
+                WHERE kind IS NOT NULL ORDER BY place) END,
+            json_count(shown -> 'favourites_count'), json_count(shown -> 'reblogs_count'),
+            json_count(shown -> 'replies_count'), json_count(shown -> 'quotes_count'),
+            NULL::jsonb, NULL::jsonb,
+            jsonb_path_query_array(shown, '$.media_attachments[*].url'),
+            NULL::jsonb, shown, NULL::jsonb, NULL::jsonb, anchors
+        -- The status as such, in an event, or as text in one.
+        FROM (SELECT doc -> 'payload' AS payload, json_text(doc -> 'payload') AS written OFFSET 0) AS sent
+        CROSS JOIN LATERAL (
+            SELECT CASE jsonb_typeof(payload) WHEN 'object' THEN payload
+                WHEN 'string' THEN mastodon_payload(written) ELSE doc END AS status OFFSET 0
+        ) AS own
+        CROSS JOIN LATERAL (
+            SELECT coalesce(json_object_or_null(status -> 'reblog'), status) AS shown OFFSET 0
+        ) AS part
+        CROSS JOIN LATERAL (
+            SELECT json_text(shown -> 'content') AS content, json_list(shown -> 'tags') AS tags,
+                json_list(shown -> 'mentions') AS mentions,
+                json_list(shown -> 'media_attachments') AS media OFFSET 0
+        ) AS parts
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN content ~* '<a\s' THEN
+                ARRAY(SELECT found FROM html_anchors(content) AS found) END AS anchors OFFSET 0
+        ) AS marked
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN anchors <> '{}' THEN ARRAY(
+                SELECT ltrim(words, '#＃') FROM html_links(anchors)
+                WHERE 'hashtag' = ANY (classes) ORDER BY place) END AS tagged OFFSET 0
+        ) AS found;
+    END;
 
 ------------------------------------------------------------------------------------------------
--- A column of all networks each.
+-- All networks
 
-CREATE FUNCTION tweet_display_name(network text, doc jsonb) RETURNS text
+-- Without duplicates, nulls and empty texts, in the order of the first ones.
+CREATE FUNCTION each_once(texts text[]) RETURNS SETOF text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE network
-        WHEN 'x_v2' THEN x_v2_display_name(doc)
-        WHEN 'x_v1' THEN json_text(doc #> '{user,name}')
-        WHEN 'mastodon' THEN json_text(mastodon_status(doc) #> '{account,display_name}') END;
+    BEGIN ATOMIC
+        SELECT each FROM unnest(texts) WITH ORDINALITY AS given (each, place)
+        WHERE each <> '' GROUP BY each ORDER BY min(place);
+    END;
 
--- Without their sign, as written.
-CREATE FUNCTION tweet_hashtags(network text, doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN distinct_texts(CASE network
-        WHEN 'x_v2' THEN x_v2_hashtags(doc)
-        WHEN 'x_v1' THEN x_v1_hashtags(doc)
-        WHEN 'bluesky' THEN bluesky_hashtags(bluesky_record(doc))
-        WHEN 'mastodon' THEN mastodon_hashtags(mastodon_shown(doc)) END);
-
--- The address that each link leads to, as far as the network says.
-CREATE FUNCTION tweet_links(network text, doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN distinct_texts(CASE network
-        WHEN 'x_v2' THEN x_v2_links(doc)
-        WHEN 'x_v1' THEN x_v1_links(doc)
-        WHEN 'bluesky' THEN bluesky_links(bluesky_record(doc))
-        WHEN 'mastodon' THEN mastodon_links(mastodon_shown(doc)) END);
-
--- Handles without @.
-CREATE FUNCTION tweet_mentions(network text, doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN distinct_texts(CASE network
-        WHEN 'x_v2' THEN x_v2_mentions(doc)
-        WHEN 'x_v1' THEN x_v1_mentions(doc)
-        WHEN 'bluesky' THEN bluesky_mentions(bluesky_record(doc))
-        WHEN 'mastodon' THEN mastodon_mentions(mastodon_shown(doc)) END);
-
--- The ids of mentioned accounts, as in author_id. Mastodon sends none.
-CREATE FUNCTION tweet_mention_ids(network text, doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN distinct_texts(CASE network
-        WHEN 'x_v2' THEN x_v2_mention_ids(doc)
-        WHEN 'x_v1' THEN x_v1_mention_ids(doc)
-        WHEN 'bluesky' THEN bluesky_mention_ids(bluesky_record(doc)) END);
-
-CREATE FUNCTION host_of(link text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN lower(substring(link FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:@]+)'));
-
--- photo, video, animated_gif or audio: one for each.
-CREATE FUNCTION tweet_media(network text, doc jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN coalesce(CASE network
-        WHEN 'x_v2' THEN coalesce(
-            nullif(x_v2_media(doc, x_v2_post(doc)), '{}'), x_v2_media(doc, x_v2_reposted(doc)))
-        WHEN 'x_v1' THEN coalesce(nullif(x_v1_media(doc), '{}'), x_v1_media(x_v1_shown(doc)))
-        WHEN 'bluesky' THEN bluesky_media(bluesky_record(doc))
-        WHEN 'mastodon' THEN mastodon_media(mastodon_shown(doc)) END, '{}');
-
--- A number that was sent with the tweet; null: the network sends none, as Bluesky.
-CREATE FUNCTION tweet_likes(network text, doc jsonb) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE network
-        WHEN 'x_v2' THEN json_count(x_v2_shown(doc) #> '{public_metrics,like_count}')
-        WHEN 'x_v1' THEN json_count(x_v1_shown(doc) -> 'favorite_count')
-        WHEN 'mastodon' THEN json_count(mastodon_shown(doc) -> 'favourites_count') END;
-
-CREATE FUNCTION tweet_reposts(network text, doc jsonb) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE network
-        WHEN 'x_v2' THEN json_count(x_v2_shown(doc) #> '{public_metrics,retweet_count}')
-        WHEN 'x_v1' THEN json_count(x_v1_shown(doc) -> 'retweet_count')
-        WHEN 'mastodon' THEN json_count(mastodon_shown(doc) -> 'reblogs_count') END;
-
-CREATE FUNCTION tweet_replies(network text, doc jsonb) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE network
-        WHEN 'x_v2' THEN json_count(x_v2_shown(doc) #> '{public_metrics,reply_count}')
-        WHEN 'x_v1' THEN json_count(x_v1_shown(doc) -> 'reply_count')
-        WHEN 'mastodon' THEN json_count(mastodon_shown(doc) -> 'replies_count') END;
-
-CREATE FUNCTION tweet_quotes(network text, doc jsonb) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE network
-        WHEN 'x_v2' THEN json_count(x_v2_shown(doc) #> '{public_metrics,quote_count}')
-        WHEN 'x_v1' THEN json_count(x_v1_shown(doc) -> 'quote_count')
-        WHEN 'mastodon' THEN json_count(mastodon_shown(doc) -> 'quotes_count') END;
-
--- The place that a tweet names; only X sends places.
-CREATE FUNCTION tweet_area(network text, doc jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE network WHEN 'x_v2' THEN x_v2_place(doc) WHEN 'x_v1' THEN doc -> 'place' END;
-
-CREATE FUNCTION tweet_place(network text, doc jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT coalesce(json_text(area -> 'full_name'), json_text(area -> 'name'),
-            json_text(area -> 'place_id'), json_text(area -> 'id'))
-        FROM (SELECT tweet_area(network, doc) AS area) AS found);
-
--- Two letters of ISO 3166.
-CREATE FUNCTION tweet_country(network text, doc jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN upper(json_text(tweet_area(network, doc) -> 'country_code'));
-
--- The point where a tweet was written: longitude, latitude.
-CREATE FUNCTION tweet_point(network text, doc jsonb) RETURNS double precision[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (
-        SELECT ARRAY[longitude, latitude]
-        FROM (
-            SELECT CASE network
-                WHEN 'x_v2' THEN x_v2_post(doc) #> '{geo,coordinates,coordinates}'
-                WHEN 'x_v1' THEN coalesce(nullif(doc #> '{coordinates,coordinates}', 'null'),
-                    jsonb_build_array(doc #> '{geo,coordinates,1}', doc #> '{geo,coordinates,0}'))
-                END AS pair
-        ) AS found
+-- What the columns of tweets do not have: one row for each message.
+CREATE FUNCTION message_columns(network text, doc jsonb,
+        OUT display_name text,
+        OUT hashtags text[],            -- without their sign, as written
+        OUT links text[],               -- the address that each leads to, as far as the network says
+        OUT mentions text[],            -- handles without @
+        OUT mention_ids text[],         -- as in author_id; Mastodon sends none
+        OUT media text[],               -- photo, video, animated_gif or audio: one for each
+        OUT likes bigint,               -- these four: as sent with the tweet; Bluesky sends none
+        OUT reposts bigint,
+        OUT replies bigint,
+        OUT quotes bigint,
+        OUT place text,                 -- only X sends places
+        OUT country text,               -- two letters of ISO 3166
+        OUT longitude double precision, -- where it was written
+        OUT latitude double precision,
+        OUT media_links jsonb,          -- these six: as message_columns
+        OUT conversation jsonb,
+        OUT shown jsonb,
+        OUT entities jsonb,
+        OUT media_post jsonb,
+        OUT anchors text[])
+    RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT sent.display_name,
+            CASE WHEN cardinality(sent.hashtags) > 0 THEN
+                ARRAY(SELECT each FROM each_once(sent.hashtags) AS each) ELSE '{}' END,
+            CASE WHEN cardinality(sent.links) > 0 THEN
+                ARRAY(SELECT each FROM each_once(sent.links) AS each) ELSE '{}' END,
+            CASE WHEN cardinality(sent.mentions) > 0 THEN
+                ARRAY(SELECT each FROM each_once(sent.mentions) AS each) ELSE '{}' END,
+            CASE WHEN cardinality(sent.mention_ids) > 0 THEN
+                ARRAY(SELECT each FROM each_once(sent.mention_ids) AS each) ELSE '{}' END,
+            coalesce(sent.media, '{}'), sent.likes, sent.reposts, sent.replies, sent.quotes,
+            coalesce(json_text(area -> 'full_name'), json_text(area -> 'name'),
+                json_text(area -> 'place_id'), json_text(area -> 'id')),
+            upper(json_text(area -> 'country_code')),
+            CASE WHEN latitude_sent BETWEEN -90 AND 90 AND longitude_sent BETWEEN -180 AND 180
+                THEN longitude_sent END,
+            CASE WHEN latitude_sent BETWEEN -90 AND 90 AND longitude_sent BETWEEN -180 AND 180
+                THEN latitude_sent END,
+            coalesce(sent.media_links, '[]'), sent.conversation, sent.shown, sent.entities,
+            sent.media_post, sent.anchors
+        -- Decompressed once for all that is read from it.
+        FROM (SELECT doc #> '{}' AS message OFFSET 0) AS whole
         CROSS JOIN LATERAL (
-            SELECT json_number(pair -> 0) AS longitude, json_number(pair -> 1) AS latitude) AS point
-        WHERE longitude BETWEEN -180 AND 180 AND latitude BETWEEN -90 AND 90);
+            SELECT * FROM x_v2_columns(message) WHERE network = 'x_v2'
+            UNION ALL
+            SELECT * FROM x_v1_columns(message) WHERE network = 'x_v1'
+            UNION ALL
+            SELECT * FROM bluesky_columns(message) WHERE network = 'bluesky'
+            UNION ALL
+            SELECT * FROM mastodon_columns(message) WHERE network = 'mastodon'
+        ) AS sent
+        CROSS JOIN LATERAL (
+            SELECT json_number(point -> 0) AS longitude_sent, json_number(point -> 1) AS latitude_sent OFFSET 0
+        ) AS pair;
+    END;
 
 ------------------------------------------------------------------------------------------------
 -- Views for administrators. Give a time, and only its days are read:
@@ -588,24 +612,13 @@ CREATE FUNCTION tweet_point(network text, doc jsonb) RETURNS double precision[]
 -- One row for each tweet that is shown: as SHOWN in stream/store/feed.py, without deleted tweets and
 -- those withheld everywhere.
 CREATE VIEW tweets_flat AS
-    SELECT id, network, native_id, received_at, created_at, edited_at, author, author_id,
-        tweet_display_name(network, doc) AS display_name,
-        text, lang, kind,
+    SELECT id, tweets.network, native_id, received_at, created_at, edited_at, author, author_id,
+        display_name, text, lang, kind,
         CASE WHEN url ~ '^https?://' THEN url END AS url,
-        tweet_hashtags(network, doc) AS hashtags,
-        tweet_links(network, doc) AS links,
-        tweet_mentions(network, doc) AS mentions,
-        tweet_mention_ids(network, doc) AS mention_ids,
-        tweet_media(network, doc) AS media,
-        tweet_likes(network, doc) AS likes,     -- these four: when it was received
-        tweet_reposts(network, doc) AS reposts,
-        tweet_replies(network, doc) AS replies,
-        tweet_quotes(network, doc) AS quotes,
-        tweet_place(network, doc) AS place,
-        tweet_country(network, doc) AS country,
-        (tweet_point(network, doc))[1] AS longitude,
-        (tweet_point(network, doc))[2] AS latitude
-    FROM tweets
+        hashtags, links, mentions, mention_ids, media,
+        likes, reposts, replies, quotes,    -- when it was received
+        place, country, longitude, latitude
+    FROM tweets CROSS JOIN LATERAL message_columns(tweets.network, tweets.doc)
     WHERE deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(withheld, '{}')))
       AND (coalesce(author_id <> ALL (
               ARRAY(SELECT author_id FROM author_tombstones WHERE pending <> '{}')), true)

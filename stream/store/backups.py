@@ -46,7 +46,7 @@ TABLES = (
 WITH_SECRETS = ("sources", "webhooks")  # their column `secrets` is encrypted with the server's key
 
 # Older schemas that differ from this one in names, or lack columns: their backups are readable.
-SCHEMA = "0013_relations.sql"
+SCHEMA = "0016_message_columns.sql"
 READABLE_SCHEMAS = {
     "0004_faults.sql",
     "0005_health.sql",
@@ -57,6 +57,9 @@ READABLE_SCHEMAS = {
     "0010_sinks.sql",
     "0011_webhooks.sql",
     "0012_exports.sql",
+    "0013_relations.sql",
+    "0014_webhook_changes.sql",
+    "0015_restrict_logins.sql",
 }
 _OLD_TABLES = {"identities": "tweet_ids"}
 _OLD_VALUES = {  # by column, as JSON

@@ -1,6 +1,7 @@
 """The columns of exports: for each its name, its type, and the SQL that reads it.
 
-The SQL is over a tweet (`tweets`) and its matches of the exported tracks (`own`).
+The SQL is over a tweet (`tweets`), what its message has (`message`: message_columns of
+sql/schema/flat.sql), and its matches of the exported tracks (`own`).
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class ExportTable(msgspec.Struct, frozen=True):
 
 
 def _of_doc(name: str, kind: Kind, about: str) -> ExportColumn:
-    return ExportColumn(name, kind, about, f"tweet_{name}(tweets.network, tweets.doc)")
+    return ExportColumn(name, kind, about, f"message.{name}")
 
 
 def pseudonym(value: str) -> str:
@@ -72,27 +73,13 @@ _TEXT = (
 _URL = unless_pseudonyms("CASE WHEN tweets.url ~ '^https?://' THEN tweets.url END")
 _NATIVE_ID = unless_pseudonyms("tweets.native_id")
 AUTHOR, AUTHOR_ID = pseudonym("tweets.author"), pseudonym("tweets.author_id")
-_NAME = unless_pseudonyms("tweet_display_name(tweets.network, tweets.doc)")
-_MENTIONS = _pseudonyms("tweet_mentions(tweets.network, tweets.doc)")
-_MENTION_IDS = _pseudonyms("tweet_mention_ids(tweets.network, tweets.doc)")
+_NAME = unless_pseudonyms("message.display_name")
+_MENTIONS = _pseudonyms("message.mentions")
+_MENTION_IDS = _pseudonyms("message.mention_ids")
 TIME = "coalesce(tweets.created_at, tweets.received_at)"
 # The addresses of pictures and videos, as far as the network sends them.
-_MEDIA_LINKS = """ARRAY(SELECT jsonb_array_elements_text(CASE tweets.network
-    WHEN 'x_v2' THEN jsonb_path_query_array(tweets.doc, '$.includes.media[*].url')
-        || jsonb_path_query_array(tweets.doc, '$.includes.media[*].preview_image_url')
-    WHEN 'x_v1' THEN coalesce(nullif(jsonb_path_query_array(x_v1_shown(tweets.doc),
-            '$.extended_tweet.extended_entities.media[*].media_url_https'), '[]'),
-        jsonb_path_query_array(x_v1_shown(tweets.doc),
-            '$.extended_entities.media[*].media_url_https'))
-    WHEN 'mastodon' THEN jsonb_path_query_array(
-        mastodon_shown(tweets.doc), '$.media_attachments[*].url')
-    ELSE '[]' END))"""
-_CONVERSATION = "json_id(tweets.doc #> '{data,conversation_id}')"
-
-
-def _count(name: str) -> str:
-    return f"tweet_{name}(tweets.network, tweets.doc)"
-
+_MEDIA_LINKS = "ARRAY(SELECT jsonb_array_elements_text(message.media_links))"
+_CONVERSATION = "json_id(message.conversation)"
 
 EVERYTHING = (
     ExportColumn("id", "integer", "The tweet's key here: rises with the time it was received."),
@@ -121,15 +108,8 @@ EVERYTHING = (
     _of_doc("quotes", "integer", "Quotes when it was received; Bluesky sends none."),
     _of_doc("place", "text", "The place it names; only X sends places."),
     _of_doc("country", "text", "The country of that place: two letters of ISO 3166."),
-    ExportColumn(
-        "longitude",
-        "number",
-        "Where it was written; only X sends points.",
-        "(tweet_point(tweets.network, tweets.doc))[1]",
-    ),
-    ExportColumn(
-        "latitude", "number", "As longitude.", "(tweet_point(tweets.network, tweets.doc))[2]"
-    ),
+    _of_doc("longitude", "number", "Where it was written; only X sends points."),
+    _of_doc("latitude", "number", "As longitude."),
     ExportColumn("tracks", "integers", "Ids of the exported tracks that it matches.", "own.tracks"),
     ExportColumn("terms", "texts", "What of each of these tracks matched.", "own.terms"),
     ExportColumn(
@@ -149,9 +129,9 @@ SIMPLE = (
         "When it was written, in the time zone of the export.",
         f"to_char({TIME} AT TIME ZONE export.zone, 'YYYY-MM-DD HH24:MI:SS')",
     ),
-    ExportColumn("likes", "integer", "When it was received.", _count("likes")),
-    ExportColumn("reposts", "integer", "When it was received.", _count("reposts")),
-    ExportColumn("replies", "integer", "When it was received.", _count("replies")),
+    ExportColumn("likes", "integer", "When it was received.", "message.likes"),
+    ExportColumn("reposts", "integer", "When it was received.", "message.reposts"),
+    ExportColumn("replies", "integer", "When it was received.", "message.replies"),
     ExportColumn("link", "text", "Its address.", _URL),
     ExportColumn(
         "media_links",
@@ -159,12 +139,12 @@ SIMPLE = (
         "Pictures and videos; a space between two.",
         _joined(_MEDIA_LINKS, " "),
     ),
-    ExportColumn("place", "text", "The place it names; only X sends places.", _count("place")),
+    ExportColumn("place", "text", "The place it names; only X sends places.", "message.place"),
     ExportColumn(
         "matched_term",
         "text",
         "What matched; a semicolon between two.",
-        _joined("distinct_texts(own.terms)", "; "),
+        _joined("ARRAY(SELECT term FROM each_once(own.terms) AS term)", "; "),
     ),
 )
 # The names of twarc-csv, for what all networks have.
@@ -177,15 +157,15 @@ TWARC = (
     ExportColumn("author.name", "text", "The author's display name.", _NAME),
     ExportColumn("text", "text", "The text; of a repost, that of the reposted tweet.", _TEXT),
     ExportColumn("lang", "text", "The language, as the network says."),
-    ExportColumn("public_metrics.like_count", "integer", "Likes.", _count("likes")),
-    ExportColumn("public_metrics.retweet_count", "integer", "Reposts.", _count("reposts")),
-    ExportColumn("public_metrics.reply_count", "integer", "Replies.", _count("replies")),
-    ExportColumn("public_metrics.quote_count", "integer", "Quotes.", _count("quotes")),
-    ExportColumn("entities.hashtags", "texts", "Hashtags without their sign.", _count("hashtags")),
+    ExportColumn("public_metrics.like_count", "integer", "Likes.", "message.likes"),
+    ExportColumn("public_metrics.retweet_count", "integer", "Reposts.", "message.reposts"),
+    ExportColumn("public_metrics.reply_count", "integer", "Replies.", "message.replies"),
+    ExportColumn("public_metrics.quote_count", "integer", "Quotes.", "message.quotes"),
+    ExportColumn("entities.hashtags", "texts", "Hashtags without their sign.", "message.hashtags"),
     ExportColumn("entities.mentions", "texts", "Handles of mentioned accounts.", _MENTIONS),
-    ExportColumn("entities.urls", "texts", "Links.", _count("links")),
-    ExportColumn("geo.full_name", "text", "The place it names.", _count("place")),
-    ExportColumn("geo.country_code", "text", "Two letters of ISO 3166.", _count("country")),
+    ExportColumn("entities.urls", "texts", "Links.", "message.links"),
+    ExportColumn("geo.full_name", "text", "The place it names.", "message.place"),
+    ExportColumn("geo.country_code", "text", "Two letters of ISO 3166.", "message.country"),
     ExportColumn("__twarc.retrieved_at", "time", "When it was received.", "tweets.received_at"),
 )
 # What 4CAT's import of CSV files asks for, and what it takes besides.
@@ -208,11 +188,11 @@ FOUR_CAT = (
         "When it was written (UTC).",
         f"to_char({TIME} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
     ),
-    ExportColumn("hashtags", "text", "A comma between two.", _joined(_count("hashtags"), ",")),
+    ExportColumn("hashtags", "text", "A comma between two.", _joined("message.hashtags", ",")),
     ExportColumn("mentions", "text", "A comma between two.", _joined(_MENTIONS, ",")),
-    ExportColumn("urls", "text", "A comma between two.", _joined(_count("links"), ",")),
-    ExportColumn("likes", "integer", "When it was received.", _count("likes")),
-    ExportColumn("retweets", "integer", "When it was received.", _count("reposts")),
+    ExportColumn("urls", "text", "A comma between two.", _joined("message.links", ",")),
+    ExportColumn("likes", "integer", "When it was received.", "message.likes"),
+    ExportColumn("retweets", "integer", "When it was received.", "message.reposts"),
     ExportColumn("url", "text", "Its address.", _URL),
     ExportColumn("platform", "text", "The network.", "tweets.network"),
 )

@@ -46,7 +46,7 @@ _ANSWERED = f"""{_account("reply.account_id", "reply.handle")}
             SELECT json_text(account -> 'username')
             FROM jsonb_array_elements(json_list(tweets.doc #> '{{includes,users}}')) AS account
             WHERE account -> 'id' = post -> 'in_reply_to_user_id' LIMIT 1) AS handle
-        FROM x_v2_post(tweets.doc) AS post WHERE tweets.network = 'x_v2'
+        FROM (VALUES (message.shown)) AS own (post) WHERE tweets.network = 'x_v2'
         UNION ALL
         SELECT coalesce(json_id(tweets.doc -> 'in_reply_to_user_id_str'),
                 json_id(tweets.doc -> 'in_reply_to_user_id')),
@@ -55,22 +55,22 @@ _ANSWERED = f"""{_account("reply.account_id", "reply.handle")}
         UNION ALL
         SELECT substring(coalesce(json_text(parent -> 'uri'), json_text(parent #> '{{record,uri}}'))
             FROM '^at://(did:[a-z]+:[A-Za-z0-9._:%-]+)/'), NULL
-        FROM (SELECT bluesky_record(tweets.doc) #> '{{reply,parent}}' AS parent) AS post
+        FROM (VALUES (message.shown #> '{{reply,parent}}')) AS post (parent)
         WHERE tweets.network = 'bluesky'
         UNION ALL
-        SELECT NULL, mastodon_handle(mention, json_text(mention -> 'url'))
-        FROM mastodon_status(tweets.doc) AS status,
-            jsonb_array_elements(json_list(status -> 'mentions')) AS mention
-        WHERE tweets.network = 'mastodon' AND mention -> 'id' = status -> 'in_reply_to_account_id'
+        SELECT NULL, mastodon_handle(mention)
+        FROM jsonb_array_elements(json_list(message.shown -> 'mentions')) AS mention
+        WHERE tweets.network = 'mastodon'
+          AND mention -> 'id' = message.shown -> 'in_reply_to_account_id'
     ) AS reply
     WHERE tweets.kind <> 'repost'"""  # noqa: S608 - constants
 _TAGS = f"""
     SELECT '#' || {_clean("lower(hashtag)")} AS key, '#' || {_clean("lower(hashtag)")} AS label,
         'hashtag' AS type
-    FROM unnest((tweet_hashtags(tweets.network, tweets.doc))[:{ITEMS_MAX}]) AS hashtag"""  # noqa: S608 - constants
+    FROM unnest(message.hashtags[:{ITEMS_MAX}]) AS hashtag"""  # noqa: S608 - constants
 _HOSTS = f"""
     SELECT {_clean("host_of(link)")} AS key, {_clean("host_of(link)")} AS label, 'host' AS type
-    FROM unnest((tweet_links(tweets.network, tweets.doc))[:{ITEMS_MAX}]) AS link"""  # noqa: S608 - constants
+    FROM unnest(message.links[:{ITEMS_MAX}]) AS link"""  # noqa: S608 - constants
 # What is linked with what. Hashtags with hashtags have no direction.
 _ENDS: dict[Graph, tuple[str, str]] = {
     "co-hashtag": (_TAGS, _TAGS),

@@ -16,16 +16,14 @@ from stream.store.export_columns import (
 
 _HASHTAGS = """
 SELECT position, hashtag
-FROM unnest(tweet_hashtags(tweets.network, tweets.doc)) WITH ORDINALITY AS found (hashtag, position)
+FROM unnest(message.hashtags) WITH ORDINALITY AS found (hashtag, position)
 """
 # X names account and id together, Bluesky at a part of the text. What X has not listed is found in
 # the text, and Mastodon sends no ids.
 MENTIONS = """
 SELECT row_number() OVER (ORDER BY min(place)) AS position, handle, account_id
-FROM (SELECT json_list(CASE tweets.network
-        WHEN 'x_v2' THEN (SELECT entities -> 'mentions' FROM x_v2_content(tweets.doc))
-        WHEN 'x_v1' THEN (SELECT entities -> 'user_mentions' FROM x_v1_content(tweets.doc))
-    END) AS listed OFFSET 0) AS x
+FROM (SELECT json_list(message.entities -> CASE tweets.network WHEN 'x_v2' THEN 'mentions'
+        ELSE 'user_mentions' END) AS listed OFFSET 0) AS x
 CROSS JOIN LATERAL (
     SELECT place, json_text(each -> CASE tweets.network WHEN 'x_v2' THEN 'username'
             ELSE 'screen_name' END) AS handle,
@@ -33,43 +31,42 @@ CROSS JOIN LATERAL (
     FROM jsonb_array_elements(listed) WITH ORDINALITY AS mentions (each, place)
     UNION ALL
     SELECT place, bluesky_name(
-        convert_to(coalesce(json_text(record -> 'text'), ''), 'UTF8'), span), did
-    FROM bluesky_record(tweets.doc) AS record, bluesky_features(record)
+        convert_to(coalesce(json_text(message.shown -> 'text'), ''), 'UTF8'), span), did
+    FROM bluesky_features(message.shown)
     WHERE tweets.network = 'bluesky' AND link IS NULL AND coalesce(tag, '') = '' AND did IS NOT NULL
     UNION ALL
     SELECT place, handle, NULL
-    FROM unnest(tweet_mentions(tweets.network, tweets.doc)) WITH ORDINALITY AS found (handle, place)
+    FROM unnest(message.mentions) WITH ORDINALITY AS found (handle, place)
     WHERE tweets.network <> 'bluesky' AND listed = '[]') AS named
 WHERE handle <> '' OR account_id IS NOT NULL
 GROUP BY handle, account_id
 """
 _LINKS = """
 SELECT found.position, found.url, known.written, known.title
-FROM unnest(tweet_links(tweets.network, tweets.doc)) WITH ORDINALITY AS found (url, position)
+FROM unnest(message.links) WITH ORDINALITY AS found (url, position)
 CROSS JOIN LATERAL (
     SELECT min(written) AS written, min(title) AS title FROM (
         SELECT coalesce(json_text(each -> 'unwound_url'), json_text(each -> 'expanded_url')),
             json_text(each -> 'url'), json_text(each -> 'title')
-        FROM x_v2_content(tweets.doc), jsonb_array_elements(json_list(entities -> 'urls')) AS each
+        FROM jsonb_array_elements(json_list(message.entities -> 'urls')) AS each
         WHERE tweets.network = 'x_v2'
         UNION ALL
         SELECT coalesce(json_text(each #> '{unwound,url}'), json_text(each -> 'expanded_url')),
             json_text(each -> 'url'), json_text(each #> '{unwound,title}')
-        FROM x_v1_content(tweets.doc), jsonb_array_elements(json_list(entities -> 'urls')) AS each
+        FROM jsonb_array_elements(json_list(message.entities -> 'urls')) AS each
         WHERE tweets.network = 'x_v1'
         UNION ALL
         SELECT json_text(external -> 'uri'), NULL, json_text(external -> 'title')
-        FROM bluesky_record(tweets.doc) AS record
-        CROSS JOIN LATERAL (VALUES (record #> '{embed,external}'),
-            (record #> '{embed,media,external}')) AS cards (external)
+        FROM (VALUES (message.shown #> '{embed,external}'),
+            (message.shown #> '{embed,media,external}')) AS cards (external)
         WHERE tweets.network = 'bluesky'
         UNION ALL
         SELECT link, words, NULL
-        FROM html_links(json_text(mastodon_shown(tweets.doc) -> 'content'))
+        FROM html_links(message.anchors)
         WHERE tweets.network = 'mastodon'
         UNION ALL
         SELECT json_text(card -> 'url'), NULL, json_text(card -> 'title')
-        FROM (SELECT mastodon_shown(tweets.doc) -> 'card' AS card) AS shown
+        FROM (VALUES (message.shown -> 'card')) AS shown (card)
         WHERE tweets.network = 'mastodon'
     ) AS links (url, written, title)
     WHERE links.url = found.url) AS known
@@ -87,16 +84,16 @@ FROM (
         coalesce({_FILM.format("each -> 'variants'")}, json_text(each -> 'url')) AS url,
         json_text(each -> 'preview_image_url') AS preview_url,
         json_text(each -> 'alt_text') AS alt_text
-    FROM (SELECT CASE WHEN x_v2_media(tweets.doc, x_v2_post(tweets.doc)) <> '{{}}'
-            THEN x_v2_post(tweets.doc) ELSE x_v2_reposted(tweets.doc) END AS post OFFSET 0) AS own
-    CROSS JOIN LATERAL (
-        SELECT each, place FROM jsonb_array_elements(json_list(post #> '{{attachments,media}}'))
+    FROM (
+        SELECT each, place
+        FROM jsonb_array_elements(json_list(message.media_post #> '{{attachments,media}}'))
             WITH ORDINALITY AS given (each, place)
         UNION ALL
         SELECT each, place FROM jsonb_array_elements(json_list(tweets.doc #> '{{includes,media}}'))
             WITH ORDINALITY AS included (each, place)
-        WHERE json_list(post #> '{{attachments,media}}') = '[]'
-          AND json_list(post #> '{{attachments,media_keys}}') ? (each ->> 'media_key')) AS media
+        WHERE json_list(message.media_post #> '{{attachments,media}}') = '[]'
+          AND json_list(message.media_post #> '{{attachments,media_keys}}')
+              ? (each ->> 'media_key')) AS media
     WHERE tweets.network = 'x_v2'
     UNION ALL
     SELECT 1, place, media_kind(json_text(each -> 'type')),
@@ -104,13 +101,8 @@ FROM (
             json_text(each -> 'media_url_https')),
         CASE WHEN each ->> 'type' <> 'photo' THEN json_text(each -> 'media_url_https') END,
         json_text(each -> 'ext_alt_text')
-    FROM (SELECT CASE WHEN x_v1_media(tweets.doc) <> '{{}}' THEN tweets.doc
-            ELSE x_v1_shown(tweets.doc) END AS status OFFSET 0) AS own,
-        jsonb_array_elements(coalesce(
-            nullif(json_list(status #> '{{extended_tweet,extended_entities,media}}'), '[]'),
-            nullif(json_list(status #> '{{extended_entities,media}}'), '[]'),
-            nullif(json_list(status #> '{{extended_tweet,entities,media}}'), '[]'),
-            json_list(status #> '{{entities,media}}'))) WITH ORDINALITY AS media (each, place)
+    FROM jsonb_array_elements(x_v1_media_list(message.media_post))
+        WITH ORDINALITY AS media (each, place)
     WHERE tweets.network = 'x_v1'
     UNION ALL
     SELECT embeds.list, place, type,
@@ -119,8 +111,7 @@ FROM (
         CASE type WHEN 'photo' THEN '{_CDN}/feed_thumbnail/plain/' || address || '@jpeg'
             ELSE '{_VIDEO}/' || address || '/thumbnail.jpg' END,
         alt
-    FROM bluesky_record(tweets.doc) AS record
-    CROSS JOIN LATERAL (VALUES (1, record -> 'embed'), (2, record #> '{{embed,media}}'))
+    FROM (VALUES (1, message.shown -> 'embed'), (2, message.shown #> '{{embed,media}}'))
         AS embeds (list, embed)
     CROSS JOIN LATERAL (
         SELECT place, 'photo' AS type, image -> 'image' AS blob, json_text(image -> 'alt') AS alt
@@ -139,7 +130,7 @@ FROM (
             WHEN 'video' THEN 'video' WHEN 'audio' THEN 'audio' END,
         coalesce(json_text(each -> 'url'), json_text(each -> 'remote_url')),
         json_text(each -> 'preview_url'), json_text(each -> 'description')
-    FROM jsonb_array_elements(json_list(mastodon_shown(tweets.doc) -> 'media_attachments'))
+    FROM jsonb_array_elements(json_list(message.shown -> 'media_attachments'))
         WITH ORDINALITY AS media (each, place)
     WHERE tweets.network = 'mastodon') AS every
 WHERE type IS NOT NULL

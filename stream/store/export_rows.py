@@ -56,6 +56,7 @@ SELECT {columns} FROM (
     GROUP BY tweet_id, received_at) AS own
 CROSS JOIN (SELECT $7::bytea AS key, $8::text AS zone) AS export
 JOIN {tweets} AS tweets ON tweets.id = own.tweet_id AND tweets.received_at = own.received_at
+CROSS JOIN LATERAL message_columns(tweets.network, tweets.doc) AS message
 {items}
 WHERE tweets.received_at BETWEEN $2 AND $3 AND tweets.id > $4 AND tweets.id <= $5 AND {shown}
   AND NOT EXISTS (

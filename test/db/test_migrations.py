@@ -18,7 +18,7 @@ from stream import db
 from stream.db import Database
 from stream.errors import RowRefused, TwitterstreamError
 from stream.postgres import Embedded, client_environment
-from stream.store import migrations
+from stream.store import backups, migrations
 from stream.store.migrations import FOLDER, available
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -46,6 +46,7 @@ CHECKSUMS = {
     "0013_relations.sql": "7ac5aacd9d45c3789768295a152426b69043d1b99220e5ee67b5cba3c0d2a27d",
     "0014_webhook_changes.sql": "732437cf381205b445da7d2fb01f77e0b82e4bccf11c2bce0be11f8b3c3bbd4a",
     "0015_restrict_logins.sql": "0432acf3df95b5e9962e33c3f27a2b3ae5ec552f5a682a7d02cdfd6489638c21",
+    "0016_message_columns.sql": "a673fc602ea689b9122c5641eebbf8dcbc9b2f994b2c83ece81efc581f9cecff",
 }
 
 
@@ -77,6 +78,12 @@ async def test_the_schema_and_the_migrations_make_the_same_database(
 
 def test_no_migration_was_edited_not_even_a_comment() -> None:
     assert {migration.name: migration.checksum for migration in available()} == CHECKSUMS
+
+
+def test_backups_know_the_newest_schema_and_each_before_it() -> None:
+    *older, newest = [migration.name for migration in available()]
+    assert newest == backups.SCHEMA
+    assert set(older[3:]) == backups.READABLE_SCHEMAS
 
 
 async def test_migrating_twice_changes_nothing(connected: Database) -> None:
