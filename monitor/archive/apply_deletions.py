@@ -6,7 +6,7 @@ the digest of every row that is deleted or changes. All other rows are copied as
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -29,10 +29,11 @@ from monitor.archive.manifest import ArchiveError, File, Manifest, Removal, Role
 from monitor.archive.store import Store
 from monitor.archive.verify import check_bytes
 from stream.db import Executor, transaction
-from stream.store import archived_deletions, archives, day_snapshot, rollups
+from stream.store import archived_deletions, archives, day_snapshot, deletion_log, rollups
 from stream.store.archived_deletions import Deletions, Outcome
 from stream.store.day_snapshot import MATCHES, TWEETS, Digest, Moment
-from stream.tweet import TrackId
+from stream.store.deletion_log import ArchivedDeletion
+from stream.tweet import TrackId, TweetId
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ async def apply_deletions(
         await asyncio.to_thread(publish, store, made)
         async with transaction(connection):
             await archived_deletions.save_tombstones(connection)
+            await deletion_log.add_archived(connection, rewrite.deletions())
             if rewrite.uncredited:
                 await rollups.subtract_track_counts(connection, rewrite.uncredited)
             await catalog.mark_rewritten(connection, known.generation, made)
@@ -156,6 +158,7 @@ class _Rewrite:
         }
         self.uncredited: Counter[tuple[TrackId, datetime]] = Counter()  # by track and minute
         self._removed_matches: Counter[str] = Counter()  # by track
+        self._tracks: defaultdict[TweetId, list[TrackId]] = defaultdict(list)  # of deleted tweets
         self._scrubbed = 0
 
     async def write(self, moment: Moment, tombstones: int) -> Manifest:
@@ -226,9 +229,11 @@ class _Rewrite:
         file = await asyncio.to_thread(TableWriter, self.store, path, MATCHES)
         rows = await asyncio.to_thread(RowReader, self.store, self.known.path("matches"))
         erased = pa.array(sorted(self.changes.erased), pa.int64())
+        flagged = pa.array(sorted(self.changes.flagged), pa.int64())
         while (batch := await asyncio.to_thread(rows.take, BATCH_ROWS)).num_rows:
             batch = with_added_columns(MATCHES, batch)
             concerned = pc.is_in(batch["tweet_id"], erased)
+            self._note_tracks(batch.filter(pc.or_(concerned, pc.is_in(batch["tweet_id"], flagged))))
             if pc.any(concerned).as_py():
                 removed = batch.filter(concerned)
                 digest, uncredited = await archived_deletions.remove_matches(
@@ -240,6 +245,20 @@ class _Rewrite:
                 batch = batch.filter(pc.invert(concerned))
             await asyncio.to_thread(file.add, batch)
         return await asyncio.to_thread(file.close)
+
+    def _note_tracks(self, matches: pa.Table) -> None:
+        columns = matches.select(["tweet_id", "track_id"]).to_pydict()
+        for tweet, track in zip(columns["tweet_id"], columns["track_id"], strict=True):
+            self._tracks[tweet].append(track)
+
+    def deletions(self) -> list[ArchivedDeletion]:
+        """The deletions of tweets that have tracks."""
+        times = {tweet: self.changes.outcomes[tweet].deleted_at for tweet in self._tracks}
+        return [
+            ArchivedDeletion(tweet, at, self._tracks[tweet])
+            for tweet, at in sorted(times.items())
+            if at is not None
+        ]
 
 
 def _check_unchanged_rows(

@@ -412,7 +412,7 @@ CREATE INDEX tweet_ids_deleted ON tweet_ids (tweet_id) WHERE deleted_at IS NOT N
 CREATE TABLE deletion_log (
     tweet_id   bigint PRIMARY KEY,
     deleted_at timestamptz NOT NULL,
-    tracks     bigint[] NOT NULL,       -- that it belonged to; none if its day is archived and dropped
+    tracks     bigint[] NOT NULL,       -- that it belonged to; of an archived day, once its archive is rewritten
     number     bigint,                  -- null: nobody has read it yet
 
     CONSTRAINT deletion_log_number_unique UNIQUE (number)

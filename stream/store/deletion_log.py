@@ -18,6 +18,15 @@ FROM unnest($1::bigint[], $2::timestamptz[]) AS given (id, deleted_at)
 ORDER BY given.id
 ON CONFLICT (tweet_id) DO NOTHING
 """
+# A deletion whose tracks were not known has come to readers without them: it comes once more.
+_ADD_ARCHIVED = """
+INSERT INTO deletion_log (tweet_id, deleted_at, tracks)
+SELECT id, deleted_at, string_to_array(tracks, ',')::bigint[]
+FROM unnest($1::bigint[], $2::timestamptz[], $3::text[]) AS given (id, deleted_at, tracks)
+ORDER BY id
+ON CONFLICT (tweet_id) DO UPDATE SET tracks = excluded.tracks, number = NULL
+    WHERE deletion_log.tracks = '{}'
+"""
 _HAS_NEW = "SELECT EXISTS (SELECT FROM deletion_log WHERE number IS NULL) AS found"
 # One reader numbers at a time; the next one sees what it has numbered.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('twitterstream deletions'), 0)"
@@ -58,11 +67,27 @@ class LoggedDeletion(msgspec.Struct, frozen=True):
     tracks: Sequence[TrackId]
 
 
+class ArchivedDeletion(msgspec.Struct, frozen=True):
+    """A deletion of a tweet of an archive, and the tracks that the tweet has there."""
+
+    tweet_id: TweetId
+    deleted_at: datetime
+    tracks: Sequence[TrackId]
+
+
 async def add(
     connection: Executor, times: Mapping[TweetId, datetime], bounds: tuple[datetime, datetime]
 ) -> None:
     """Note that these tweets are being deleted; `bounds`: their times, within one day."""
     await connection.execute(_ADD, list(times), list(times.values()), *bounds)
+
+
+async def add_archived(connection: Executor, deletions: Sequence[ArchivedDeletion]) -> None:
+    """Note deletions of tweets that are only in an archive, where their tracks were read."""
+    ids = [each.tweet_id for each in deletions]
+    times = [each.deleted_at for each in deletions]
+    tracks = [",".join(map(str, each.tracks)) for each in deletions]
+    await connection.execute(_ADD_ARCHIVED, ids, times, tracks)
 
 
 async def head(connection: Executor) -> int:

@@ -12,6 +12,14 @@ from stream.tweet import TrackId, UserId
 
 _VISIBLE = "SELECT track_id, may_change FROM tracks_seen_by($1)"
 _VISIBLE_AMONG = f"{_VISIBLE} WHERE track_id = ANY ($2)"
+# A user of the same name who was removed before is another one.
+_EVER_VISIBLE_AMONG = f"""
+SELECT track_id FROM ({_VISIBLE}) AS seen WHERE track_id = ANY ($2)
+UNION
+SELECT track_id FROM track_history JOIN users ON users.id = $1
+WHERE track_id = ANY ($2) AND at >= users.created_at
+  AND users.name IN (before ->> 'owner', after ->> 'owner', before ->> 'user', after ->> 'user')
+"""  # noqa: S608 - constants
 _STILL_VISIBLE = """
 SELECT user_id, track FROM unnest($1::bigint[], $2::bigint[]) AS pairs (user_id, track)
 WHERE EXISTS (SELECT FROM tracks_seen_by(user_id) AS seen WHERE seen.track_id = track)
@@ -46,6 +54,18 @@ async def visible_among(
     asked = list(track_ids)
     rows = await connection.fetch(_VISIBLE_AMONG, user_id, asked) if asked else []
     return {TrackId(row["track_id"]): row["may_change"] for row in rows}
+
+
+async def ever_visible_among(
+    connection: Executor, user_id: UserId, track_ids: Collection[int]
+) -> set[TrackId]:
+    """Select the tracks that a user sees or has seen: removed ones, and those shared formerly.
+
+    As far back as the history of tracks goes.
+    """
+    asked = list(track_ids)
+    rows = await connection.fetch(_EVER_VISIBLE_AMONG, user_id, asked) if asked else []
+    return {TrackId(row["track_id"]) for row in rows}
 
 
 async def still_visible(connection: Executor, pairs: Collection[UserTrack]) -> set[UserTrack]:

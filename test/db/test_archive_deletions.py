@@ -14,7 +14,7 @@ from monitor.archive import verify
 from monitor.archive.manifest import ArchiveError, Manifest, publish
 from monitor.archive.refresh_catalog import file_names, refresh_outdated
 from stream.errors import Broken
-from stream.store import archives, author_tombstones
+from stream.store import archives, author_tombstones, deletion_log
 from stream.store.author_tombstones import AuthorRestrictions
 from stream.tweet import NativeId, NetworkName
 
@@ -55,12 +55,35 @@ def make_old(bench: ArchiveBench) -> None:
     bench.rows("UPDATE archives SET verified_at = verified_at - interval '1 day'")
 
 
+def logged(bench: ArchiveBench) -> dict[int, list[int]]:
+    """The tracks of the tweets in the deletion log."""
+    return dict(bench.rows("SELECT tweet_id, tracks FROM deletion_log"))
+
+
+def tracks_of(bench: ArchiveBench) -> dict[int, list[int]]:
+    """The tracks of the archived tweets, by their keys."""
+    [path] = bench.file("manifest.json").parent.glob("matches-*.parquet")
+    found: dict[int, list[int]] = {}
+    for row in pq.read_table(path).sort_by("track_id").to_pylist():
+        found.setdefault(row["tweet_id"], []).append(row["track_id"])
+    return found
+
+
 async def test_a_deletion_takes_a_tweet_out_of_its_archive(bench: ArchiveBench) -> None:
+    keys = [archived(bench)[native_id(n)]["id"] for n in (4, 5)]
+    tracks = tracks_of(bench)
     await delete(bench, 4, 5)
     await bench.run()
     assert native_id(4) in archived(bench)  # not applied yet
-    make_old(bench)
-    await bench.run()
+    async with bench.database.acquire() as connection:
+        read = await deletion_log.head(connection)
+        assert logged(bench) == {key: [] for key in keys}
+        make_old(bench)
+        await bench.run()
+        # Its tracks are known now: readers get the deletion once more.
+        assert logged(bench) == {key: tracks.get(key, []) for key in keys}
+        again = {each.tweet_id for each in await deletion_log.after(connection, read, 10)}
+        assert again == {key for key in keys if key in tracks} != set()
     assert archived(bench).keys().isdisjoint({native_id(4), native_id(5)})
     made = bench.manifest()
     assert (made.generation, made.tweets) == (2, NUMBER - 2)
@@ -166,6 +189,8 @@ async def test_flagged_tweets_stay_and_are_marked(bench: ArchiveBench) -> None:
     after = archived(bench)
     assert after.keys() == before.keys()
     assert after[native_id(4)] == before[native_id(4)] | {"deleted_at": AT}
+    key = before[native_id(4)]["id"]
+    assert logged(bench)[key] == tracks_of(bench).get(key, [])
     assert [(r.erased, r.flagged) for r in bench.manifest().removals] == [(0, 1)]
     await bench.run(DAY)
     assert bench.manifest().generation == 2  # it is applied already
@@ -189,6 +214,8 @@ async def test_a_deleted_author_s_tweets_are_removed(bench: ArchiveBench) -> Non
         and row["network"] == "x_v2"
         and (row["created_at"] is None or row["created_at"] <= AT - timedelta(days=60))
     }
+    keys = {before[key]["id"] for key in gone}
+    tracks = {key: found for key, found in tracks_of(bench).items() if key in keys}
     assert 0 < len(gone) < len([row for row in before.values() if row["author_id"] == "3"])
     async with bench.database.transaction() as connection:
         await author_tombstones.restrict_authors(
@@ -199,6 +226,7 @@ async def test_a_deleted_author_s_tweets_are_removed(bench: ArchiveBench) -> Non
     # They are not stored again.
     buried = bench.rows("SELECT native_id FROM tweet_ids WHERE deleted_at IS NOT NULL")
     assert {key for (key,) in buried} == gone
+    assert logged(bench) == tracks != {}
     await bench.restore()
     assert bench.counts_agree()
 

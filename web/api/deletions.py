@@ -28,7 +28,10 @@ class DeletionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Deletion(msgspec.Struct, frozen=True):
-    """A stored tweet that was deleted: remove your copy. `tracks`: ids of tracks that you see."""
+    """A stored tweet that was deleted: remove your copy.
+
+    `tracks`: those of its tracks that you see or saw.
+    """
 
     id: str
     deleted_at: datetime
@@ -48,19 +51,20 @@ async def list_deletions(request: web.Request, query: DeletionQuery) -> Deletion
     """Deletions of stored tweets of your tracks, for programs that keep copies.
 
     Repeat the call with `after` = `next`, for ever: then no deletion is missed. A page may be empty
-    although `more` is true. Where it is no longer known to which tracks a tweet belonged, its
-    deletion is shown to everyone, and has no `tracks`. The log goes back as far as the setting
-    `retention.deletions_days` says.
+    although `more` is true. Tracks that you see no longer are yours here, too, as you may have
+    copies. A deletion of a day that is only in an archive comes when the archive was rewritten;
+    until then its tracks are not known, and only admins see it. The log goes back as far as the
+    setting `retention.deletions_days` says.
     """
     who = person(request)
     async with app_context(request).database.acquire() as connection:
         found = await deletion_log.after(connection, query.after, query.limit)
         named = {track for each in found for track in each.tracks}
-        seen = await sharing.visible_among(connection, who.id, named)
+        seen = await sharing.ever_visible_among(connection, who.id, named)
     deletions = [
         Deletion(str(each.tweet_id), each.deleted_at, [str(t) for t in each.tracks if t in seen])
         for each in found
-        if who.is_admin or not each.tracks or seen.keys() & set(each.tracks)
+        if who.is_admin or not seen.isdisjoint(each.tracks)
     ]
     last = found[-1].number if found else query.after
     return DeletionPage(deletions, last, len(found) == query.limit)
