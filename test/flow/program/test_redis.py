@@ -74,14 +74,17 @@ async def test_the_stream_is_the_tables_however_often_daemon_redis_and_postgres_
         await eventually(begun)
         await program.add_source(server.url)
 
+        async def passed_on() -> int:
+            with contextlib.suppress(RedisError):
+                return await redis.client.xlen(STREAM)
+            return 0
+
         async def goes_on() -> None:
-            """Wait until more is stored, and passed on."""
-            enough = await tables.stored() + chance.randrange(1, 300)
+            """Wait until more is passed on; not for all, as a busy machine may never have all."""
+            enough = await passed_on() + chance.randrange(1, 300)
 
             async def met() -> bool:
-                with contextlib.suppress(RedisError):
-                    return await redis.client.xlen(STREAM) > enough
-                return False
+                return await passed_on() > enough
 
             await eventually(met)
 
@@ -95,11 +98,9 @@ async def test_the_stream_is_the_tables_however_often_daemon_redis_and_postgres_
         await program.start()
 
         async def all_passed_on() -> bool:
-            with contextlib.suppress(RedisError):
-                return await redis.client.xlen(STREAM) >= len(stored)
-            return False
+            return await passed_on() >= len(stored)
 
-        await eventually(all_passed_on)
+        await eventually(all_passed_on, 90 + KILLS)
         assert await ids_of(redis) == stored
         status = ""
 
