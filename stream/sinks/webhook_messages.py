@@ -71,10 +71,10 @@ class MessageReader:
         page = await feed.after(connection, cursor, BATCH_MAX, sorted(tracks))
         items = await self._encoded(connection, page.tweets, tracks)
         keys, cursor, more = [key for key, _ in items], page.cursor, page.more
-        if (fitting := _fitting(item for _, item in items)) < len(items):
-            keys, cursor, more = keys[:fitting], page.cursor_after(keys[fitting - 1]), True
+        if (number := fitting(item for _, item in items)) < len(items):
+            keys, cursor, more = keys[:number], page.cursor_after(keys[number - 1]), True
         after = SinkPosition(str(cursor), position.deletion)
-        return Batch("tweets.matched", keys, [item for _, item in items[:fitting]], after, more)
+        return Batch("tweets.matched", keys, [item for _, item in items[:number]], after, more)
 
     async def deletions_after(
         self, connection: Executor, position: SinkPosition, tracks: Tracks
@@ -110,7 +110,7 @@ class MessageReader:
         return items
 
 
-def _fitting(items: Iterable[bytes]) -> int:
+def fitting(items: Iterable[bytes]) -> int:
     """How many of the items fit into one message; the first one always does."""
     size, number = _ENVELOPE_BYTES, 0
     for item in items:

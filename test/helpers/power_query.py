@@ -1,16 +1,12 @@
 """Power Query's M, read by Microsoft's own parser. Excel itself is not run."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
-import pytest
+from tools import NODE_MODULES, node_with
 
-WEB = Path(__file__).resolve().parents[2] / "web"
 _READ = """
 const { TaskUtils, DefaultSettings } = require("@microsoft/powerquery-parser");
 const texts = JSON.parse(require("fs").readFileSync(0, "utf8"));
@@ -30,15 +26,10 @@ const texts = JSON.parse(require("fs").readFileSync(0, "utf8"));
 
 def literals(texts: Sequence[str]) -> list[list[str]]:
     """The values of the texts in each of these expressions, all of which can be parsed."""
-    node = shutil.which("node")
-    if node is None or not (WEB / "node_modules/@microsoft/powerquery-parser").exists():
-        missing = "needs node, and the npm packages for tests (sh web/npm.sh --dev)"
-        if os.environ.get("CI_NEEDS_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    node = node_with("@microsoft/powerquery-parser")
     done = subprocess.run(
         [node, "-e", _READ],
-        cwd=WEB,
+        cwd=NODE_MODULES.parent,
         input=json.dumps(list(texts)),
         capture_output=True,
         text=True,

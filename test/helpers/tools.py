@@ -1,13 +1,15 @@
-"""Programs that are not Python's, for the tests of deploy/."""
+"""Programs that are not Python's."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+NODE_MODULES = ROOT / "web/node_modules"
 
 
 def tool(name: str) -> str:
@@ -15,11 +17,21 @@ def tool(name: str) -> str:
     places = os.pathsep.join([str(ROOT / ".venv/tools/bin"), os.environ["PATH"]])
     found = shutil.which(name, path=places)
     if found is None:
-        missing = f"{name} is not installed"
-        if os.environ.get("CI_NEEDS_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        _miss(f"{name} is not installed")
     return found
+
+
+def node_with(package: str) -> str:
+    """The path of node, where a package of npm is installed for the tests."""
+    if not (NODE_MODULES / package).exists():
+        _miss(f"needs {package} of npm (sh web/npm.sh --dev)")
+    return tool("node")
+
+
+def _miss(missing: str) -> NoReturn:
+    if os.environ.get("CI_NEEDS_TOOLS"):
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 def run(*command: str | Path, cwd: Path = ROOT, given: str | None = None) -> str:

@@ -89,6 +89,21 @@ async def test_a_deletion_follows_its_tweet(hooks: WebhookBench, receiver: Recei
     assert each["deleted_at"]
 
 
+async def test_many_deletions_come_in_batches_of_at_most_100(
+    hooks: WebhookBench, receiver: Receiver
+) -> None:
+    await hooks.add(receiver.url)
+    numbers = await hooks.store(*(f"snow {number}" for number in range(150)))
+    await hooks.delete(*numbers)
+
+    def sizes() -> list[int]:
+        return [len(each.message["data"]["deletions"]) for each in receiver.of("tweet.deleted")]
+
+    async with hooks.passing_on():
+        await hooks.eventually(lambda: sum(sizes()) == 150)
+    assert max(sizes()) == 100
+
+
 async def test_deletions_are_not_kept_waiting_by_tweets(
     hooks: WebhookBench, receiver: Receiver
 ) -> None:
