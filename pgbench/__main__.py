@@ -29,6 +29,7 @@ from pgbench import (
     rows,
     sinks,
     strategies,
+    webhooks,
 )
 from pgbench import server as postgres
 from pgbench.corpus import Corpus
@@ -76,6 +77,7 @@ class Bench:
             await pages.measure(self.folder / "pages"),
             await live.measure(self.server, self.folder, self.posts),
             await sinks.measure(self.server, self.folder / "sinks", self.posts),
+            await webhooks.measure(self.server, self.folder / "webhooks", self.posts),
             Section(
                 "Matching",
                 "With its own posts and tracks; see matcher.py.",
@@ -272,6 +274,9 @@ SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
     ),
     "monitor": lambda server, folder: Bench(server, folder).monitoring(),
     "pages": lambda _, folder: pages.measure(folder / "pages"),
+    "webhooks": lambda server, folder: webhooks.measure(
+        server, folder / "webhooks", corpus.make(TWEETS)
+    ),
     "sinks": lambda server, folder: sinks.measure(server, folder / "sinks", corpus.make(TWEETS)),
     "program": lambda server, folder: Bench(server, folder).program(),
 }

@@ -272,14 +272,14 @@ def _handshake_of(port: int, cookie: str, query: str) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + frame
 
 
-async def collect(url: str) -> None:
+async def collect(url: str, messages: int = RATE * SECONDS) -> None:
     """Start the source; wait until every message has an outcome, and a moment for the viewers."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(START)
         async with asyncio.timeout(TIMEOUT):
             counted = 0
-            while counted < RATE * SECONDS:
+            while counted < messages:
                 await asyncio.sleep(POLL_INTERVAL)
                 counted = await connection.fetchval(COUNTED, OUTCOMES)
         await asyncio.sleep(10 * POLL_INTERVAL)
