@@ -15,6 +15,8 @@ EXACT_DIGITS = 15  # that a spreadsheet's number keeps
 _SIGNS = "=+@\uff1d\uff0b\uff0d\uff20-"
 _SKIPPED = '\\s"\u200b-\u200f\u2060\ufeff'
 _FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?=[{_SKIPPED}]*[{_SIGNS}])|^(?=[\t\r\n])")
+# A spreadsheet would take the zeros before such a number away, or write out its power of ten.
+_REWRITTEN = re.compile(r"0\d+|\d+(?:[.,]\d*)?[eE][+-]?\d+", re.ASCII)
 _SURROGATES = re.compile("[\ud800-\udfff]")  # halves of characters, not encodable in UTF-8
 
 
@@ -22,6 +24,8 @@ def csv_cell(text: str) -> str:
     """A text for CSV that a spreadsheet opens."""
     if text.isdecimal() and len(text) > EXACT_DIGITS:
         return f"'{text}"  # a spreadsheet would round a number with so many digits
+    if _REWRITTEN.fullmatch(text):
+        return f"'{text}"
     # Spreadsheets do not accept NUL.
     return _FORMULA.sub("'", text.replace("\0", "\ufffd"))
 

@@ -32,7 +32,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "relations": "text/csv",
     "gexf": "text/csv",
 }
-TABULAR = ("csv", "excel", "xlsx", "parquet", "relations", "gexf")
+SPREADSHEETS = ("excel", "xlsx")
 TYPES: dict[Kind, str] = {
     "text": "string",
     "integer": "integer",
@@ -228,18 +228,18 @@ def _resource(export: Export, part: Part, name: str) -> dict[str, object]:
         "encoding": "utf-8",
         "bytes": part.size,
         "hash": f"sha256:{part.sha256}",
-        "rows": part.rows,
     }
-    if export.format in TABULAR:
-        plain = export.format in ("excel", "xlsx")
-        [table] = [each for each in tables_of(export) if each.name == part.name]
-        schema: dict[str, object] = {
-            "fields": [_field(each, plain=plain) for each in table.columns]
-        }
-        if export.format == "relations":
-            schema |= _keys(part.name, stem)
-        resource |= {"profile": "tabular-data-resource", "schema": schema}
-    return resource
+    if export.format == "received":  # each network has its own fields
+        return resource | {"type": "file", "row_count": part.rows}
+    if export.format == "ids":
+        resource |= {"format": "csv", "dialect": {"header": False}}
+    [table] = [each for each in tables_of(export) if each.name == part.name]
+    schema: dict[str, object] = {"fields": [_field(export, each) for each in table.columns]}
+    if export.format == "relations":
+        schema |= _keys(part.name, stem)
+    if export.format == "parquet":  # programs for Data Packages do not know its lists
+        return resource | {"type": "file", "row_count": part.rows, "schema": schema}
+    return resource | {"profile": "tabular-data-resource", "rows": part.rows, "schema": schema}
 
 
 def _keys(name: str, stem: str) -> dict[str, object]:
@@ -253,11 +253,12 @@ def _keys(name: str, stem: str) -> dict[str, object]:
     }
 
 
-def _field(column: ExportColumn, *, plain: bool) -> dict[str, str]:
-    """`plain`: as spreadsheets have it, with lists as texts."""
+def _field(export: Export, column: ExportColumn) -> dict[str, str]:
     kind = TYPES[column.kind]
-    if plain and kind in ("array", "datetime", "integer"):
+    if export.format in SPREADSHEETS and kind in ("array", "datetime", "integer", "number"):
         kind = "any"
+    elif export.format == "ndjson" and column.name == "id":  # many programs would round it
+        kind = "string"
     return {"name": column.name, "type": kind, "description": column.about}
 
 

@@ -41,6 +41,13 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _cell(value: object) -> str:
+    """A value as a cell: a number below zero is none that would be calculated."""
+    if isinstance(value, int | float) and abs(value) < 10**EXACT_DIGITS:
+        return str(value)
+    return csv_cell(_text(value))
+
+
 class ExcelCsvWriter:
     """CSV that Excel opens as it is: nothing is calculated or rounded."""
 
@@ -59,7 +66,7 @@ class ExcelCsvWriter:
 
     async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
         rows = await export_rows.fetch(connection, selection, keys, self.columns)
-        self._write([[csv_cell(_text(value)) for value in row.values()] for row in rows])
+        self._write([[_cell(value) for value in row.values()] for row in rows])
         return len(rows)
 
     async def close(self) -> None:
