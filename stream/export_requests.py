@@ -25,20 +25,20 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no tweet has an older key
 PACKAGE = "export.zip"
 COLUMN_TITLES: dict[ColumnSet, str] = {
     "simple": "Simple: what people read, with local times",
+    "everything": "Everything: all columns of all networks, lists as JSON",
     "twarc": "twarc: the names of twarc-csv",
     "4cat": "4CAT: for its import of CSV files",
-    "everything": "Everything: all columns of all networks, lists as JSON",
 }
 DESCRIPTIONS: dict[Format, str] = {
-    "csv": "CSV for programs: UTF-8, times of UTC, lists as JSON",
-    "excel": "CSV for Excel: nothing is calculated or rounded",
     "xlsx": "Excel workbook (XLSX)",
-    "ndjson": "NDJSON: a JSON object a line",
-    "received": "NDJSON as received: the messages of the networks; all columns",
-    "parquet": "Parquet, with lists",
-    "ids": "Ids only: the networks' own ids, one a line",
-    "gexf": "Graph (GEXF), for Gephi and networkx",
+    "excel": "CSV for Excel: nothing is calculated or rounded",
+    "csv": "CSV for programs: UTF-8, times in UTC, lists as JSON",
+    "ndjson": "NDJSON: one JSON object per line",
+    "received": "NDJSON as received: the messages of the networks, with everything in them",
+    "parquet": "Parquet: typed columns and lists, for DuckDB, pandas and R",
+    "ids": "Ids only: the networks' own ids, one per line",
     "relations": "Tables: CSV files of tweets, hashtags, mentions, links and media",
+    "gexf": "Graph (GEXF), for Gephi and networkx",
 }
 GRAPH_TITLES: dict[Graph, str] = {
     "co-hashtag": "Hashtags of the same tweet",

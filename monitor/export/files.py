@@ -113,7 +113,7 @@ class RowWriter(Protocol):
 
 
 class CsvWriter:
-    """CSV as Postgres writes it: UTF-8, a heading, times of UTC, and lists as JSON."""
+    """CSV as Postgres writes it: UTF-8, a heading, times in UTC, and lists as JSON."""
 
     keys_max = COPY_KEYS
 

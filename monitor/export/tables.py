@@ -33,7 +33,7 @@ _COPY_BYTES = 1 << 20
 
 
 def _text(value: object) -> str:
-    """A value as a text for people: times of UTC, lists with a space between two."""
+    """A value as a text for people: times in UTC, lists with a space between two."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, list):

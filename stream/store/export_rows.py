@@ -242,7 +242,7 @@ def _utc(value: str) -> str:
 
 
 def _for_csv(column: ExportColumn) -> str:
-    """SQL for a cell: times of UTC, and lists as JSON."""
+    """SQL for a cell: times in UTC, and lists as JSON."""
     match column.kind:
         case "time":
             return _utc(column.value)

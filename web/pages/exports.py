@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from stream.db import Executor
-from stream.export_requests import COLUMN_TITLES, DESCRIPTIONS, ExportRequest
+from stream.export_requests import COLUMN_TITLES, DESCRIPTIONS, GRAPH_TITLES, ExportRequest
 from stream.store import sharing, tracks
 from stream.store.exports import Export
 from stream.text import format_duration
@@ -23,17 +24,23 @@ from web.routing import Route, row_id
 TRACKS_OFFERED = 300
 ESTIMATE_FROM = 0.02  # of an export; before, its speed says little about the rest
 TITLE_MAX = 60  # characters
-FIELDS = {"format": "csv", "columns": "everything"} | dict.fromkeys(
+TRACKS_NAMED = 5  # of an export
+FIELDS = {"format": "xlsx", "columns": "simple", "graph": "co-hashtag"} | dict.fromkeys(
     ("since", "until", "words", "pseudonyms"), ""
 )
 
 
 async def _listed(connection: Executor, who: Person) -> dict[str, Any]:
     found = await service.listed(connection, who)
+    named = {track for each in found for track in each.tracks[:TRACKS_NAMED]}
     return {
+        "titles": {row.id: row.value for row in await tracks.get_many(connection, sorted(named))},
+        "title_max": TITLE_MAX,
+        "tracks_named": TRACKS_NAMED,
         "exports": found,
         "formats": DESCRIPTIONS,
         "columns": COLUMN_TITLES,
+        "graphs": GRAPH_TITLES,
         "left": time_left,
         "ongoing": any(each.unfinished for each in found),
     }
@@ -54,8 +61,11 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 async def _show(
-    request: web.Request, problem: Problem | None = None, fields: Mapping[str, Any] | None = None
+    request: web.Request,
+    problem: Problem | None = None,
+    fields: MultiMapping[Any] | None = None,
 ) -> web.StreamResponse:
+    fields = request.query if fields is None else fields
     who = person(request)
     async with app_context(request).database.acquire() as connection:
         values = await _listed(connection, who)
@@ -64,16 +74,15 @@ async def _show(
         seen = await sharing.visible_tracks(connection, who.id)
         offered = sorted(seen, reverse=True)[:TRACKS_OFFERED]
         rows = await tracks.get_many(connection, offered)
-    chosen = {row_id(each) for each in request.query.getall("track", ())}
     return render(
         request,
         "exports.html",
         status=200 if problem is None else problem.status,
         offered=sorted(rows, key=lambda row: row.id),
-        chosen=chosen,
+        offered_max=TRACKS_OFFERED,
+        chosen={row_id(str(each)) for each in fields.getall("track", ())},
         problem=problem,
-        fields=FIELDS | dict(fields or request.query),
-        title_max=TITLE_MAX,
+        fields=FIELDS | dict(fields),
         **values,
     )
 
@@ -87,7 +96,7 @@ async def add(request: web.Request) -> web.StreamResponse:
         wanted = _request(form.getall("track", ()), fields, zone)
         await service.add(app_context(request), person(request), wanted)
     except Problem as problem:
-        return await _show(request, problem, fields)
+        return await _show(request, problem, form)
     return see_other(request, "/exports")
 
 
@@ -97,6 +106,7 @@ def _request(chosen: Any, fields: Mapping[str, str], zone: ZoneInfo) -> ExportRe
         "tracks": [row_id(str(each)) for each in chosen],
         "format": fields.get("format", "csv"),
         "columns": fields.get("columns", "simple"),
+        "graph": fields.get("graph", "co-hashtag"),
         "since": _time(fields, "since", zone),
         "until": _time(fields, "until", zone),
         "words": fields.get("words", ""),

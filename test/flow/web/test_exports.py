@@ -1,6 +1,7 @@
 """Exports on the page and by the API: who may request, follow, cancel and download them."""
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,26 @@ async def test_the_page_requests_lists_and_cancels(app: WebApp, bench: ExportBen
     assert (status, "/exports/files/" in text) == (200, True)
     assert (await ana.post("/exports", fields | {"track": "7"}))[0] == 422
     assert (await ana.post("/exports", fields | {"since": "soon"}))[0] == 422
+
+
+async def test_the_page_keeps_what_was_entered_and_names_tracks(
+    app: WebApp, bench: ExportBench
+) -> None:
+    ana = await app.log_in("ana")
+    fields = {"track": "1", "format": "gexf", "graph": "mention", "words": "snow"}
+    status, page = await ana.post("/exports", fields | {"since": "soon"})
+    assert (status, "Write a date and a time." in page) == (422, True)
+    for name, value in fields.items():
+        [field] = re.findall(rf'<input [^>]*name="{name}" value="{value}"[^>]*>', page)
+        assert name == "words" or "checked" in field, field
+    status, page = await ana.post("/exports", {"format": "xlsx"})
+    assert (status, "Choose between 1 and 1,000 tracks." in page) == (422, True)
+    assert (await ana.post("/exports", fields))[0] == 303
+    assert "Graph (GEXF) of snow , with snow , requested" in plain_text(await ana.page("/exports"))
+    [[graph]] = await app.rows("SELECT graph FROM exports")
+    assert graph == "mention"
+    await app.execute("DELETE FROM tracks")
+    assert "Graph (GEXF) of a removed track" in plain_text(await ana.page("/exports"))
 
 
 async def test_who_exported_what_is_in_the_history(app: WebApp, bench: ExportBench) -> None:
