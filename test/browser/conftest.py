@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from browser import ROOT, MakeProgram, OpenTab, Program, Tab
+from browser import ROOT, TIMEOUT_MS, MakeProgram, OpenTab, Program, Tab
 from stream.store.users import Role
 from web.auth import SESSION
 
@@ -47,7 +47,7 @@ async def chromium() -> AsyncIterator[Browser]:
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=executable, args=[*FLAGS, *sandbox]
+            executable_path=executable, args=[*FLAGS, *sandbox], timeout=TIMEOUT_MS
         )
         yield browser
         await browser.close()

@@ -11,7 +11,7 @@ from playwright.async_api import FloatRect
 
 from browser import MakeProgram, OpenTab, Program, Tab
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FOLDER = Path(__file__).resolve().parents[2] / "web/screenshots"
 WIDE = {"width": 1000, "height": 800}

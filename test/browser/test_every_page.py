@@ -12,7 +12,7 @@ from playwright.async_api import ViewportSize
 from browser import OpenTab, Program, Tab
 from web.app import ROUTES
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"width": 380, "height": 800}
 DESK: ViewportSize = {"width": 1200, "height": 900}

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from browser import MakeProgram, OpenTab
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 PASSWORD = "four words are enough"
 
 

@@ -19,7 +19,7 @@ from stream.vault import Vault
 from waiting import Eventually
 from web.auth import SESSION
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RATE, FLOOD = 2000, 6_000  # tweets a second, tweets
 TRACKS = 400

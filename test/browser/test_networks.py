@@ -17,7 +17,7 @@ from simulator.server import Settings as Simulated
 from simulator.server import serve
 from statuses import status
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 WORD = "galaxy"
 
 

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from browser import OpenTab, Program
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # The second 02:30 of that night in Berlin, with seconds and a part of one.
 STARTS, ENDS = "2037-10-25T01:30:12.345678+00:00", "2038-03-28T00:30:00+00:00"

@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from browser import OpenTab, Program
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 KINDS = {
     "keyword": ("coffee break", "coffee break,tea time"),

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from browser import OpenTab, Program
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"width": 380, "height": 800}
 WITHOUT_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"

@@ -133,7 +133,7 @@ def test_positions_are_correct_and_entities_do_not_overlap(text: str) -> None:
             assert is_hashtag(each.text)
 
 
-@pytest.mark.timeout(120)  # what grows with the square of the length takes many minutes
+@pytest.mark.timeout(300)  # what grows with the square of the length takes many minutes
 @pytest.mark.parametrize("start", ["", "#", "http://", "http://a.co/(", "a.co/", "a.co?"])
 def test_a_hostile_text_takes_time_in_proportion(start: str) -> None:
     pieces = "#|#1|a.|あ_|a.co/(|a.co/!|a.co?!|@a|$a|http://a|é.é|\u200d|a.co/((a)|🇸|a-|-.|xn--|あcom.|RT@"

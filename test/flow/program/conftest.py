@@ -38,13 +38,13 @@ SECRETS = {
     "x_v2": "bearer_token: T",
     "x_v1": "consumer_key: a\nconsumer_secret: b\ntoken: c\ntoken_secret: d",
 }
-# The program as it is, on a machine whose clock is ahead.
+# The program as it is, on a machine whose clock is as many seconds ahead as a file says.
 AHEAD = """
-import runpy, sys, time
-ahead = float(sys.argv[1])
+import pathlib, runpy, sys, time
+file = pathlib.Path(sys.argv[1])
 seconds, nanoseconds = time.time, time.time_ns
-time.time = lambda: seconds() + ahead
-time.time_ns = lambda: nanoseconds() + int(ahead * 1e9)
+time.time = lambda: seconds() + int(file.read_text())
+time.time_ns = lambda: nanoseconds() + int(file.read_text()) * 10**9
 sys.argv = sys.argv[2:]
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -58,6 +58,7 @@ class Program:
         self.folder = folder
         self.log = folder / "log.txt"
         self.process: asyncio.subprocess.Process | None = None
+        self._life = 0  # where the log of the newest process begins
         settings: dict[str, object] = {
             "database": database,
             "data_dir": str(folder / "data"),
@@ -93,12 +94,13 @@ class Program:
         words = ("source", "add", "main", "--network", network, "--url", url, "--secrets", "-")
         await self.command(*words, given=SECRETS[network])
 
-    async def start(self, ahead: float = 0) -> None:
-        """Let the daemon run, with a clock that is so many seconds ahead."""
+    async def start(self, ahead: Path | None = None) -> None:
+        """Let the daemon run, with a clock that is as many seconds ahead as this file says."""
         python, *words = self._command("collect")
-        if ahead:
+        if ahead is not None:
             words = ["-c", AHEAD, str(ahead), *words]
         with self.log.open("ab") as log:
+            self._life = log.tell()
             self.process = await asyncio.create_subprocess_exec(
                 python, *words, stdout=log, stderr=log, cwd=self.folder
             )
@@ -131,6 +133,20 @@ class Program:
             code = await self.process.wait()
         assert code == 0, self.log.read_text()
         return clock() - began
+
+    async def store_rest(self, eventually: Eventually) -> None:
+        """Start and stop it until it has stored all that it took: its end may have come too soon.
+
+        The network sends no more.
+        """
+
+        def said(words: bytes) -> bool:
+            return words in self.log.read_bytes()[self._life :]
+
+        while said(b"stopped before everything was stored"):
+            await self.start()
+            await eventually(lambda: said(b"source is"))
+            await self.stop()
 
     async def fails(self, *words: str, given: str = "") -> tuple[int, str]:
         """Give a command that may fail: its exit code and all its output."""

@@ -165,6 +165,7 @@ async def test_a_newcomer_types_one_command_and_watches_tweets(
         )
         return done.stdout.strip()
 
+    count = "SELECT count(*) FROM tweets"
     stored = 0
     for life in (1, 2):
         log = tmp_path / f"{life}.txt"
@@ -173,12 +174,11 @@ async def test_a_newcomer_types_one_command_and_watches_tweets(
                 *PROGRAM, "run", cwd=tmp_path, stdout=out, stderr=out, env=environment
             )
         await eventually(lambda log=log: " tweets since start" in log.read_text())
+        await eventually(lambda before=stored: int(psql(count)) > before)
+        await eventually(lambda: psql("SELECT count(*) FROM tracks WHERE state = 'active'") == "3")
         assert ("A simulated source was added" in log.read_text()) == (life == 1)
         assert 'psql -c "SELECT' in log.read_text()
-        before = stored
-        stored = int(psql("SELECT count(*) FROM tweets"))
-        assert stored > before
-        assert psql("SELECT count(*) FROM tracks WHERE state = 'active'") == "3"
+        stored = int(psql(count))
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):
             assert await process.wait() == 0, log.read_text()

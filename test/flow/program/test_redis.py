@@ -45,7 +45,7 @@ async def kill_one(
             await cluster.give_back()
 
 
-@pytest.mark.timeout(300 + 20 * KILLS)
+@pytest.mark.timeout(900 + 20 * KILLS)
 @pytest.mark.parametrize("product", PRODUCTS)
 async def test_the_stream_is_the_tables_however_often_daemon_redis_and_postgres_are_killed(
     product: Product,
@@ -93,7 +93,8 @@ async def test_the_stream_is_the_tables_however_often_daemon_redis_and_postgres_
             await kill_one(chance.choice(VICTIMS), program, redis, cluster, eventually)
         await goes_on()
         server.hub.posts_left = 0
-        await program.stop()  # what has come is stored then
+        await program.stop()
+        await program.store_rest(eventually)
         stored = [str(row[0]) for row in await tables.rows("SELECT id FROM tweets ORDER BY id")]
         await program.start()
 

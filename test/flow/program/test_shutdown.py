@@ -25,6 +25,8 @@ async def test_under_load_it_ends_in_time_and_stores_what_it_took(
         tables = run.tables
         await run.more_sent(1000)
         assert await run.program.stop(number) < WITHIN
+        run.server.hub.posts_left = 0
+        await run.program.store_rest(run.eventually)
     await audit(tables, run.program.journal)
     assert await tables.rows("SELECT cause FROM gaps WHERE ended_at IS NULL") == [("stopped",)]
     assert await tables.rows("SELECT state, reason FROM sources") == [
@@ -50,7 +52,9 @@ async def test_a_second_signal_ends_it_at_once_and_the_rest_is_stored_later(
         cluster.thaw()
         await program.start()
         await run.stored(len(run.server.sent) + 500)
+        run.server.hub.posts_left = 0
         await program.stop()
+        await program.store_rest(run.eventually)
     await audit(run.tables, program.journal)
 
 
@@ -75,6 +79,7 @@ async def test_without_postgres_it_ends_in_time_and_stores_the_rest_later(
         await program.start()
         await run.stored(sent + 500)
         await program.stop()
+        await program.store_rest(run.eventually)
     await audit(run.tables, program.journal)
 
 
