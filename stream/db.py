@@ -34,6 +34,7 @@ PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening conn
 SLOW_CALL = 1.5  # a call that lasts longer makes it check whether the server answers
 CHECK_TIMEOUT = 2.0  # for the answer
 CHECK_INTERVAL = 1.0
+CHECK_LATE = 0.5  # seconds; when the timeout comes later, this process stood still as well
 LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that takes long
 NOTIFY_CHANNEL = "twitterstream"  # the channel that sql/schema/functions.sql notifies
 
@@ -264,11 +265,13 @@ class GuardedDatabase(Database):
 
 async def _is_frozen(database: Database) -> bool:
     """Whether the server gives no answer at all; a refusal is one, and reaches callers as well."""
+    clock = asyncio.get_running_loop().time
+    late = clock() + CHECK_TIMEOUT + CHECK_LATE
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await database.fetch("SELECT 1")
     except TimeoutError:
-        return True
+        return clock() < late or await _is_frozen(database)
     except TwitterstreamError as error:
         # A server that is frozen for long accepts no connection on its Unix socket either.
         return isinstance(error.__cause__, TimeoutError | BlockingIOError)

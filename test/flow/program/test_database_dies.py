@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +150,27 @@ async def test_calls_to_a_guarded_database_that_is_frozen_fail_soon_and_the_next
             database.fetch("SELECT 1").send(None)
         cluster.thaw()
         await eventually(answers)
+
+
+async def test_a_machine_that_stands_still_is_no_frozen_server(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check runs out of time because nothing on the machine runs: it is repeated."""
+    monkeypatch.setattr(db, "CHECK_TIMEOUT", 1.0)
+
+    async def check() -> bool:
+        def stand_still() -> None:
+            time.sleep(3)
+            cluster.thaw()
+
+        async with db.connect(cluster.url) as database:
+            await database.fetch("SELECT 1")
+            cluster.freeze()
+            asyncio.get_running_loop().call_later(0.1, stand_still)
+            return await db._is_frozen(database)
+
+    # On a loop of its own, whose time goes on while this process stands still.
+    assert await asyncio.to_thread(asyncio.run, check()) is False
 
 
 @contextlib.contextmanager
