@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 import duckdb
 
 from monitor.export.files import HashedFile, Written
+from stream.export_requests import GRAPH_TITLES
 from stream.store.export_graphs import DIRECTED
 from stream.store.exports import Export
 
@@ -112,7 +113,7 @@ def _lines(database: Any, export: Export) -> Iterator[str]:
     is_directed = export.graph in DIRECTED
     yield _HEAD.format(
         day=f"{export.until.astimezone(UTC):%Y-%m-%d}",
-        description=escape(f"{export.graph} graph of export {export.id}"),
+        description=escape(GRAPH_TITLES[export.graph]),
         direction="directed" if is_directed else "undirected",
     )
     yield f'<nodes count="{_count(database, "nodes")}">\n'

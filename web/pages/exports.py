@@ -1,5 +1,6 @@
 """The page Exports: request them, follow their progress, cancel and download them."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,9 +11,15 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from stream.db import Executor
-from stream.export_requests import COLUMN_TITLES, DESCRIPTIONS, GRAPH_TITLES, ExportRequest
+from stream.export_requests import (
+    COLUMN_TITLES,
+    DESCRIPTIONS,
+    GRAPH_LIMIT,
+    GRAPH_TITLES,
+    ExportRequest,
+)
 from stream.store import sharing, tracks
-from stream.store.exports import Export
+from stream.store.exports import MAX_NODES, Export
 from stream.text import format_duration
 from web import exports as service
 from web.context import app_context, form_fields, is_part, person, render, see_other, zone_of
@@ -25,9 +32,13 @@ TRACKS_OFFERED = 300
 ESTIMATE_FROM = 0.02  # of an export; before, its speed says little about the rest
 TITLE_MAX = 60  # characters
 TRACKS_NAMED = 5  # of an export
-FIELDS = {"format": "xlsx", "columns": "simple", "graph": "co-hashtag"} | dict.fromkeys(
-    ("since", "until", "words", "pseudonyms"), ""
-)
+FIELDS = {
+    "format": "xlsx",
+    "columns": "simple",
+    "graph": "co-hashtag",
+    "min_weight": "1",
+    "max_nodes": str(MAX_NODES),
+} | dict.fromkeys(("since", "until", "words", "pseudonyms"), "")
 
 
 async def _listed(connection: Executor, who: Person) -> dict[str, Any]:
@@ -41,6 +52,7 @@ async def _listed(connection: Executor, who: Person) -> dict[str, Any]:
         "formats": DESCRIPTIONS,
         "columns": COLUMN_TITLES,
         "graphs": GRAPH_TITLES,
+        "graph_limit": GRAPH_LIMIT,
         "left": time_left,
         "ongoing": any(each.unfinished for each in found),
     }
@@ -107,6 +119,8 @@ def _request(chosen: Any, fields: Mapping[str, str], zone: ZoneInfo) -> ExportRe
         "format": fields.get("format", "csv"),
         "columns": fields.get("columns", "simple"),
         "graph": fields.get("graph", "co-hashtag"),
+        "min_weight": _number(fields, "min_weight"),
+        "max_nodes": _number(fields, "max_nodes"),
         "since": _time(fields, "since", zone),
         "until": _time(fields, "until", zone),
         "words": fields.get("words", ""),
@@ -117,6 +131,13 @@ def _request(chosen: Any, fields: Mapping[str, str], zone: ZoneInfo) -> ExportRe
         return msgspec.convert(given, ExportRequest)
     except msgspec.ValidationError as error:
         raise Problem("invalid", f"{error}.", field="format") from error
+
+
+def _number(fields: Mapping[str, str], name: str) -> int:
+    written = fields.get(name, "").strip() or FIELDS[name]
+    if not re.fullmatch("[0-9]{1,7}", written) or not 1 <= int(written) <= GRAPH_LIMIT:
+        raise Problem("invalid", f"Write a number from 1 to {GRAPH_LIMIT:,}.", field=name)
+    return int(written)
 
 
 def _time(fields: Mapping[str, str], name: str, zone: ZoneInfo) -> datetime | None:

@@ -158,6 +158,24 @@ async def test_the_page_keeps_what_was_entered_and_names_tracks(
     assert "Graph (GEXF) of a removed track" in plain_text(await ana.page("/exports"))
 
 
+async def test_a_graph_is_limited_as_the_page_and_the_api_ask(
+    app: WebApp, bench: ExportBench
+) -> None:
+    ana, program = await app.log_in("ana"), await app.api_client("ana")
+    fields = {"track": "1", "format": "gexf", "graph": "mention", "min_weight": "2"}
+    assert (await ana.post("/exports", fields))[0] == 303
+    row = await bench.row(1)
+    assert (row.graph, row.min_weight, row.max_nodes) == ("mention", 2, 10_000)
+    for wrong in ({"graph": "other"}, {"min_weight": "0"}, {"max_nodes": "many"}):
+        assert (await ana.post("/exports", fields | wrong))[0] == 422
+    wanted = {"tracks": [1], "format": "gexf", "graph": "reply", "max_nodes": 9}
+    found = await program.json("POST", EXPORTS, wanted)
+    assert found[0] == 201
+    row = await bench.row(2)
+    assert (row.graph, row.min_weight, row.max_nodes) == ("reply", 1, 9)
+    assert (await program.json("POST", EXPORTS, wanted | {"min_weight": 0}))[0] == 422
+
+
 async def test_who_exported_what_is_in_the_history(app: WebApp, bench: ExportBench) -> None:
     await app.user("vera", "viewer")
     await app.share(1, "vera")
