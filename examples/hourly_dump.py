@@ -133,6 +133,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="of a file, about")
     parser.add_argument("--once", action="store_true", help="once, instead of every hour")
     given = parser.parse_args()
+    if not os.environ.get("TWEETS_TOKEN"):
+        parser.error("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
     uri = given.place if "://" in given.place else Path(given.place).resolve().as_uri()
     place = Place(*FileSystem.from_uri(uri))
     while True:

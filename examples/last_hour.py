@@ -129,6 +129,8 @@ def main() -> None:
     parser.add_argument("--track", type=int, action="append", default=[], help="default: all")
     parser.add_argument("--listen", default="127.0.0.1:8090", help="HOST:PORT of the dashboard")
     given = parser.parse_args()
+    if not os.environ.get("TWEETS_TOKEN"):
+        parser.error("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
     host, _, port = given.listen.rpartition(":")
     web.run_app(application(given.address.rstrip("/"), given.track), host=host, port=int(port))
 

@@ -142,7 +142,10 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=50_000_000, help="of a file, at most")
     parser.add_argument("--allow", action="append", default=[], help="a private network of yours")
     parser.add_argument("--plc", default="https://plc.directory", help="Bluesky's directory")
-    asyncio.run(run(parser.parse_args()))
+    given = parser.parse_args()
+    if not os.environ.get("TWEETS_TOKEN"):
+        parser.error("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
+    asyncio.run(run(given))
 
 
 if __name__ == "__main__":
