@@ -13,7 +13,7 @@ from monitor.alert.notifier import Channels, Outcome
 from monitor.alert.registry import RULES
 from monitor.alert.text import clock, lasting
 from stream.commands.context import Context, command
-from stream.commands.parameters import Duration
+from stream.commands.parameters import Duration, RowId
 from stream.errors import ConfigError, TwitterstreamError
 from stream.store import alerts
 
@@ -89,7 +89,7 @@ async def list_alerts(context: Context, closed: bool, as_json: bool) -> None:
 
 
 @alert.command()
-@click.argument("alert_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@click.argument("alert_id", metavar="ID", type=RowId("alert"))
 @command
 async def ack(context: Context, alert_id: int) -> None:
     """Acknowledge an alert: no more reminders; its end is still reported."""

@@ -12,7 +12,7 @@ import msgspec
 from monitor.child_process import die_with_parent
 from stream import export_requests, files
 from stream.commands.context import Context, command
-from stream.commands.parameters import UtcTime
+from stream.commands.parameters import RowId, UtcTime
 from stream.errors import TwitterstreamError
 from stream.export_requests import DESCRIPTIONS, GRAPH_LIMIT, GRAPH_TITLES, ExportRequest
 from stream.store import exports as store
@@ -20,9 +20,7 @@ from stream.store.export_columns import COLUMN_SETS
 
 
 @click.command()
-@click.argument(
-    "tracks", metavar="TRACK...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
-)
+@click.argument("tracks", metavar="TRACK...", type=RowId("track"), nargs=-1, required=True)
 @click.option(
     "--format",
     type=click.Choice([*DESCRIPTIONS]),

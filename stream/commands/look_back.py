@@ -10,7 +10,7 @@ import msgspec
 
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
-from stream.commands.parameters import Duration
+from stream.commands.parameters import Duration, RowId
 from stream.config import Settings
 from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
@@ -34,7 +34,7 @@ _FAILED = {"failed": "failed", "cancelled": "was cancelled"}
 
 
 @click.command("look-back")
-@click.argument("track_id", type=click.IntRange(1, 2**63 - 1))
+@click.argument("track_id", type=RowId("track"))
 @click.option(
     "--since",
     type=Duration(),

@@ -41,8 +41,29 @@ class UtcTime(click.DateTime):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        found: datetime = super().convert(value, param, ctx)
+        try:
+            found: datetime = super().convert(value, param, ctx)
+        except click.BadParameter:
+            words = "is not a time: write 2026-01-31, or 2026-01-31T12:00, in UTC."
+            self.fail(f"{value!r} {words}", param, ctx)
         return found.replace(tzinfo=UTC)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        return "TIME"
+
+
+class RowId(click.IntRange):
+    """The id of a row, as the command `list` of its kind shows it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(1, 2**63 - 1)
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not an id; `{self.kind} list` shows them.", param, ctx)
 
 
 class NetworkChoice(click.Choice[str]):

@@ -10,7 +10,7 @@ from rich.table import Table
 from stream.commands import look_back as look_backs_of
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
-from stream.commands.parameters import Duration, NetworkChoice, UtcTime
+from stream.commands.parameters import Duration, NetworkChoice, RowId, UtcTime
 from stream.errors import InvalidQuery, TwitterstreamError
 from stream.query import TrackKind, parse
 from stream.reach import reach_sentence
@@ -139,7 +139,7 @@ async def list_tracks(context: Context, as_json: bool) -> None:
 
 
 @track.command()
-@click.argument("track_id", type=click.IntRange(1, 2**63 - 1))
+@click.argument("track_id", type=RowId("track"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @command
 async def show(context: Context, track_id: int, as_json: bool) -> None:
@@ -174,7 +174,7 @@ async def _enable(context: Context, track_id: int, *, enabled: bool) -> None:
 
 
 @track.command()
-@click.argument("track_id", type=click.IntRange(1, 2**63 - 1))
+@click.argument("track_id", type=RowId("track"))
 @command
 async def pause(context: Context, track_id: int) -> None:
     """Pause a track."""
@@ -183,7 +183,7 @@ async def pause(context: Context, track_id: int) -> None:
 
 
 @track.command()
-@click.argument("track_id", type=click.IntRange(1, 2**63 - 1))
+@click.argument("track_id", type=RowId("track"))
 @command
 async def resume(context: Context, track_id: int) -> None:
     """Resume a paused track."""
@@ -192,7 +192,7 @@ async def resume(context: Context, track_id: int) -> None:
 
 
 @track.command()
-@click.argument("track_id", type=click.IntRange(1, 2**63 - 1))
+@click.argument("track_id", type=RowId("track"))
 @command
 async def remove(context: Context, track_id: int) -> None:
     """Remove a track. Its tweets stay."""

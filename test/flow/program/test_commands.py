@@ -62,6 +62,9 @@ def test_a_simulator_that_cannot_start_shows_no_address(terminal: Terminal) -> N
         (("--config", "absent.yaml", "check-config"), "absent.yaml"),
         (("fly",), "fly"),
         (("track", "pause", "9" * 30), "TRACK_ID"),
+        (("track", "show", "flood"), "'flood' is not an id; `track list` shows them."),
+        (("export", "flood"), "'flood' is not an id; `track list` shows them."),
+        (("export", "1", "--since", "soon"), "'soon' is not a time: write 2026-01-31,"),
         (("simulate", "--network", "x_v1", "--fault", "402"), "402"),
     ],
 )
