@@ -82,10 +82,12 @@ _MEDIA_LINKS = "ARRAY(SELECT jsonb_array_elements_text(message.media_links))"
 _CONVERSATION = "json_id(message.conversation)"
 
 EVERYTHING = (
-    ExportColumn("id", "integer", "The tweet's key here: rises with the time it was received."),
+    ExportColumn(
+        "id", "integer", "The tweet's key in this program; it rises with the time of receiving."
+    ),
     ExportColumn("network", "text", "x_v2, x_v1, bluesky or mastodon."),
     ExportColumn("native_id", "text", "The network's own id.", _NATIVE_ID),
-    ExportColumn("url", "text", "Its address.", _URL),
+    ExportColumn("url", "text", "The address of the tweet.", _URL),
     ExportColumn("kind", "text", "original, reply, repost or quote."),
     ExportColumn("lang", "text", "The language, as the network says."),
     ExportColumn("author", "text", "The author's handle.", AUTHOR),
@@ -96,7 +98,7 @@ EVERYTHING = (
     ExportColumn("received_at", "time", "When it was received."),
     ExportColumn("edited_at", "time", "When the newest version was received, if it was edited."),
     _of_doc("hashtags", "texts", "Hashtags without their sign."),
-    _of_doc("links", "texts", "Links, as far as known where they lead to."),
+    _of_doc("links", "texts", "Links: where they lead to, as far as the network says."),
     ExportColumn("mentions", "texts", "Handles of mentioned accounts.", _MENTIONS),
     ExportColumn(
         "mention_ids", "texts", "Ids of mentioned accounts; Mastodon sends none.", _MENTION_IDS
@@ -111,11 +113,11 @@ EVERYTHING = (
     _of_doc("longitude", "number", "Where it was written; only X sends points."),
     _of_doc("latitude", "number", "As longitude."),
     ExportColumn("tracks", "integers", "Ids of the exported tracks that it matches.", "own.tracks"),
-    ExportColumn("terms", "texts", "What of each of these tracks matched.", "own.terms"),
+    ExportColumn("terms", "texts", "The words of each of these tracks that matched.", "own.terms"),
     ExportColumn(
         "look_back",
         "integers",
-        "Those of these tracks for which a look-back found it, not the stream.",
+        "Ids of the exported tracks for which a look-back found it, not the stream.",
         "own.look_back",
     ),
 )
@@ -129,28 +131,30 @@ SIMPLE = (
         "When it was written, in the time zone of the export.",
         f"to_char({TIME} AT TIME ZONE export.zone, 'YYYY-MM-DD HH24:MI:SS')",
     ),
-    ExportColumn("likes", "integer", "When it was received.", "message.likes"),
-    ExportColumn("reposts", "integer", "When it was received.", "message.reposts"),
-    ExportColumn("replies", "integer", "When it was received.", "message.replies"),
-    ExportColumn("link", "text", "Its address.", _URL),
+    ExportColumn("likes", "integer", "Their number when it was received.", "message.likes"),
+    ExportColumn("reposts", "integer", "Their number when it was received.", "message.reposts"),
+    ExportColumn("replies", "integer", "Their number when it was received.", "message.replies"),
+    ExportColumn("link", "text", "The address of the tweet.", _URL),
     ExportColumn(
         "media_links",
         "text",
-        "Pictures and videos; a space between two.",
+        "Addresses of its pictures and videos, with spaces between them.",
         _joined(_MEDIA_LINKS, " "),
     ),
     ExportColumn("place", "text", "The place it names; only X sends places.", "message.place"),
     ExportColumn(
         "matched_term",
         "text",
-        "What matched; a semicolon between two.",
+        "The words that matched, with semicolons between them.",
         _joined("ARRAY(SELECT term FROM each_once(own.terms) AS term)", "; "),
     ),
 )
 # The names of twarc-csv, for what all networks have.
 TWARC = (
     ExportColumn("id", "text", "The network's own id.", _NATIVE_ID),
-    ExportColumn("conversation_id", "text", "Of X v2.", unless_pseudonyms(_CONVERSATION)),
+    ExportColumn(
+        "conversation_id", "text", "Only X v2 sends one.", unless_pseudonyms(_CONVERSATION)
+    ),
     ExportColumn("created_at", "time", "When it was written.", "tweets.created_at"),
     ExportColumn("author_id", "text", "The network's id of the author.", AUTHOR_ID),
     ExportColumn("author.username", "text", "The author's handle.", AUTHOR),
@@ -174,7 +178,7 @@ FOUR_CAT = (
     ExportColumn(
         "thread_id",
         "text",
-        "The conversation, or the tweet.",
+        "The id of the conversation, else of the tweet.",
         f"coalesce({unless_pseudonyms(_CONVERSATION)}, tweets.id::text)",
     ),
     ExportColumn(
@@ -188,12 +192,22 @@ FOUR_CAT = (
         "When it was written (UTC).",
         f"to_char({TIME} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
     ),
-    ExportColumn("hashtags", "text", "A comma between two.", _joined("message.hashtags", ",")),
-    ExportColumn("mentions", "text", "A comma between two.", _joined(_MENTIONS, ",")),
-    ExportColumn("urls", "text", "A comma between two.", _joined("message.links", ",")),
-    ExportColumn("likes", "integer", "When it was received.", "message.likes"),
-    ExportColumn("retweets", "integer", "When it was received.", "message.reposts"),
-    ExportColumn("url", "text", "Its address.", _URL),
+    ExportColumn(
+        "hashtags",
+        "text",
+        "Hashtags without their sign, with commas between them.",
+        _joined("message.hashtags", ","),
+    ),
+    ExportColumn(
+        "mentions",
+        "text",
+        "Handles of mentioned accounts, with commas between them.",
+        _joined(_MENTIONS, ","),
+    ),
+    ExportColumn("urls", "text", "Links, with commas between them.", _joined("message.links", ",")),
+    ExportColumn("likes", "integer", "Their number when it was received.", "message.likes"),
+    ExportColumn("retweets", "integer", "Their number when it was received.", "message.reposts"),
+    ExportColumn("url", "text", "The address of the tweet.", _URL),
     ExportColumn("platform", "text", "The network.", "tweets.network"),
 )
 COLUMN_SETS: dict[ColumnSet, tuple[ExportColumn, ...]] = {
