@@ -24,6 +24,7 @@ from stream.row_locks import Concerned
 from stream.store import accounts, author_tombstones, deletions, events, gaps, sources
 from stream.store.author_tombstones import AuthorRestrictions
 from stream.store.rollups import CountChanges
+from stream.store.tweets import IdRow
 from stream.tweet import (
     AccountStatus,
     AuthorDeletion,
@@ -155,15 +156,15 @@ async def apply_changes(
 
 def concerned_by(source_id: SourceId, items: Iterable[ControlItem]) -> Concerned:
     """What these control messages change."""
-    found = Concerned(set(), set())
+    found = Concerned()
     for item in items:
         match item.what:
             case HandleChange(author_id=author_id) | AuthorResync(author_id=author_id):
                 found.authors.add(author_id)
             case Deletion() as deletion:
-                found.native_ids.add(deleted_name(source_id, deletion))
-            case Withheld(native_id=str(native_id)):
-                found.native_ids.add(NativeId(native_id))
+                found.ids[deleted_name(source_id, deletion)] = IdRow(deleted_at=item.at)
+            case Withheld(native_id=str(native_id), countries=countries):
+                found.ids.setdefault(NativeId(native_id), IdRow(withheld=countries))
             case _:
                 found.authors.update(author_id for author_id, _ in restrictions(item))
     return found

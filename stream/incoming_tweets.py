@@ -10,7 +10,7 @@ import msgspec
 from stream.batch import Batch, MayMatch
 from stream.db import Executor
 from stream.keys import server_id
-from stream.row_locks import Authors, Concerned, lock_rows
+from stream.row_locks import Authors, Concerned, lock_authors, reserve_ids
 from stream.store import (
     author_tombstones,
     deletions,
@@ -58,9 +58,6 @@ async def store_tweets(
     }
     stored = await tweets.stored_ids(connection, policy.network, list(edits)) if edits else {}
     wanted = _first_of_each(batch, policy, stored, counts)
-    authors = await lock_rows(
-        connection, policy.network, wanted, concerned, lists_authors=policy.names_authors
-    )
     named = {
         server_id(batch.source_id, a.tweet.server_id): a
         for a in wanted
@@ -73,9 +70,13 @@ async def store_tweets(
         for arrival in every:
             if arrival.id not in left:
                 _count(counts, arrival, "deleted")
+    authors = await lock_authors(
+        connection, policy.network, wanted, concerned.authors, are_listed=policy.names_authors
+    )
     kept: list[IncomingTweet] = []
-    if wanted:
-        kept = await _reserve(connection, wanted, authors, policy, counts, track_counts)
+    if wanted or concerned.ids:
+        reserved = await reserve_ids(connection, policy.network, wanted, concerned.ids)
+        kept = await _new(connection, wanted, reserved, authors, policy, counts, track_counts)
     run = await _run_of(connection, batch.source_id, kept, policy) if kept else None
     if named:  # before the tweets: see row_locks.py
         await _add_server_ids(connection, named, policy.network)
@@ -88,17 +89,17 @@ async def store_tweets(
 # -- new tweets -----------------------------------------------------------------------------------
 
 
-async def _reserve(
+async def _new(
     connection: Executor,
     wanted: Sequence[IncomingTweet],
+    reserved: Mapping[TweetId, Sequence[str] | None],
     authors: Authors,
     policy: StorePolicy,
     counts: Counter[tuple[datetime, str]],
     track_counts: CountChanges,
 ) -> list[IncomingTweet]:
-    """Reserve the ids of tweets; returns those that are to be stored."""
+    """Those of the tweets that are to be stored, after their ids were reserved."""
     restrictions = authors.restrictions
-    reserved = await tweets.reserve_ids(connection, policy.network, wanted)
     tombstones = await _tombstones(connection, wanted, reserved, policy)
     kept: list[IncomingTweet] = []
     deleted: dict[NativeId, datetime] = {}  # new to us, but deleted with their authors

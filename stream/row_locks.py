@@ -8,7 +8,8 @@ rows in this order, and within a table in one pass in the order of the key:
    restrictions, handles or comparison it changes; then a restriction and a tweet of the same author
    see each other, too,
 2. `tweet_ids`: of all tweets that it stores, deletes or credits, also where a server has deleted
-   one by a name of its own; then the names that servers have for what is stored,
+   one by a name of its own; ids that are not in the table yet are added in the same pass
+   (`reserve_ids`). Then the names that servers have for what is stored: they are their source's,
 3. `tweets`, then `deletion_log`, then `matches`,
 4. `track_top_items`, then `track_minutes`, `track_hours` and `track_days`: every tweet of a track
    changes the same few rows, so they come last (see `rollups.CountChanges`).
@@ -25,15 +26,15 @@ from stream.db import Executor
 from stream.keys import is_server_id
 from stream.store import accounts, author_tombstones, tweets
 from stream.store.author_tombstones import AuthorRestrictions
-from stream.store.tweets import IncomingTweet
-from stream.tweet import NativeId, NetworkName
+from stream.store.tweets import IdRow, IncomingTweet
+from stream.tweet import NativeId, NetworkName, TweetId
 
 
 class Concerned(msgspec.Struct, frozen=True):
     """What a transaction changes besides the tweets that it stores."""
 
-    authors: set[str]
-    native_ids: set[NativeId]
+    authors: set[str] = msgspec.field(default_factory=set)
+    ids: dict[NativeId, IdRow] = msgspec.field(default_factory=dict)
 
 
 class Authors(msgspec.Struct, frozen=True):
@@ -53,30 +54,7 @@ class Authors(msgspec.Struct, frozen=True):
                 arrival.tweet = msgspec.structs.replace(arrival.tweet, own=own)
 
 
-async def lock_rows(
-    connection: Executor,
-    network: NetworkName,
-    arrivals: Sequence[IncomingTweet],
-    concerned: Concerned,
-    *,
-    lists_authors: bool,
-) -> Authors:
-    """Lock authors of tweets that are about to be stored, and what else is about to change.
-
-    `lists_authors`: whether `accounts` has the authors of this network.
-    """
-    authors = await _lock_authors(
-        connection, network, arrivals, concerned.authors, are_listed=lists_authors
-    )
-    if concerned.native_ids:  # else those of the tweets are locked as they are reserved
-        ids = concerned.native_ids.union(arrival.tweet.native_id for arrival in arrivals)
-        if named := list(filter(is_server_id, concerned.native_ids)):
-            ids |= await tweets.native_ids_named(connection, network, named)
-        await tweets.lock_ids(connection, network, ids)
-    return authors
-
-
-async def _lock_authors(
+async def lock_authors(
     connection: Executor,
     network: NetworkName,
     arrivals: Iterable[IncomingTweet],
@@ -84,6 +62,10 @@ async def _lock_authors(
     *,
     are_listed: bool,
 ) -> Authors:
+    """Lock the authors of tweets that are about to be stored, and others.
+
+    `are_listed`: whether `accounts` has the authors of this network.
+    """
     authors: dict[str, bool] = {}
     for arrival in arrivals:
         if (author_id := arrival.tweet.own.author_id) is not None:
@@ -97,3 +79,19 @@ async def _lock_authors(
         handles = await accounts.handles_of(connection, network, authors) if authors else {}
     restrictions = await author_tombstones.author_restrictions(connection, network, every)
     return Authors(restrictions, handles)
+
+
+async def reserve_ids(
+    connection: Executor,
+    network: NetworkName,
+    arrivals: Sequence[IncomingTweet],
+    others: Mapping[NativeId, IdRow],
+) -> Mapping[TweetId, Sequence[str] | None]:
+    """Reserve the native ids of tweets, and lock the others that the transaction changes.
+
+    Returns the new tweets, with the countries that they are withheld in.
+    """
+    if named := list(filter(is_server_id, others)):
+        stored = await tweets.stored_as(connection, network, named)
+        others = {**others, **{native_id: IdRow(key) for native_id, key in stored.items()}}
+    return await tweets.reserve_ids(connection, network, arrivals, others)

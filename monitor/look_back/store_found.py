@@ -23,7 +23,7 @@ from stream.row_locks import Concerned
 from stream.store import accounts, look_back_rows, tweets
 from stream.store.look_back_rows import Added, Found
 from stream.store.rollups import CountChanges
-from stream.store.tweets import IncomingTweet
+from stream.store.tweets import IdRow, IncomingTweet
 from stream.tweet import Deletion, NativeId, NetworkName, TrackId, TweetId
 
 # Keys of posts that are stored at the time when they are found are this much older: keys that the
@@ -91,9 +91,9 @@ async def store(
     names = {*deleted, *(arrival.tweet.native_id for arrival in wanted)}
     changed = network, names, target.track_id, target.transaction
     before = await look_back_rows.found_since(connection, *changed)
-    concerned = Concerned(
-        {author_id for author_id, _ in of_authors}, {*deleted, *(each.native_id for each in found)}
-    )
+    ids = {name: IdRow(deleted_at=item.at) for name, item in deleted.items()}
+    ids |= {each.native_id: IdRow(each.id) for each in found}
+    concerned = Concerned({author_id for author_id, _ in of_authors}, ids)
     await store_tweets(connection, batch, policy, counts, track_counts, concerned)
     if edits:
         await _replace(connection, edits, network, track_counts)

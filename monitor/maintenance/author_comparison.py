@@ -28,7 +28,7 @@ from stream.networks.bluesky.repository import (
     StoredPost,
     message_of,
 )
-from stream.row_locks import Concerned, lock_rows
+from stream.row_locks import lock_authors
 from stream.store import accounts, author_tombstones, deletions, tweets
 from stream.store.rollups import CountChanges
 from stream.store.tweets import IncomingTweet
@@ -129,8 +129,7 @@ class AuthorComparison:
         """Hide the stored posts of an account, or show them again."""
         item = ControlItem(AccountStatus(author_id, state), datetime.now(UTC))
         async with self.database.transaction() as connection:
-            concerned = Concerned({author_id}, set())
-            authors = await lock_rows(connection, NETWORK, (), concerned, lists_authors=True)
+            authors = await lock_authors(connection, NETWORK, (), {author_id}, are_listed=True)
             known = authors.restrictions.get(author_id)
             is_hidden = known is not None and bool(known.withheld)
             if is_hidden == (state == "active"):

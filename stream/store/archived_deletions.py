@@ -84,7 +84,7 @@ WHERE counted GROUP BY 1, 2
 _SAVE_TOMBSTONES = """
 INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at)
 SELECT network, native_id, id, deleted_at FROM archived_tombstones
-ORDER BY native_id COLLATE "C"
+ORDER BY network, native_id COLLATE "C"
 ON CONFLICT (network, native_id)
     DO UPDATE SET deleted_at = coalesce(tweet_ids.deleted_at, excluded.deleted_at)
 """

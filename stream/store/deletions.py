@@ -87,6 +87,15 @@ ORDER BY native_id COLLATE "C"
 ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = excluded.deleted_at
     WHERE tweet_ids.deleted_at IS NULL
 """
+# Of all days in one pass.
+_TOMBSTONES_OF_AUTHOR = """
+INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at)
+SELECT $1, native_id, tweet_id, $4 FROM unnest($2::text[], $3::bigint[])
+    AS gone (native_id, tweet_id)
+ORDER BY native_id COLLATE "C"
+ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = excluded.deleted_at
+    WHERE tweet_ids.deleted_at IS NULL
+"""
 _WITHHELD = """
 INSERT INTO tweet_ids (network, native_id, withheld, noted_at)
 SELECT $1, native_id, string_to_array(withheld, ','), now()
@@ -123,7 +132,7 @@ WHERE tweets.id = given.id AND received_at BETWEEN $2 AND $3
   AND tweets.withheld IS DISTINCT FROM string_to_array(given.withheld, ',')
 """
 _OF_AUTHOR = f"""
-SELECT id, {author_deleted("tweets", "given")} AS deleted
+SELECT id, native_id, {author_deleted("tweets", "given")} AS deleted
 FROM tweets CROSS JOIN (SELECT $4::timestamptz AS deleted_at) AS given
 WHERE network = $1 AND author_id = $2 AND id > $3 AND received_at >= tweet_received_at($3)
 ORDER BY id LIMIT $5
@@ -259,8 +268,10 @@ async def _apply(
         keys = [TweetId(row["id"]) for row in rows]
         if "deleted" in author["pending"]:
             gone = {TweetId(row["id"]): deleted_at for row in rows if row["deleted"]}
-            for some, bounds in _by_day(gone):
-                await connection.execute(_TOMBSTONES_OF_STORED, some, *bounds, deleted_at)
+            native_ids = [row["native_id"] for row in rows if row["deleted"]]
+            await connection.execute(
+                _TOMBSTONES_OF_AUTHOR, network, native_ids, list(gone), deleted_at
+            )
             await _remove(connection, gone, track_counts, erase=erase)
         if "scrubbed" in author["pending"]:
             await scrub(connection, keys)

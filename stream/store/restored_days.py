@@ -66,7 +66,8 @@ WHERE marks.id = restoring_tweets.id AND marks.withheld IS NOT NULL
 """  # noqa: S608 - constants
 _ADD_IDS = """
 INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at)
-SELECT network, native_id, id, deleted_at FROM restoring_tweets ORDER BY native_id COLLATE "C"
+SELECT network, native_id, id, deleted_at FROM restoring_tweets
+ORDER BY network, native_id COLLATE "C"
 ON CONFLICT (network, native_id) DO UPDATE SET tweet_id = excluded.tweet_id
     WHERE tweet_ids.tweet_id IS NULL AND tweet_ids.deleted_at IS NULL
 """

@@ -1,6 +1,6 @@
 """Tweets, their native ids (tweet_ids, which deduplicate them) and their matches."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -9,7 +9,7 @@ from stream.db import Executor, copy, row_count
 from stream.keys import NEXT_KEY, received_at
 from stream.tweet import Match, NativeId, NetworkName, Tweet, TweetId
 
-# In the order of the key, so that two writers never deadlock.
+# In the order of the key, so that two writers never deadlock. A row that is there is locked.
 _RESERVE_IDS = """
 INSERT INTO tweet_ids (network, native_id, tweet_id)
 SELECT $1, native_id, tweet_id FROM unnest($2::text[], $3::bigint[]) AS new (native_id, tweet_id)
@@ -18,12 +18,21 @@ ON CONFLICT (network, native_id) DO UPDATE SET tweet_id = excluded.tweet_id
     WHERE tweet_ids.tweet_id IS NULL AND tweet_ids.deleted_at IS NULL
 RETURNING tweet_id, withheld
 """
-_LOCK_IDS = """
-SELECT FROM tweet_ids WHERE network = $1 AND native_id = ANY ($2::text[])
-ORDER BY native_id COLLATE "C" FOR UPDATE
+# The same, and also locks or adds the rows of tweets that are not stored now, in one pass.
+_RESERVE_AND_LOCK_IDS = """
+INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at, withheld, noted_at)
+SELECT $1, native_id, tweet_id, deleted_at, string_to_array(withheld, ','),
+    CASE WHEN withheld IS NOT NULL THEN now() END
+FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::text[])
+    AS new (native_id, tweet_id, deleted_at, withheld)
+ORDER BY native_id COLLATE "C"
+ON CONFLICT (network, native_id) DO UPDATE SET tweet_id = excluded.tweet_id
+    WHERE tweet_ids.tweet_id IS NULL AND tweet_ids.deleted_at IS NULL
+      AND excluded.tweet_id IS NOT NULL
+RETURNING tweet_id, withheld
 """
-_NATIVE_IDS_NAMED = """
-SELECT tweets.native_id FROM tweet_ids
+_STORED_AS = """
+SELECT tweets.native_id, tweets.id FROM tweet_ids
 JOIN tweets ON tweets.id = tweet_id AND received_at = tweet_received_at(tweet_id)
 WHERE tweet_ids.network = $1 AND tweet_ids.native_id = ANY ($2::text[])
 """
@@ -112,6 +121,14 @@ class IncomingTweet(msgspec.Struct, gc=False):
     withheld: Sequence[str] | None = None
 
 
+class IdRow(msgspec.Struct, frozen=True):
+    """What the row of a native id says if it has to be added; one of them is not None."""
+
+    tweet_id: TweetId | None = None
+    deleted_at: datetime | None = None
+    withheld: Sequence[str] | None = None
+
+
 class ExpiredIds(msgspec.Struct, frozen=True):
     """Which native ids are not needed any more; in the order of the parameters of _PRUNE_IDS."""
 
@@ -124,24 +141,32 @@ class ExpiredIds(msgspec.Struct, frozen=True):
     unseen_before: datetime  # of which those before this time are forgotten if never stored
 
 
-async def lock_ids(
-    connection: Executor, network: NetworkName, native_ids: Collection[NativeId]
-) -> None:
-    """Lock those of these native ids that are known."""
-    await connection.execute(_LOCK_IDS, network, list(native_ids))
-
-
 async def reserve_ids(
-    connection: Executor, network: NetworkName, arrivals: Sequence[IncomingTweet]
+    connection: Executor,
+    network: NetworkName,
+    arrivals: Sequence[IncomingTweet],
+    others: Mapping[NativeId, IdRow],
 ) -> dict[TweetId, Sequence[str] | None]:
     """Reserve native ids; returns the new tweets, with the countries that they are withheld in.
 
-    Those left out are duplicates, or have a tombstone.
+    Those left out are duplicates, or have a tombstone. `others`: ids that the transaction changes,
+    too; they are locked in the same pass, or added.
     """
+    if not others:
+        rows = await connection.fetch(
+            _RESERVE_IDS, network, [a.tweet.native_id for a in arrivals], [a.id for a in arrivals]
+        )
+        return {TweetId(row["tweet_id"]): row["withheld"] for row in rows}
+    every = {**others, **{a.tweet.native_id: IdRow(a.id) for a in arrivals}}
     rows = await connection.fetch(
-        _RESERVE_IDS, network, [a.tweet.native_id for a in arrivals], [a.id for a in arrivals]
+        _RESERVE_AND_LOCK_IDS,
+        network,
+        list(every),
+        [row.tweet_id for row in every.values()],
+        [row.deleted_at for row in every.values()],
+        [None if row.withheld is None else ",".join(row.withheld) for row in every.values()],
     )
-    return {TweetId(row["tweet_id"]): row["withheld"] for row in rows}
+    return {TweetId(row["tweet_id"]): row["withheld"] for row in rows if row["tweet_id"]}
 
 
 async def deleted_ids(
@@ -159,12 +184,12 @@ async def add_server_ids(
     await connection.execute(_ADD_SERVER_IDS, network, list(keys), list(keys.values()))
 
 
-async def native_ids_named(
+async def stored_as(
     connection: Executor, network: NetworkName, names: Sequence[NativeId]
-) -> set[NativeId]:
-    """The native ids of the stored tweets that servers call by these names."""
-    rows = await connection.fetch(_NATIVE_IDS_NAMED, network, names)
-    return {NativeId(row["native_id"]) for row in rows}
+) -> dict[NativeId, TweetId]:
+    """The stored tweets that servers call by these names: their native ids and keys."""
+    rows = await connection.fetch(_STORED_AS, network, names)
+    return {NativeId(row["native_id"]): TweetId(row["id"]) for row in rows}
 
 
 async def server_ids(
