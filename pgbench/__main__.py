@@ -3,6 +3,7 @@
 `python -m pgbench SECTION` runs one section only: see SECTIONS.
 """
 
+import argparse
 import asyncio
 import importlib.metadata
 import sys
@@ -227,10 +228,10 @@ def log(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-async def main(only: Sequence[str]) -> None:
+async def main(only: Sequence[str], posts: int) -> None:
     """Run everything, or only the named sections, whose results are then replaced."""
     for name in only:
-        print(report.replace(await _one_section(name)))
+        print(report.replace(await _one_section(name, posts)))
     if only:
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -248,15 +249,20 @@ async def main(only: Sequence[str]) -> None:
     print(text)
 
 
-async def _one_section(name: str) -> Section:
+async def _one_section(name: str, posts: int) -> Section:
     """Measure one section."""
-    if name not in SECTIONS:
-        raise SystemExit(f"Unknown section {name!r}: use one of {', '.join(SECTIONS)}")
     with tempfile.TemporaryDirectory(prefix="bench-") as here:
         folder = Path(here)
         folder.chmod(0o755)
         async with postgres.running(folder / "data") as server:
+            if name == "look_back":
+                return await _look_back(server, folder, posts)
             return await SECTIONS[name](server, folder)
+
+
+async def _look_back(server: Server, folder: Path, posts: int = look_back.POSTS) -> Section:
+    beside = corpus.make(max(TWEETS, posts // 80))  # more than are sent meanwhile
+    return await look_back.measure(server, folder / "look_back", beside, posts)
 
 
 SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
@@ -269,9 +275,7 @@ SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
     ),
     "ids": lambda server, _: ids.measure(server),
     "live": lambda server, folder: live.measure(server, folder, corpus.make(TWEETS)),
-    "look_back": lambda server, folder: look_back.measure(
-        server, folder / "look_back", corpus.make(TWEETS)
-    ),
+    "look_back": _look_back,
     "monitor": lambda server, folder: Bench(server, folder).monitoring(),
     "pages": lambda _, folder: pages.measure(folder / "pages"),
     "webhooks": lambda server, folder: webhooks.measure(
@@ -283,4 +287,10 @@ SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="python -m pgbench")
+    parser.add_argument("only", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--posts", type=int, default=look_back.POSTS, help="of look_back")
+    given = parser.parse_args()
+    if unknown := set(given.only) - set(SECTIONS):
+        parser.error(f"unknown section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    asyncio.run(main(given.only, given.posts))

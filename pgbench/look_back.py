@@ -1,6 +1,6 @@
 """A look-back through recorded posts of Bluesky, beside a source that is collected.
 
-    python -m pgbench look_back
+    python -m pgbench look_back --posts 5000000
 
 The posts are those of prefilter.py, each with an id of its own, in compressed segments of a
 journal; one in 1,000 matches the new track and is stored. Meanwhile a source of X delivers tweets,
@@ -25,13 +25,13 @@ from pgbench.report import Line, Section
 from pgbench.server import Server
 from stream.journal import recovery, segments
 
-POSTS = 1_000_000
+POSTS = 1_000_000  # if no other number is given
 DISTINCT = 8000  # the others differ in their ids only
 SEGMENT_BYTES = 64 << 20
 HOURS = 20  # in which they were received
 STEADY_RATE, ALONE_SECONDS = 100, 40  # tweets/s of X; for how long without a look-back
 TRACK = "tracked7x"
-FINISHED_WITHIN = 600  # seconds
+ALLOWED_SECONDS = 600  # for so many posts
 POLL = 0.2  # seconds
 ADD_RECORDED = """
 WITH source AS (
@@ -62,17 +62,17 @@ class Beside(msgspec.Struct, frozen=True):
     cpu: float = 0  # seconds
 
 
-async def measure(server: Server, folder: Path, beside: Corpus) -> Section:
+async def measure(server: Server, folder: Path, beside: Corpus, posts: int = POSTS) -> Section:
     """The section of results.md; `beside`: what X sends."""
     folder.mkdir()
     tweets = folder / "beside.ndjson"
     tweets.write_bytes(b"".join(body + b"\n" for body in beside.bodies))
-    journal, written = folder / "journal", time.monotonic()
-    end = write_journal(journal, POSTS)
-    written = time.monotonic() - written
+    journal = folder / "journal"
+    end = write_journal(journal, posts)
     feed = Feed("x_v2", tweets, STEADY_RATE)
     alone = await _run(server, folder / "alone", feed, None, 0)
-    both = await _run(server, folder / "both", feed, journal, end)
+    async with asyncio.timeout(ALLOWED_SECONDS * max(1, posts / POSTS)):
+        both = await _run(server, folder / "both", feed, journal, end)
     return Section(
         "Look-back through recorded posts",
         f"{both.looked:,} posts of Bluesky in sealed and compressed segments, {end / 1e9:.1f} GB of"
@@ -165,15 +165,14 @@ async def _place(connection: asyncpg.Connection, data: Path, journal: Path, end:
 
 
 async def _finished(connection: asyncpg.Connection) -> asyncpg.Record:
-    async with asyncio.timeout(FINISHED_WITHIN):
-        while True:
-            row = await connection.fetchrow(RESULT)
-            assert row is not None
-            if row["state"] == "done":
-                return row
-            if row["state"] == "failed":
-                raise RuntimeError(row["reason"])
-            await asyncio.sleep(POLL)
+    while True:
+        row = await connection.fetchrow(RESULT)
+        assert row is not None
+        if row["state"] == "done":
+            return row
+        if row["state"] == "failed":
+            raise RuntimeError(row["reason"])
+        await asyncio.sleep(POLL)
 
 
 @contextlib.asynccontextmanager
