@@ -1,4 +1,4 @@
-"""`look-back run`: does what the table `look_backs` asks for, one after the other.
+"""`look-back run`: does what the table `look_backs` asks for, one at a time; users take turns.
 
 What is found and how far a look-back has come commit in one transaction: it may be killed at any
 moment, and continues there.
@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from monitor.look_back.places import (
@@ -45,6 +46,7 @@ POSTPONED_POLL = 2.0  # seconds, while only postponed ones wait
 RETRY_INTERVAL = 60.0  # seconds until a look-back that a network has kept from being done goes on
 GIVE_UP_AFTER = timedelta(days=1)  # since it was requested
 MATCHED_WAIT = 30.0  # seconds until the daemon has taken up a new track, and found its accounts
+TURN = 120.0  # seconds after which a look-back lets that of another user go on
 STORED_WAIT = 60.0  # seconds until what was received before that is stored
 
 
@@ -66,7 +68,7 @@ class LookBackRun:
             now = time.monotonic()
             self._postponed = {key: due for key, due in self._postponed.items() if due > now}
             self._disabled = {key for key in self._disabled if await self._lacks_source(key)}
-            waiting = self._postponed.keys() | self._disabled
+            waiting = self._waiting
             async with self.database.acquire() as connection:
                 row = await look_backs.claim(connection, waiting)
             if row is not None:
@@ -75,6 +77,11 @@ class LookBackRun:
                 await asyncio.sleep(POSTPONED_POLL)
             else:
                 return
+
+    @property
+    def _waiting(self) -> set[int]:
+        """Those that cannot go on at the moment."""
+        return self._postponed.keys() | self._disabled
 
     async def _guarded(self, row: LookBack) -> None:
         """Do one; its error does not stop the others."""
@@ -137,6 +144,7 @@ class LookBackRun:
         if track is None:
             raise Ended
         task = Task(self.database, self.settings, row, track)
+        task.turn_over = partial(self._turn_over, row, time.monotonic() + TURN)
         await task.begin()
         await self._wait_matched(task)
         match row.place:
@@ -150,6 +158,16 @@ class LookBackRun:
             case "author":
                 await look_through_author(task)
         return task.reason
+
+    async def _turn_over(self, row: LookBack, ends: float) -> bool:
+        """Whether another user is next; then it waits. `ends`: not before then, monotonic."""
+        if time.monotonic() < ends:
+            return False
+        async with self.database.acquire() as connection:
+            if not await look_backs.others_wait(connection, row.id, self._waiting):
+                return False
+            await look_backs.postpone(connection, row.id, "")
+        return True
 
     async def _wait_matched(self, task: Task) -> None:
         """Wait until the daemon matches the track: what it receives from then on is not our task.
@@ -183,3 +201,4 @@ class LookBackRun:
     async def _pause(self, task: Task) -> None:
         await task.check()
         await asyncio.sleep(POLL)
+        task.note_pause()

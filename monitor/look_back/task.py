@@ -39,7 +39,10 @@ Work: TypeAlias = Callable[[Executor, CountChanges], Awaitable[Added]]
 
 
 class Ended(Exception):
-    """It was cancelled, widened, or removed with its track, or another process does it."""
+    """It was cancelled, widened, or removed with its track, or another process does it.
+
+    Or another user is next: then it waits for its turn.
+    """
 
 
 class Edited(Exception):
@@ -83,7 +86,9 @@ class Task:
         self.source: SourceRow | None = None  # whose connection is used
         self.gone = Gone()
         self.notes: dict[str, None] = {}  # sentences for `reason`, in order
+        self.turn_over: Callable[[], Awaitable[bool]] | None = None  # asked after each commit
         self._retry = ""  # a sentence for `reason` while it lasts
+        self._works_since = time.monotonic()
         self._shown = row.reason
         if (state := self._state) is not None:
             self.notes.update(dict.fromkeys(state.notes))
@@ -112,8 +117,14 @@ class Task:
     def reason(self) -> str:
         return " ".join([*self.notes, *filter(None, [self._retry])])
 
+    def note_pause(self) -> None:
+        """The time until now was spent waiting, and does not count as work."""
+        self._works_since = time.monotonic()
+
     def note_retry(self, why: str) -> None:
         """Why the network is retried at the moment; empty: it is read."""
+        if self._retry:
+            self.note_pause()
         self._retry = f"{sentence(why)} {RETRYING}" if why else ""
 
     def note(self, sentence: str) -> None:
@@ -171,7 +182,8 @@ class Task:
         """Do the work, and note that it has come so far; Ended, Edited."""
         state = State(self.digest, at, list(self.notes), self.transaction)
         resume_at = msgspec.json.encode(state)
-        step = Step(resume_at, progress, looked, self.reason)
+        now = time.monotonic()
+        step = Step(resume_at, progress, looked, now - self._works_since, self.reason)
         async with self.database.transaction() as connection:
             track = await look_backs.lock_track(connection, self.row.track_id)
             if track is None:
@@ -185,7 +197,9 @@ class Task:
             await track_counts.save(connection)
             if added.found or added.stored:
                 await look_backs.add_result(connection, self.row.id, added.found, added.stored)
-        self.resume_at, self._shown = resume_at, step.reason
+        self.resume_at, self._shown, self._works_since = resume_at, step.reason, now
+        if self.turn_over is not None and await self.turn_over():
+            raise Ended
 
     # -- messages ---------------------------------------------------------------------------------
 

@@ -120,6 +120,8 @@ CREATE TABLE look_backs (
     started_at   timestamptz,
     updated_at   timestamptz,
     finished_at  timestamptz,
+    turn_at      timestamptz,               -- when it was last begun or continued: users take turns
+    worked       real NOT NULL DEFAULT 0,   -- seconds in which it advanced
 
     CONSTRAINT look_backs_place_known CHECK (place IN
         ('stored',      -- tweets in these tables

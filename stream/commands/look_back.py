@@ -158,9 +158,11 @@ def _line(row: LookBack) -> str:
     where = " ".join(filter(None, (TITLES[row.place], row.author)))
     since = "" if row.since is None else f" since {row.since:%Y-%m-%d %H:%M} UTC"
     done = "" if row.progress is None or not row.unfinished else f" ({row.progress:.0%})"
+    queue = "" if row.position is None else f", number {row.position} in the queue"
     return (
-        f"Look-back {row.id}: {where}{since}: {row.state}{done}. Looked at {row.looked:,} posts,"
-        f" found {row.found:,} for the track, {row.added:,} of them not stored before."
+        f"Look-back {row.id}: {where}{since}: {row.state}{done}{queue}."
+        f" Looked at {row.looked:,} posts, found {row.found:,} for the track,"
+        f" {row.added:,} of them not stored before."
     )
 
 

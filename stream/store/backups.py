@@ -46,7 +46,7 @@ TABLES = (
 WITH_SECRETS = ("sources", "webhooks")  # their column `secrets` is encrypted with the server's key
 
 # Older schemas that differ from this one in names, or lack columns: their backups are readable.
-SCHEMA = "0016_message_columns.sql"
+SCHEMA = "0017_look_back_turns.sql"
 READABLE_SCHEMAS = {
     "0004_faults.sql",
     "0005_health.sql",

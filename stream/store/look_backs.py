@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from stream.db import Executor, row_count, translated_errors
+from stream.db import Executor, Row, row_count, translated_errors
 from stream.errors import InvalidField, RowRefused, TwitterstreamError
 from stream.query import TrackKind
 from stream.text import storable
@@ -37,7 +37,7 @@ FOR UPDATE
 # The counts of what was found stay: it is not found again.
 _WIDEN = """
 UPDATE look_backs SET since = $2, requested_at = now(), requested_by = $3, state = 'waiting',
-    reason = '', resume_at = NULL, progress = NULL, looked = 0, started_at = NULL,
+    reason = '', resume_at = NULL, progress = NULL, looked = 0, worked = 0, started_at = NULL,
     updated_at = now()
 WHERE id = $1
 """
@@ -57,14 +57,36 @@ SELECT count(*) AS number FROM look_backs
 WHERE requested_by = $1 AND state IN ('waiting', 'running')
 """
 _WAITING = "SELECT EXISTS (SELECT FROM look_backs WHERE state IN ('waiting', 'running')) AS found"
-# The oldest first; one that was interrupted is older than those that wait.
+# Users take turns: the oldest of each, beginning with the user whose turn is longest ago; then the
+# second of each, and so on. One that was interrupted comes first. Put in: which ones are left out.
+_QUEUE = """
+SELECT id, row_number() OVER (
+    ORDER BY state = 'running' DESC, of_user, turn_at NULLS FIRST, id) AS position
+FROM (
+    SELECT id, state, requested_by,
+        row_number() OVER (PARTITION BY requested_by ORDER BY state = 'running' DESC, id) AS of_user
+    FROM look_backs WHERE state IN ('waiting', 'running') AND {left_out}
+) AS unfinished
+LEFT JOIN (SELECT requested_by, max(turn_at) AS turn_at FROM look_backs GROUP BY 1) AS turns
+    ON turns.requested_by IS NOT DISTINCT FROM unfinished.requested_by
+"""
 _CLAIM = """
 UPDATE look_backs SET state = 'running', started_at = coalesce(started_at, now()),
-    reason = CASE state WHEN 'running' THEN reason ELSE '' END, updated_at = now()
-WHERE id = (SELECT id FROM look_backs
-            WHERE state IN ('waiting', 'running') AND id <> ALL ($1::bigint[]) ORDER BY id LIMIT 1)
+    reason = CASE state WHEN 'running' THEN reason ELSE '' END, updated_at = now(), turn_at = now()
+WHERE id = (SELECT id FROM ({queue}) AS queue ORDER BY position LIMIT 1)
   AND state IN ('waiting', 'running')
 RETURNING {columns}
+"""
+# Those that run are not counted, and those that wait for something else say so.
+_POSITIONS = f"""
+SELECT id, position FROM ({_QUEUE.format(left_out="state = 'waiting' AND reason = ''")}) AS queue
+WHERE id = ANY ($1::bigint[])
+"""  # noqa: S608 - constants
+_OTHERS_WAIT = """
+SELECT EXISTS (
+    SELECT FROM look_backs WHERE state = 'waiting' AND id <> ALL ($2::bigint[])
+      AND requested_by IS DISTINCT FROM (SELECT requested_by FROM look_backs WHERE id = $1)
+) AS found
 """
 _POSTPONE = """
 UPDATE look_backs SET state = 'waiting', reason = $2, updated_at = now()
@@ -80,17 +102,17 @@ _LOCK_TRACK = """
 SELECT kind, value, networks, starts_at, ends_at, keep_days FROM tracks WHERE id = $1 FOR SHARE
 """
 _ADVANCE = """
-UPDATE look_backs SET resume_at = $3, progress = $4, looked = looked + $5, reason = $6,
-    updated_at = now()
+UPDATE look_backs SET resume_at = $3, progress = $4, looked = looked + $5, worked = worked + $6,
+    reason = $7, updated_at = now()
 WHERE id = $1 AND state = 'running' AND resume_at IS NOT DISTINCT FROM $2
-  AND since IS NOT DISTINCT FROM $7
+  AND since IS NOT DISTINCT FROM $8
 """
 _ADD_RESULT = """
 UPDATE look_backs SET found = greatest(found + $2, 0), added = greatest(added + $3, 0)
 WHERE id = $1
 """
 _BEGIN_AGAIN = """
-UPDATE look_backs SET resume_at = $2, progress = NULL, looked = 0,
+UPDATE look_backs SET resume_at = $2, progress = NULL, looked = 0, worked = 0,
     found = CASE WHEN resume_at IS NULL THEN found ELSE 0 END,
     added = CASE WHEN resume_at IS NULL THEN added ELSE 0 END,
     reason = '', updated_at = now()
@@ -146,7 +168,7 @@ class Requested(msgspec.Struct, frozen=True):
 
 
 class LookBack(msgspec.Struct, frozen=True):
-    """A row of the table."""
+    """A row of the table, and its place in the queue."""
 
     id: int
     track_id: TrackId
@@ -162,9 +184,11 @@ class LookBack(msgspec.Struct, frozen=True):
     looked: int  # posts looked through
     found: int  # of these, posts new to the track
     added: int  # of these, posts that were not stored before
+    worked: float  # seconds in which it advanced
     started_at: datetime | None
     updated_at: datetime | None
     finished_at: datetime | None
+    position: int | None = None  # while it waits for its turn only; the next has 1
 
     @property
     def unfinished(self) -> bool:
@@ -177,8 +201,8 @@ class LookBack(msgspec.Struct, frozen=True):
         return self.state == "running" and self.reason.endswith(RETRYING)
 
 
-_COLUMNS = ", ".join(LookBack.__struct_fields__)
-_CLAIM = _CLAIM.format(columns=_COLUMNS)
+_COLUMNS = ", ".join(name for name in LookBack.__struct_fields__ if name != "position")
+_CLAIM = _CLAIM.format(columns=_COLUMNS, queue=_QUEUE.format(left_out="id <> ALL ($1::bigint[])"))
 _OF_TRACK = f"""
 SELECT {_COLUMNS} FROM look_backs WHERE track_id = $1
 ORDER BY id DESC LIMIT $2
@@ -229,7 +253,7 @@ async def _add(
 
 async def of_track(connection: Executor, track_id: TrackId, limit: int = LISTED) -> list[LookBack]:
     """The look-backs of a track, the newest first."""
-    return [LookBack(**row) for row in await connection.fetch(_OF_TRACK, track_id, limit)]
+    return await _in_queue(connection, await connection.fetch(_OF_TRACK, track_id, limit))
 
 
 async def by_id(connection: Executor, look_back_id: int) -> LookBack | None:
@@ -240,7 +264,15 @@ async def by_id(connection: Executor, look_back_id: int) -> LookBack | None:
 
 async def by_ids(connection: Executor, ids: Sequence[int]) -> list[LookBack]:
     """Those of these look-backs that exist, the newest first."""
-    return [LookBack(**row) for row in await connection.fetch(_BY_IDS, ids)]
+    return await _in_queue(connection, await connection.fetch(_BY_IDS, ids))
+
+
+async def _in_queue(connection: Executor, rows: Sequence[Row]) -> list[LookBack]:
+    """Look-backs with their places in the queue."""
+    waiting = [row["id"] for row in rows if row["state"] == "waiting"]
+    queue = await connection.fetch(_POSITIONS, waiting) if waiting else []
+    positions = {row["id"]: row["position"] for row in queue}
+    return [LookBack(**row, position=positions.get(row["id"])) for row in rows]
 
 
 async def cancel(connection: Executor, look_back_id: int) -> bool:
@@ -279,6 +311,7 @@ class Step(msgspec.Struct, frozen=True):
     resume_at: bytes  # JSON
     progress: float | None
     looked: int
+    worked: float  # seconds
     reason: str
 
 
@@ -289,9 +322,15 @@ async def are_waiting(connection: Executor) -> bool:
 
 
 async def claim(connection: Executor, postponed: Collection[int] = ()) -> LookBack | None:
-    """The oldest unfinished look-back but for these, which is running from now on."""
+    """The next look-back but for these, which is running from now on; users take turns."""
     rows = await connection.fetch(_CLAIM, sorted(postponed))
     return LookBack(**rows[0]) if rows else None
+
+
+async def others_wait(connection: Executor, look_back_id: int, postponed: Collection[int]) -> bool:
+    """Whether other users have look-backs that wait, besides the postponed ones."""
+    [row] = await connection.fetch(_OTHERS_WAIT, look_back_id, sorted(postponed))
+    return bool(row["found"])
 
 
 async def postpone(connection: Executor, look_back_id: int, reason: str) -> None:
@@ -326,7 +365,7 @@ async def advance(connection: Executor, row: LookBack, before: bytes | None, ste
     False: it was cancelled or widened, or another process has advanced it.
     """
     reason = storable(step.reason, REASON_MAX)
-    values = step.resume_at, step.progress, step.looked, reason, row.since
+    values = step.resume_at, step.progress, step.looked, step.worked, reason, row.since
     return row_count(await connection.execute(_ADVANCE, row.id, before, *values)) > 0
 
 

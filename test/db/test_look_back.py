@@ -20,7 +20,7 @@ from looking_back import (
     split,
 )
 from monitor.jobs import Leader
-from monitor.look_back import gathered, recordings, task
+from monitor.look_back import gathered, recordings, run, task
 from monitor.look_back.recordings import SLICE_FRAMES
 from monitor.look_back.store_found import FOUND_BEFORE
 from monitor.maintenance.raw_backup import RawBackup
@@ -260,6 +260,41 @@ async def test_a_cancelled_one_ends_soon_and_keeps_what_it_has_found(
     assert (row.state, row.looked < 4000) == ("cancelled", True)
     assert await bench.rows("SELECT count(*) FROM matches") == [(row.found,)]
     assert await bench.counts_agree()
+
+
+async def test_a_long_one_lets_those_of_other_users_go_on(
+    bench: LookBackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each turn; what it had found is counted once, and what it waits is no work."""
+    monkeypatch.setattr(gathered, "FRAMES", 100)
+    monkeypatch.setattr(recordings, "SLICE_FRAMES", 100)
+    monkeypatch.setattr(run, "TURN", 0.0)
+    recorded = Recorded(1000)
+    bench.record(recorded.messages, hours_ago(30))
+    await bench.collect()
+    tracks = {word: await bench.track(word) for word in ("snow", "sun", "fog")}
+    users = {"snow": "ann", "sun": "bob", "fog": "bob"}
+    async with bench.database.acquire() as connection:
+        for word, track_id in tracks.items():
+            new = [NewLookBack("recorded")]
+            await look_backs.add(connection, track_id, new, users[word])
+    await bench.database.execute(
+        "CREATE TABLE turns (number bigserial, of bigint);"
+        "CREATE FUNCTION note_turn() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN INSERT INTO turns (of) VALUES (NEW.track_id); RETURN NEW; END $$;"
+        "CREATE TRIGGER note_turn AFTER UPDATE OF turn_at ON look_backs"
+        " FOR EACH ROW EXECUTE FUNCTION note_turn()"
+    )
+    await bench.run()
+    turns = [of for [of] in await bench.rows("SELECT of FROM turns ORDER BY number")]
+    snow, sun, fog = tracks.values()
+    assert turns[:4] == [snow, sun, snow, sun]
+    assert turns.index(fog) > len(turns) - 1 - turns[::-1].index(sun)
+    for word, track_id in tracks.items():
+        assert await bench.found(track_id) == recorded.matching(word)
+    assert await bench.counts_agree()
+    seconds = "SELECT state, worked > 0, worked < extract(epoch FROM finished_at - started_at)"
+    assert await bench.rows(f"{seconds} FROM look_backs") == [("done", True, True)] * 3
 
 
 async def test_one_that_is_widened_begins_again_and_finds_everything_once(

@@ -83,6 +83,65 @@ async def test_a_postponed_one_waits_while_others_are_done(connected: Database) 
     assert (postponed.state, postponed.reason) == ("waiting", "No connection.")
 
 
+async def request(database: Database, user: str | None, number: int) -> list[int]:
+    """Look-backs that a user requests, each of a track of its own."""
+    ids = []
+    for _ in range(number):
+        track_id = await track(database)
+        async with database.acquire() as connection:
+            new = [NewLookBack("stored")]
+            ids += [each.id for each in await look_backs.add(connection, track_id, new, user)]
+    return ids
+
+
+async def test_users_take_turns_and_see_their_place_in_the_queue(connected: Database) -> None:
+    first = await request(connected, "ann", 3)
+    second = await request(connected, "bob", 2)
+    third = await request(connected, None, 1)
+    turns = [first[0], second[0], third[0], first[1], second[1], first[2]]
+    async with connected.acquire() as connection:
+
+        async def queue() -> list[int]:
+            rows = await look_backs.by_ids(connection, turns)
+            places = {row.position: row.id for row in rows if row.position is not None}
+            return [places[number] for number in sorted(places)]
+
+        for number, expected in enumerate(turns):
+            assert await queue() == turns[number:]
+            claimed = await look_backs.claim(connection)
+            assert claimed
+            assert claimed.id == expected
+            again = await look_backs.claim(connection)
+            assert again
+            assert again.id == expected, "one that was interrupted goes on"
+            await look_backs.finish(connection, expected, "done", "")
+    later = await request(connected, "ann", 1), await request(connected, "eve", 1)
+    async with connected.acquire() as connection:
+        for [expected] in reversed(later):
+            claimed = await look_backs.claim(connection)
+            assert claimed
+            assert claimed.id == expected
+            await look_backs.finish(connection, expected, "done", "")
+
+
+async def test_one_that_waits_for_something_else_has_no_place_in_the_queue(
+    connected: Database,
+) -> None:
+    ids = await request(connected, "ann", 3)
+    async with connected.acquire() as connection:
+        assert await look_backs.claim(connection)
+        assert not await look_backs.others_wait(connection, ids[0], [])
+        await look_backs.postpone(connection, ids[0], "No connection.")
+        rows = await look_backs.by_ids(connection, ids)
+        assert {row.id: row.position for row in rows} == dict(zip(ids, (None, 1, 2), strict=True))
+        other = await request(connected, "bob", 1)
+        assert await look_backs.others_wait(connection, ids[0], [])
+        assert not await look_backs.others_wait(connection, ids[0], other)
+        claimed = await look_backs.claim(connection, [ids[0]])
+        assert claimed
+        assert claimed.id == other[0], "ann has had a turn"
+
+
 @pytest.mark.parametrize(
     ("resume_at", "left"),
     [

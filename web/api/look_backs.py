@@ -56,7 +56,8 @@ class LookBackStatus(msgspec.Struct, frozen=True):
 
     `progress`: from 0 to 1, null while it is unknown. `looked`: posts searched; `found`: of these,
     posts that match and that the track did not have; `added`: of these, posts that were not stored
-    before. `reason`: why it failed or waits, or what is missing.
+    before. `position`: its place in the queue while it waits for its turn, 1 for the next.
+    `reason`: why it failed or waits for something else, or what is missing.
     """
 
     id: int
@@ -67,6 +68,7 @@ class LookBackStatus(msgspec.Struct, frozen=True):
     requested_at: datetime
     requested_by: str | None
     state: State
+    position: int | None
     reason: str
     progress: float | None
     looked: int

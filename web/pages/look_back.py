@@ -1,11 +1,12 @@
 """Look-backs on the page of a track: request them, follow their progress, cancel them."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlencode
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from stream.db import Executor
 from stream.store import look_backs, sharing
@@ -20,6 +21,7 @@ from web.routing import Route, row_id
 from web.track_editing import look_back, service
 
 FINISHED_SHOWN = 5  # of a track, the newest ones
+_EXPLAINED: tuple[Literal["widened", "covered"], ...] = ("widened", "covered")
 ESTIMATE_FROM = 0.02  # of a look-back; before, its speed says little about the rest
 
 
@@ -37,13 +39,27 @@ async def listed(connection: Executor, who: Person, track: Track) -> dict[str, A
     }
 
 
+def explanations(requested: Iterable[Requested]) -> dict[int, str]:
+    """What look-backs from before do for a request, by their ids."""
+    return {each.id: each.explanation for each in requested if each.explanation}
+
+
+def requested_in(query: MultiMapping[str]) -> list[Requested]:
+    """What became of a request, from the address that the browser was sent to."""
+    return [
+        Requested(row_id(number), how) for how in _EXPLAINED for number in query.getall(how, [])
+    ]
+
+
 def time_left(running: LookBack) -> str:
-    """How long it will probably take; empty: not known, as at the start, or without the network."""
+    """How long it will probably work; empty: not known, as at the start, or without the network.
+
+    Without the time that it waits, for its turn or for the network.
+    """
     done = running.progress or 0
-    if done < ESTIMATE_FROM or running.started_at is None or running.is_retrying:
+    if done < ESTIMATE_FROM or not running.worked or running.is_retrying:
         return ""
-    elapsed = (datetime.now(UTC) - running.started_at).total_seconds()
-    return format_duration(elapsed / done * (1 - done))
+    return format_duration(running.worked / done * (1 - done))
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -81,7 +97,8 @@ async def add(request: web.Request) -> web.StreamResponse:
             return await _answer(request, track_id, form, (), problem)
         raise
     if not is_part(request):
-        return see_other(request, f"/tracks/{track_id}#look-back")
+        query = urlencode([(each.how, each.id) for each in requested if each.explanation])
+        return see_other(request, f"/tracks/{track_id}?{query}#look-back")
     return await _answer(request, track_id, NOTHING, requested)
 
 
@@ -99,7 +116,7 @@ async def _answer(
         values |= template_values(
             form, await look_back.offers_for(connection, track, here.settings)
         )
-    values["explanations"] = {each.id: each.explanation for each in requested if each.explanation}
+    values["explanations"] = explanations(requested)
     status = HTTPStatus.OK if problem is None else problem.status
     template = "look_back_added.html"
     return render(request, template, status=status, track=track, problem=problem, **values)

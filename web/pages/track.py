@@ -211,6 +211,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         other=compared,
         listed=listed,
         snippets=snippets(asked.wanted(who, found.id), here.origin + here.base),
+        explanations=look_back_page.explanations(look_back_page.requested_in(request.query)),
         **looked_back,
         **template_values(NOTHING, offers),
     )
