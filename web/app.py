@@ -20,6 +20,7 @@ from web.middleware import add_headers, handle_errors
 from web.pages import (
     account,
     bulk_add,
+    cities,
     edit,
     exports,
     health,
@@ -45,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
     *bulk_add.ROUTES,
     *history.ROUTES,
+    *cities.ROUTES,
     *edit.ROUTES,
     *users.ROUTES,
     *account.ROUTES,

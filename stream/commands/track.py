@@ -1,5 +1,6 @@
-"""`track add|list|show|look-back|pause|resume|remove`: manage tracks."""
+"""`track add|find-city|list|show|look-back|pause|resume|remove`: manage tracks."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import get_args
 
@@ -7,6 +8,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from stream import cities
 from stream.commands import look_back as look_backs_of
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
@@ -24,6 +26,31 @@ def track() -> None:
 
 
 track.add_command(look_backs_of.look_back)
+
+
+@track.command("find-city")
+@click.argument("name")
+@click.option(
+    "--size",
+    type=click.FloatRange(cities.SIZE_MIN, cities.SIZE_MAX),
+    help="Width and height of the box in kilometres (default: fits the population).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@command
+async def find_city(context: Context, /, name: str, size: float | None, as_json: bool) -> None:
+    """Find cities by NAME, such as 'Paris, France', and print boxes for place tracks.
+
+    Data of GeoNames, CC BY 4.0.
+    """
+    found = await asyncio.to_thread(cities.find, name, size)
+    if as_json:
+        context.print_json([msgspec.structs.asdict(each) for each in found])
+        return
+    if not found:
+        raise TwitterstreamError("No city of 15,000 people or more has this name.")
+    for each in found:
+        line = f"{each.value}  {each.title} ({each.population:,} people)"
+        context.out.print(line, soft_wrap=True)
 
 
 # A place may begin with a minus sign, which is not an option.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Page, expect
 
@@ -9,6 +11,7 @@ from browser import OpenTab, Program
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+BOX = re.compile(r"^-?\d[-\d.]*(,-?\d[-\d.]*){3}$")
 KINDS = {
     "keyword": ("coffee break", "coffee break,tea time"),
     "user": ("@esa", "@esa,@jaxa_en"),
@@ -78,6 +81,39 @@ async def test_a_box_on_the_map_is_a_place(program: Program, open_tab: OpenTab) 
     )
     assert -180 <= west < east <= 180
     assert -90 <= south < north <= 90
+
+
+async def test_a_city_is_a_place(program: Program, open_tab: OpenTab) -> None:
+    """Its box is shown on the map, can be chosen by keyboard, and a second one added."""
+    tab = await open_tab(program)
+    page = tab.page
+    await tab.open("/tracks/new")
+    await page.locator("input[name=kind][value=place]").check()
+    await page.get_by_label("Find a city").fill("Paris")
+    await page.get_by_label("Find a city").press("Enter")
+    city = page.get_by_role("button", name="Paris, France")
+    await expect(city).to_be_visible(timeout=60_000)
+    await expect(page.get_by_role("button", name="Paris, TX, United States")).to_be_visible()
+    await city.press("Enter")
+    value = page.get_by_label("Value", exact=True)
+    await expect(value).to_have_value(BOX)
+    await expect(page.get_by_text("Valid.")).to_be_visible()
+    view = await page.locator("#map").get_attribute("viewBox")
+    assert view is not None
+    left, top, wide, high = map(float, view.split())
+    assert left < 2.3 < left + wide < 10
+    assert top < -48.9 < top + high
+    paris = await value.input_value()
+    await page.get_by_role("button", name="Add a box").click()
+    await page.get_by_label("Find a city").fill("Springfield, IL")
+    await page.locator("select[name=size]").select_option("100")
+    await page.get_by_role("button", name="Find", exact=True).click()
+    await page.get_by_role("button", name="Springfield, IL, United States").click(timeout=60_000)
+    await expect(value).to_have_value(re.compile(f"^{re.escape(paris)}; -9"))
+    await page.get_by_role("button", name="Add track").click()
+    await page.wait_for_url("**/saved")
+    [(kind,)] = program.rows("SELECT kind FROM tracks WHERE value LIKE $$%; -9%$$")
+    assert kind == "place"
 
 
 async def test_a_box_across_the_date_line_is_drawn_on_both_sides(

@@ -92,7 +92,7 @@ class _Form(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
             self._inside = given.get("action") == self.action
-        if not self._inside:
+        if not self._inside or "form" in given:  # of another form
             return
         name, value = given.get("name", ""), given.get("value", "")
         kind = given.get("type")

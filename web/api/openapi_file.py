@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from web.api import (
+    cities,
     deletions,
     exports,
     legacy,
@@ -31,6 +32,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *tracks.OPERATIONS,
     *look_backs.OPERATIONS,
     *reach.OPERATIONS,
+    *cities.OPERATIONS,
     *deletions.OPERATIONS,
     *stats.OPERATIONS,
     *webhooks.OPERATIONS,

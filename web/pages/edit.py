@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from stream.cities import NAME_MAX
 from stream.db import Executor
 from stream.look_back_requests import SearchScope, parsed
 from stream.network_support import network_support
@@ -19,8 +20,8 @@ from stream.tweet import TrackId
 from stream.tweet_view import view_of
 from web.context import app_context, form_fields, is_part, person, render, see_other, zone_of
 from web.highlighting import reason, segments
+from web.pages import cities, look_back_form
 from web.pages import look_back as look_back_page
-from web.pages import look_back_form
 from web.pages.edit_form import KINDS, Form, mark_error, of_track, read
 from web.pages.edit_map import CITIES, LAND
 from web.pages.look_back_form import NEW_TRACK, NOTHING
@@ -151,6 +152,8 @@ async def _form(
         owners=owners,
         land=LAND,
         cities=CITIES,
+        city_sizes=cities.SIZES,
+        city_name_max=NAME_MAX,
         **look_back_form.template_values(looked_back, offers),
     )
 

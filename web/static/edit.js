@@ -28,6 +28,13 @@ function chooseKind() {
 }
 
 const map = showMap(document.getElementById("map"), value);
+const cities = document.getElementById("city-search");
+for (const what of ["input", "change"])
+  cities.addEventListener(what, (event) => event.stopPropagation()); // what is searched is no field of the track
+cities.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-box]");
+  if (button) map.choose(button.dataset.box.split(",").map(Number));
+});
 for (const radio of form.querySelectorAll('input[name="kind"]'))
   radio.addEventListener("change", chooseKind);
 chooseKind();

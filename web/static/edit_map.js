@@ -187,5 +187,10 @@ export function showMap(svg, value) {
   new ResizeObserver(() => look(zoom, centre)).observe(svg);
   refresh();
   fit();
-  return { refresh };
+  /** Choose a box, which is then shown as close as it is small. */
+  function choose(box) {
+    put(box);
+    fit();
+  }
+  return { refresh, choose };
 }

@@ -31,6 +31,17 @@ def test_the_examples_of_track_add_work_as_written(
     assert (track["kind"], track["value"], track["tweets"]) == (kind, value, 0)
 
 
+def test_a_city_is_found_with_a_box_for_a_track(terminal: Terminal) -> None:
+    box, _, title = terminal.run("track", "find-city", "Paris, France").stdout.partition("  ")
+    assert title == "Paris, France (2,138,551 people)\n"
+    terminal.run("track", "add", box, "--kind", "place")
+    assert terminal.sql("SELECT kind, value FROM tracks") == [("place", box)]
+    [found] = terminal.json("track", "find-city", "Paris, FR", "--size", "100")
+    assert found["value"] != box
+    refused = terminal.run("track", "find-city", "no such city", code=1).stderr
+    assert "No city of 15,000 people" in refused
+
+
 def test_a_track_may_be_more_important_and_have_a_time_of_its_own(terminal: Terminal) -> None:
     terminal.run("track", "add", "snow", "--priority", "5", "--keep-days", "30")
     assert terminal.sql("SELECT value, priority, keep_days FROM tracks") == [("snow", 5, 30)]
@@ -91,7 +102,7 @@ def test_look_backs_are_requested_shown_and_cancelled(terminal: Terminal) -> Non
     terminal.run("track", "look-back", "1", "--author", "@name.example")
     terminal.run("track", "look-back", "1", "--author", "other.example", "--since", "7d")
     text = terminal.run("track", "look-back", "1", "--place", "stored").stdout
-    assert "Look-back 4: all posts of name.example: waiting." in text
+    assert "Look-back 4: all posts of name.example: waiting, number 4 in the queue." in text
     assert "Look-back 5: all posts of other.example since 20" in text
     found = terminal.json("track", "show", "1")["look_backs"]
     places = [each["place"] for each in found]
@@ -102,7 +113,7 @@ def test_look_backs_are_requested_shown_and_cancelled(terminal: Terminal) -> Non
     assert covered in terminal.run(*narrow).stdout
     widened = terminal.run("track", "look-back", "1", "--place", "recorded").stdout
     assert "Look-back 2 did not go so far back, and had not finished. It begins again" in widened
-    assert "Look-back 2: recorded messages: waiting." in widened
+    assert "Look-back 2: recorded messages: waiting, number 2 in the queue." in widened
     for more in (["--since", "1h"], ["--place", "stored"], ["--author", "name.example"]):
         terminal.run("track", "look-back", "1", "--cancel", *more, code=2)
     terminal.run("track", "look-back", "1", "--cancel", "--wait")
@@ -143,7 +154,7 @@ def test_a_place_is_requested_once_as_far_back_as_any_time(terminal: Terminal) -
     terminal.run("track", "add", "snow")
     twice = terminal.run("track", "look-back", "1", *["--place", "stored"] * 2).stdout
     assert "goes as far back" not in twice
-    assert "Look-back 1: stored tweets: waiting." in twice
+    assert "Look-back 1: stored tweets: waiting, number 1 in the queue." in twice
 
 
 @pytest.mark.parametrize(

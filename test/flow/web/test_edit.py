@@ -111,6 +111,42 @@ async def test_the_networks_say_what_they_can(app: WebApp, ana: Client) -> None:
     assert "No source of this network" not in text
 
 
+async def test_a_city_is_found_with_a_box(app: WebApp, ana: Client) -> None:
+    """In the form its script takes the box; without JavaScript a link opens the form with it."""
+    page = await ana.page("/tracks/new?kind=place")
+    assert form_in(page, "/tracks/new").keys().isdisjoint({"name", "size"})
+    assert '<form id="find-city" action="/tracks/cities"' in page
+    _, part = await ana.get("/tracks/cities?name=springfield", headers=FRAGMENT)
+    found = re.findall(
+        r'data-box="([^"]+)"><bdi>(.*?)</bdi></button> <span class="soft">([\d,]+) people', part
+    )
+    assert found[0][1:] == ("Springfield, MO, United States", "166,810")
+    page = await ana.page("/tracks/cities?name=springfield&size=50")
+    link = re.search(r'href="(/tracks/new\?[^"]+)"><bdi>Springfield, MO', page)
+    assert link is not None
+    given = await ana.form(html.unescape(link[1]), "/tracks/new")
+    assert given["kind"] == "place"
+    west, south, east, north = map(float, given["value"].split(","))
+    small = [float(degrees) for degrees in found[0][0].split(",")]
+    assert west < small[0] < small[2] < east
+    assert south < small[1] < small[3] < north
+    page = await ana.page("/tracks/cities", params={"name": HOSTILE[0][:100]})
+    assert "No city of 15,000 people or more" in page
+    assert_harmless(page)
+    for query in ("", "?name=", f"?name={'a' * 101}", "?name=Rome&size=7"):
+        assert (await ana.get(f"/tracks/cities{query}"))[0] == 422, query
+
+
+async def test_programs_find_cities(app: WebApp, ana: Client) -> None:
+    status, found = await ana.json("GET", "/api/v1/cities?name=Z%C3%BCrich&size=10")
+    assert status == 200
+    [city] = found["cities"]
+    assert (city["name"], city["country"]) == ("Zürich", "Switzerland")
+    new = {"kind": "place", "value": city["value"]}
+    assert (await ana.json("POST", "/api/v1/tracks", new))[0] == 201
+    assert (await ana.json("GET", "/api/v1/cities?name=Rome&size=0"))[0] == 422
+
+
 async def test_the_same_value_is_pointed_out(app: WebApp) -> None:
     ana, bob = await app.log_in("ana"), await app.log_in("bob")
     number = await make(ana, "Snow  day")
