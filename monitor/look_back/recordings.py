@@ -135,7 +135,8 @@ class Recordings:
         """All messages in order, from where an earlier slice ended; StoreError, InvalidPosition."""
         after = _place(resume)
         left = [part for part in self.parts if part.end > _begin(part, after)]
-        total, done = sum(part.end - _begin(part, after) for part in left) or 1, 0
+        total = sum(part.end - part.start for part in self.parts) or 1
+        done = total - sum(part.end - _begin(part, after) for part in left)
         for number, part in enumerate(left):
             begin = _begin(part, after)
             note = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,7 +37,6 @@ from stream.tweet import NativeId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from stream.db import Database
     from test.conftest import Eventually
@@ -260,6 +260,20 @@ async def test_a_cancelled_one_ends_soon_and_keeps_what_it_has_found(
     assert (row.state, row.looked < 4000) == ("cancelled", True)
     assert await bench.rows("SELECT count(*) FROM matches") == [(row.found,)]
     assert await bench.counts_agree()
+
+
+async def test_progress_goes_on_where_it_was(
+    bench: LookBackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "SLICE_FRAMES", 100)
+    bench.record(Recorded(1000).messages, hours_ago(30))
+    data_dir, ids = Path(bench.settings.data_dir), [bench.source.id]
+    parts = recordings.parts(data_dir, ids, [], recordings.journal_ends(data_dir, ids))
+    read = recordings.Recordings(parts, {bench.source.id: "bluesky"}, 0, None)
+    slices = [each async for each in read.slices(None)]
+    later = [each async for each in read.slices(slices[4].resume)]
+    assert [each.progress for each in later] == [each.progress for each in slices[5:]]
+    assert slices[4].progress == pytest.approx(0.5, abs=0.05)
 
 
 async def test_a_long_one_lets_those_of_other_users_go_on(
