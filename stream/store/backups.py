@@ -60,6 +60,7 @@ READABLE_SCHEMAS = {
     "0013_relations.sql",
     "0014_webhook_changes.sql",
     "0015_restrict_logins.sql",
+    "0016_message_columns.sql",
 }
 _OLD_TABLES = {"identities": "tweet_ids"}
 _OLD_VALUES = {  # by column, as JSON
