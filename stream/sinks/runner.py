@@ -69,16 +69,20 @@ class Sinks:
         while True:
             raise_if_cancelled()
             await self._needed.wait()
+            is_away = True
             try:
                 async with self._database.dedicated() as connection:
                     await self._run_locked(connection)
+                is_away = False
             except* DatabaseAway:
                 pass
             finally:
                 self._configured, self._webhooks = [], None
-            await asyncio.sleep(LOCK_INTERVAL)
+            if is_away:
+                await asyncio.sleep(LOCK_INTERVAL)
 
     async def _run_locked(self, lock: Executor) -> None:
+        """Run the sinks while this session has their lock, and there is something to pass on to."""
         while not await sinks.try_lock(lock):
             await asyncio.sleep(LOCK_INTERVAL)
             if not self._needed.is_set():
