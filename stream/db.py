@@ -32,7 +32,7 @@ ROLLBACK_TIMEOUT = 10  # seconds; then the end of the connection does the same
 PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening connection is alive
 # Of a GuardedDatabase, in seconds: together the time until its callers learn of a frozen server.
 SLOW_CALL = 1.5  # a call that lasts longer makes it check whether the server answers
-CHECK_TIMEOUT = 2.0  # for the answer
+CHECK_TIMEOUT = 5.0  # for the answer; a machine with much else to do needs seconds
 CHECK_INTERVAL = 1.0
 CHECK_LATE = 0.5  # seconds; when the timeout comes later, this process stood still as well
 LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that takes long

@@ -86,6 +86,7 @@ async def open_tab(chromium: Browser) -> AsyncIterator[OpenTab]:
         context = await chromium.new_context(
             **({"viewport": {"width": 1200, "height": 900}} | options)
         )
+        context.set_default_timeout(TIMEOUT_MS)
         program.contexts.append(context)
         if name:
             key = await program.session(name, role)

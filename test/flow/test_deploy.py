@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +21,7 @@ import msgspec
 import pytest
 import yaml
 
+from servers import free_port
 from simulator.server import Settings as Simulated
 from simulator.server import serve
 from tools import ROOT, run, tool
@@ -131,9 +131,7 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def collecting(database: str, folder: Path) -> AsyncIterator[Watched]:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        watched = Watched(probe.getsockname()[1])
+    watched = Watched(free_port())
     config = folder / "config.yaml"
     settings = {
         "database": database,

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from monitor.service.systemd import SystemdNotifier
+from servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "postgresql://nobody:s3cr3t@127.0.0.1:1/none"
@@ -183,9 +184,7 @@ def systemd(tmp_path: Path) -> Iterator[Heard]:
 async def test_the_program_says_how_it_goes_from_start_to_stop(
     database: str, systemd: Heard, tmp_path: Path, eventually: Eventually
 ) -> None:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with Daemon(tmp_path, systemd, database, listen=f"127.0.0.1:{port}") as daemon:
         await eventually(lambda: "READY=1" in systemd.all())
         await eventually(lambda: systemd.all().count("WATCHDOG=1") >= 3)

@@ -120,7 +120,6 @@ class Tab:
         self.address = address
         self.faults: list[str] = []
         self.expected: list[str] = []  # parts of messages that are no faults in this test
-        page.set_default_timeout(TIMEOUT_MS)
         page.on("console", lambda message: self._note(message.type == "error", message.text))
         page.on("pageerror", lambda error: self._note(True, str(error)))
         page.on("request", lambda sent: self._note(self._is_outside(sent.url), sent.url))

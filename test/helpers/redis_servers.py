@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import importlib.util
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from servers import free_port
 
 Product = Literal["redis", "valkey"]
 PRODUCTS: tuple[Product, ...] = ("redis", "valkey")
@@ -38,9 +39,7 @@ class RedisServer:
         self.folder = folder
         self.product = product
         self.options = options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
         self.process: asyncio.subprocess.Process | None = None
         self.client: Redis = Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))

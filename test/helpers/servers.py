@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -48,6 +49,18 @@ def closed_port() -> int:
     """A port on which nothing listens, nor will while the tests run: a socket keeps it taken."""
     _taken.bind(("127.0.0.1", 0))
     return int(_taken.getsockname()[1])
+
+
+def free_port() -> int:
+    """A port for a server that starts later.
+
+    It is none of those that the system gives to connections, which could take it meanwhile.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def status(code: int, body: object = "", headers: Mapping[str, str] | None = None) -> Step:
