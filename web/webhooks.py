@@ -88,7 +88,7 @@ async def edit(here: AppContext, person: Person, webhook_id: int, given: Webhook
 
 def _check(here: AppContext, given: WebhookFields) -> None:
     if not 1 <= len(given.name) <= NAME_MAX or not given.name.isprintable():
-        words = f"Enter a name of at most {NAME_MAX} characters."
+        words = f"Enter a name of 1 to {NAME_MAX} characters, without control characters."
         raise Problem("invalid", words, field="name")
     try:
         check_url(given.url, parse_networks(here.settings.sinks.webhooks.allowed_networks))

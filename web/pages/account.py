@@ -183,7 +183,7 @@ async def make_token(request: web.Request) -> web.StreamResponse:
 
 def _check_token(name: str, scopes: list[Scope], wanted: set[str], days: str) -> None:
     if not 1 <= len(name) <= NAME_MAX or any(each < " " for each in name):
-        words = f"Enter a name of at most {NAME_MAX} characters."
+        words = f"Enter a name of 1 to {NAME_MAX} characters, without control characters."
         raise Problem("invalid", words, field="name")
     if not scopes or len(scopes) < len(wanted):
         words = "Choose at least one permission, and none that you do not have."

@@ -104,8 +104,10 @@ async def _page(
 
 async def _deliveries(connection: Executor, hook: Webhook) -> Mapping[str, Any]:
     dead = await webhook_deliveries.newest(connection, hook.id, SHOWN, "dead")
+    chosen = hook.tracks or ()
     return {
         "hook": hook,
+        "is_idle": chosen and not await sharing.visible_among(connection, hook.user_id, chosen),
         "deliveries": await webhook_deliveries.newest(connection, hook.id, SHOWN),
         "dead": [each for each in dead if each.event != "webhook.test"],
     }

@@ -78,6 +78,18 @@ async def test_a_webhook_follows_only_tracks_that_its_owner_sees(app: WebApp, an
     await add(ana, tracks=[other])
 
 
+async def test_a_webhook_without_its_tracks_says_that_nothing_is_sent(
+    app: WebApp, ana: Client
+) -> None:
+    track = await app.add_track()
+    await add(ana, tracks=[track])
+    await add(ana, name="all")
+    assert "Nothing is sent" not in await ana.page("/webhooks/1")
+    await app.execute("DELETE FROM tracks")
+    assert "Nothing is sent" in await ana.page("/webhooks/1")
+    assert "Nothing is sent" not in await ana.page("/webhooks/2")
+
+
 async def test_a_user_has_a_limited_number_of_webhooks(make_app: MakeApp) -> None:
     async with make_app(sinks={"webhooks": {"max_per_user": 2}}) as app:
         ana = await app.log_in("ana")
