@@ -41,8 +41,10 @@ listen_addresses = ''
 unix_socket_permissions = 0700
 password_encryption = 'scram-sha-256'
 
-# One daemon, a few commands and a person with psql, on a machine that does other things too.
-max_connections = 50
+# One daemon, a few commands and a person with psql, on a machine that does other things too. The
+# logins of users share what is not reserved for these.
+max_connections = 100
+superuser_reserved_connections = 40
 shared_buffers = 128MB
 max_parallel_workers_per_gather = 1
 jit = off                       # our statements are short: compiling takes longer than running

@@ -54,6 +54,23 @@ async def test_the_server_is_as_safe_as_the_documentation_says(data: Path) -> No
         assert os.getpgid(postmaster(data)) != os.getpgid(0)
 
 
+async def test_logins_of_users_leave_connections_for_the_program(data: Path) -> None:
+    async with Embedded(data, UNSYNCED).lease() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE reader LOGIN PASSWORD 'secret'")
+        with contextlib.ExitStack() as stack:
+
+            def connect_as_users() -> None:
+                for _ in range(100):
+                    login = psycopg.connect(url, user="reader", password="secret")
+                    stack.enter_context(login)
+
+            with pytest.raises(psycopg.OperationalError, match="reserved"):
+                connect_as_users()
+            for _ in range(30):
+                stack.enter_context(psycopg.connect(url))
+
+
 async def test_settings_in_the_cluster_override_ours(data: Path) -> None:
     with (data / "postgres/cluster/postgresql.conf").open("a") as file:
         file.write("work_mem = 12MB\nmax_connections = 60\n")
