@@ -26,8 +26,8 @@ def csv_cell(text: str) -> str:
         return f"'{text}"  # a spreadsheet would round a number with so many digits
     if _REWRITTEN.fullmatch(text):
         return f"'{text}"
-    # Spreadsheets do not accept NUL.
-    return _FORMULA.sub("'", text.replace("\0", "\ufffd"))
+    # Spreadsheets do not accept NUL, and put what does not fit into a cell into the next row.
+    return _truncated(_FORMULA.sub("'", text.replace("\0", "\ufffd")))
 
 
 def xlsx_cell(text: str) -> str:
@@ -35,11 +35,14 @@ def xlsx_cell(text: str) -> str:
 
     Characters that XML does not allow are escaped by xlsxwriter.
     """
-    clean = _SURROGATES.sub("\ufffd", text)
-    if len(clean) <= CELL_MAX // 2:
-        return clean
-    encoded = clean.encode("utf-16-le")
+    return _truncated(_SURROGATES.sub("\ufffd", text))
+
+
+def _truncated(text: str) -> str:
+    if len(text) <= CELL_MAX // 2:
+        return text
+    encoded = text.encode("utf-16-le", "surrogatepass")
     if len(encoded) <= 2 * CELL_MAX:
-        return clean
+        return text
     kept = encoded[: 2 * (CELL_MAX - len(TRUNCATION_MARK))].decode("utf-16-le", "ignore")
     return kept + TRUNCATION_MARK

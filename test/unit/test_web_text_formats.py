@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.spreadsheets import BYTE_ORDER_MARK
+from stream.spreadsheets import BYTE_ORDER_MARK, CELL_MAX, TRUNCATION_MARK
 from stream.tweet_view import MatchView, TweetView
 from web.downloads.text_formats import COLUMNS, header, lines
 
@@ -80,6 +80,16 @@ def test_a_formula_is_written_as_text() -> None:
 def test_other_text_is_written_unchanged() -> None:
     for text in ("snow", " snow", "a=1", "1-1", "#snow", " \u3000", "\uff03x", ""):
         assert row(lines([tweet(text)], "excel"))["text"] == text
+
+
+def test_a_text_that_no_cell_holds_is_cut_for_spreadsheets_only() -> None:
+    """Excel continues it in the next row, which then has the wrong columns."""
+    longest = "\U0001f600" * (CELL_MAX // 2)  # two units each
+    assert row(lines([tweet(longest)], "excel"))["text"] == longest
+    cut = row(lines([tweet(longest * 2)], "excel"))["text"]
+    assert cut.endswith(TRUNCATION_MARK)
+    assert len(cut.encode("utf-16-le")) // 2 <= CELL_MAX
+    assert row(lines([tweet(longest * 2)], "csv"))["text"] == longest * 2
 
 
 BEGINS = "=+-@\uff1d\uff0b\uff0d\uff20"
