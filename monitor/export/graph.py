@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-import duckdb
-
 from monitor.export.files import HashedFile, Written
 from stream.export_requests import GRAPH_TITLES
 from stream.store.export_graphs import DIRECTED
@@ -83,6 +81,8 @@ def write_graph(
     folder: Path, export: Export, nodes: Sequence[Path], edges: Sequence[Path]
 ) -> Written:
     """Add up the files of the parts, and write the graph; the same bytes each time. It blocks."""
+    import duckdb  # noqa: PLC0415 - large, and only exports with a graph need it
+
     with (
         tempfile.TemporaryDirectory(prefix="graph-", dir=folder) as temporary,
         duckdb.connect(f"{temporary}/graph.duckdb") as database,
