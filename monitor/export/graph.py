@@ -16,7 +16,8 @@ from stream.store.export_graphs import DIRECTED
 from stream.store.exports import Export
 
 EDGES_PER_NODE = 50  # on average at most, the heaviest ones: programs draw no more
-MEMORY = "200MB"
+MEMORY_MB = 200
+NODES_PER_MB = 2000  # these are in memory, while edges need not be
 ROWS_AT_ONCE = 10_000
 GRAPH_FILE = "graph.gexf"
 
@@ -88,8 +89,9 @@ def write_graph(
         duckdb.connect(f"{temporary}/graph.duckdb") as database,
         HashedFile(folder / GRAPH_FILE) as file,
     ):
-        database.execute(f"SET memory_limit = '{MEMORY}'")
+        database.execute(f"SET memory_limit = '{MEMORY_MB + export.max_nodes // NODES_PER_MB}MB'")
         database.execute("SET threads = 1")
+        database.execute("SET preserve_insertion_order = false")
         database.execute(f"SET temp_directory = '{temporary}/spilled'")
         for statement, files in ((_EDGES, edges), (_CHOSEN, ()), (_DRAWN, ()), (_NODES, nodes)):
             database.execute(
