@@ -27,7 +27,8 @@ FILL = """
 SELECT ensure_day('{day}');
 INSERT INTO tweets (id, received_at, network, native_id, kind, lang, author, text, doc)
 SELECT tweet_key(at, 1), at, 'x_v2', '{day}' || n, 'original', 'de', 'ann', 'snow ' || n,
-    jsonb_build_object('data', jsonb_build_object('n', n))
+    jsonb_build_object('data', jsonb_build_object('n', n,
+        'text', '#snow #t' || n % 9 || ' #u' || n % 7))
 FROM (SELECT n, timestamptz '{day} 00:00+00' + n * interval '20 s' AS at
       FROM generate_series(1, {number}) AS n) AS made;
 INSERT INTO tweet_ids (network, native_id, tweet_id)
