@@ -1,6 +1,7 @@
 """The pages and the API of webhooks."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream.sinks import webhook_secrets
@@ -9,6 +10,7 @@ from web.context import APP_CONTEXT
 from web_app import HOSTILE, Client, MakeApp, WebApp, assert_harmless
 
 ADDRESS = "https://example.org/hook"
+DAY = timedelta(days=1)
 
 
 async def add(client: Client, **fields: Any) -> dict[str, Any]:
@@ -133,9 +135,11 @@ async def test_others_do_not_see_a_webhook_and_admins_do(app: WebApp, ana: Clien
 
 async def test_a_new_secret_keeps_the_former_one_for_a_day(app: WebApp, ana: Client) -> None:
     made = await add(ana)
+    before = datetime.now(UTC)
     _, renewed = await ana.json("POST", f"/api/v1/webhooks/{made['id']}/secret")
     assert renewed["secret"] != made["secret"]
-    assert renewed["webhook"]["old_secret_until"] is not None
+    until = datetime.fromisoformat(renewed["webhook"]["old_secret_until"])
+    assert before + DAY <= until <= datetime.now(UTC) + DAY
     assert await secrets_of(app, made["id"]) == [renewed["secret"], made["secret"]]
 
 
