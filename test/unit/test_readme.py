@@ -1,6 +1,7 @@
 """The README is the product's face: what it names exists."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -28,3 +29,11 @@ def test_the_table_of_dependencies_is_the_one_of_pyproject() -> None:
     assert len(names) > 10
     table = README.partition("| dependency |")[2].partition("\n\n")[0]
     assert sorted(re.findall(r"^\| ([\w-]+) \|", table, re.MULTILINE)) == sorted(names)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_each_dependency_is_pinned(lock: str) -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = [re.split(r"[^\w.-]", each)[0] for each in pyproject["project"]["dependencies"]]
+    assert {each.lower() for each in wanted} <= {*pinned}
