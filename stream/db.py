@@ -7,8 +7,8 @@ is invalid), or `Broken` (a bug in this program).
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -20,6 +20,8 @@ from stream.errors import ConfigError, DatabaseAway, TwitterstreamError
 
 Executor: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Row: TypeAlias = "asyncpg.Record"
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening conn
 SLOW_CALL = 1.5  # a call that lasts longer makes it check whether the server answers
 CHECK_TIMEOUT = 5.0  # for the answer; a machine with much else to do needs seconds
 CHECK_INTERVAL = 1.0
-CHECK_LATE = 0.5  # seconds; when the timeout comes later, this process stood still as well
+TIMEOUT_LATE = 0.5  # seconds; a timeout that comes so much later than due is none
 LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that takes long
 NOTIFY_CHANNEL = "twitterstream"  # the channel that sql/schema/functions.sql notifies
 
@@ -263,15 +265,28 @@ class GuardedDatabase(Database):
                 limit.reschedule(asyncio.get_running_loop().time())
 
 
+async def answer_within(seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer of a server; TimeoutError when it takes longer.
+
+    A timeout that comes late proves nothing: this machine stood still as well. So it asks again.
+    """
+    clock = asyncio.get_running_loop().time
+    while True:
+        late = clock() + seconds + TIMEOUT_LATE
+        try:
+            async with asyncio.timeout(seconds):
+                return await ask()
+        except TimeoutError:
+            if clock() < late:
+                raise
+
+
 async def _is_frozen(database: Database) -> bool:
     """Whether the server gives no answer at all; a refusal is one, and reaches callers as well."""
-    clock = asyncio.get_running_loop().time
-    late = clock() + CHECK_TIMEOUT + CHECK_LATE
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            await database.fetch("SELECT 1")
+        await answer_within(CHECK_TIMEOUT, lambda: database.fetch("SELECT 1"))
     except TimeoutError:
-        return clock() < late or await _is_frozen(database)
+        return True
     except TwitterstreamError as error:
         # A server that is frozen for long accepts no connection on its Unix socket either.
         return isinstance(error.__cause__, TimeoutError | BlockingIOError)

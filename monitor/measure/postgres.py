@@ -1,6 +1,5 @@
 """Measure Postgres: whether it answers, its connections and transactions, its sizes."""
 
-import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -8,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from monitor.snapshot import DatabaseSnapshot
-from stream.db import Database
+from stream.db import Database, answer_within
 from stream.errors import TwitterstreamError
 from stream.store import server
 from stream.store.server import Activity, Sizes
@@ -34,9 +33,7 @@ class PostgresSampler:
     async def sample(self) -> DatabaseSnapshot:
         """Ask whether it is up. That it is not is a result, not an error."""
         try:
-            async with asyncio.timeout(PING_TIMEOUT):
-                async with self.database.acquire() as connection:
-                    activity = await server.activity(connection)
+            activity = await answer_within(PING_TIMEOUT, self._activity_now)
         except TimeoutError:
             self._note(f"no answer within {PING_TIMEOUT:g} s")
         except TwitterstreamError as error:
@@ -45,6 +42,10 @@ class PostgresSampler:
             self._activity = activity
             self._note("")
         return self._snapshot()
+
+    async def _activity_now(self) -> Activity:
+        async with self.database.acquire() as connection:
+            return await server.activity(connection)
 
     def _note(self, error: str) -> None:
         up = not error

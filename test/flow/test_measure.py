@@ -116,6 +116,7 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     watched.sampler.sizes.run_soon()
     await eventually(lambda: watched.newest.database.tables.get("tweets"))
     await eventually(lambda: watched.newest.tracks == {"active": 1})
+    await eventually(lambda: watched.newest.database.up and watched.main.lag_seconds < 60)
     snapshot, source = watched.newest, watched.main
     assert (source.name, source.network, source.state) == ("main", "x_v2", "streaming")
     assert source.collecting
@@ -127,7 +128,7 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     assert source.attempts_left < 45
     assert source.journal_bytes >= source.bytes
     assert 0 <= source.lag_bytes <= source.journal_bytes
-    assert 0 <= source.lag_seconds < 60
+    assert source.lag_seconds >= 0
     assert source.last_byte is not None
     assert snapshot.at - source.last_byte < 60
     assert source.away_since is None
@@ -135,7 +136,6 @@ async def test_a_reading_of_a_collecting_daemon_is_believable(
     numbers = [each.commits.number for each in watched.snapshots]
     assert 0 < sum(numbers) <= watched.commits()
     database = snapshot.database
-    assert database.up
     assert database.size is not None
     assert sum(database.tables.values()) < database.size
     assert database.connections is not None
