@@ -54,9 +54,11 @@ CREATE FUNCTION host_of(link text) RETURNS text
 -- What is read from a message: one row of it for each, by a function for each network.
 --
 -- Postgres puts the bodies of these functions into the query, and leaves out what no column needs. So
--- that nothing is evaluated twice, each step is a subquery of its own (OFFSET 0 keeps it). A call of a
--- function that Postgres cannot put into the query, as one with a subquery that returns a value, costs
--- more than all of this: such functions are left for what few messages have.
+-- that nothing is evaluated twice, each step is a subquery of its own (OFFSET 0 keeps it), the first one
+-- innermost: joins of steps would cost more than the steps. The first one decompresses the message (#>
+-- '{}'), since each operator would do it again. A call of a function that Postgres cannot put into the
+-- query, as one with a subquery that returns a value, costs more than all of this: such functions are
+-- left for what few messages have.
 
 CREATE TYPE message_columns AS (
     display_name text,
@@ -166,32 +168,30 @@ CREATE FUNCTION x_v1_columns(doc jsonb) RETURNS SETOF message_columns
                 jsonb_path_query_array(shown, '$.extended_entities.media[*].media_url_https')),
             NULL::jsonb, shown, entities, media_post, NULL::text[]
         FROM (
-            SELECT coalesce(json_object_or_null(doc -> 'retweeted_status'), doc) AS shown OFFSET 0
-        ) AS part
-        CROSS JOIN LATERAL (
-            SELECT jsonb_typeof(shown #> '{extended_tweet,full_text}') IS NOT DISTINCT FROM 'string'
-                    AS is_extended,
-                nullif(ARRAY(SELECT kind FROM x_v1_media_kinds(x_v1_media_list(doc)) AS kind), '{}')
-                    AS own_media OFFSET 0
-        ) AS known
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN own_media IS NULL THEN shown ELSE doc END AS media_post,
-                coalesce(own_media,
-                    ARRAY(SELECT kind FROM x_v1_media_kinds(x_v1_media_list(shown)) AS kind)) AS media OFFSET 0
-        ) AS attached
-        CROSS JOIN LATERAL (
+            SELECT *, json_list_or_null(entities -> 'hashtags') AS tags,
+                json_list_or_null(entities -> 'urls') AS urls,
+                json_list_or_null(entities -> 'user_mentions') AS users
+        FROM (
             -- The longest text and its entities.
-            SELECT x_unescaped(CASE WHEN is_extended THEN shown #> '{extended_tweet,full_text}'
+            SELECT *, x_unescaped(CASE WHEN is_extended THEN shown #> '{extended_tweet,full_text}'
                     WHEN jsonb_typeof(shown -> 'full_text') = 'string' THEN shown -> 'full_text'
                     ELSE shown -> 'text' END) AS text,
                 CASE WHEN is_extended THEN shown #> '{extended_tweet,entities}'
-                    ELSE shown -> 'entities' END AS entities OFFSET 0
-        ) AS content
-        CROSS JOIN LATERAL (
-            SELECT json_list_or_null(entities -> 'hashtags') AS tags,
-                json_list_or_null(entities -> 'urls') AS urls,
-                json_list_or_null(entities -> 'user_mentions') AS users OFFSET 0
-        ) AS lists;
+                    ELSE shown -> 'entities' END AS entities
+        FROM (
+            SELECT *, CASE WHEN own_media IS NULL THEN shown ELSE doc END AS media_post,
+                coalesce(own_media,
+                    ARRAY(SELECT kind FROM x_v1_media_kinds(x_v1_media_list(shown)) AS kind)) AS media
+        FROM (
+            SELECT *, jsonb_typeof(shown #> '{extended_tweet,full_text}') IS NOT DISTINCT FROM 'string'
+                    AS is_extended,
+                nullif(ARRAY(SELECT kind FROM x_v1_media_kinds(x_v1_media_list(doc)) AS kind), '{}')
+                    AS own_media
+        FROM (
+            SELECT *, coalesce(json_object_or_null(doc -> 'retweeted_status'), doc) AS shown
+        FROM (
+            SELECT doc #> '{}' AS doc OFFSET 0
+        ) AS whole OFFSET 0) AS part OFFSET 0) AS known OFFSET 0) AS attached OFFSET 0) AS content OFFSET 0) AS lists;
     END;
 
 ------------------------------------------------------------------------------------------------
@@ -267,56 +267,47 @@ CREATE FUNCTION x_v2_columns(doc jsonb) RETURNS SETOF message_columns
                 || jsonb_path_query_array(included, '$.media[*].preview_image_url'),
             doc #> '{data,conversation_id}', shown, entities, media_post, NULL::text[]
         FROM (
-            SELECT coalesce(json_object_or_null(doc -> 'data'), doc) AS post,
-                doc -> 'includes' AS included OFFSET 0
-        ) AS sent
-        CROSS JOIN LATERAL (
-            SELECT post -> 'geo' AS geo, coalesce(
-                nullif(json_list(post -> 'referenced_tweets'), '[]'),
-                json_list(post -> 'referenced_posts')) AS refers OFFSET 0
-        ) AS own
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN refers <> '[]' THEN (
-                SELECT reposted FROM x_v2_reposted(refers, included) AS reposted) END AS reposted OFFSET 0
-        ) AS other
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN post ? 'attachments' THEN nullif(ARRAY(
-                SELECT kind FROM x_v2_media_kinds(post -> 'attachments', included -> 'media') AS kind), '{}')
-                END AS own_media OFFSET 0
-        ) AS given
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN own_media IS NULL THEN reposted ELSE post END AS media_post,
-                CASE WHEN own_media IS NOT NULL THEN own_media WHEN reposted ? 'attachments' THEN ARRAY(
-                    SELECT kind FROM x_v2_media_kinds(reposted -> 'attachments', included -> 'media') AS kind)
-                END AS media OFFSET 0
-        ) AS attached
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN jsonb_typeof(reposted -> 'text') = 'string' OR x_v2_note(reposted) IS NOT NULL
-                THEN reposted ELSE post END AS shown OFFSET 0
-        ) AS part
-        CROSS JOIN LATERAL (
-            SELECT x_v2_note(shown) AS note, shown -> 'public_metrics' AS counts OFFSET 0
-        ) AS parts
-        CROSS JOIN LATERAL (
-            SELECT CASE jsonb_typeof(note -> 'text') WHEN 'string' THEN note END AS note OFFSET 0
-        ) AS longest
-        CROSS JOIN LATERAL (
-            SELECT json_object_or_null(
-                CASE WHEN longest.note IS NULL THEN shown ELSE longest.note END -> 'entities') AS own_entities
-            OFFSET 0
-        ) AS found
-        CROSS JOIN LATERAL (
+            SELECT *, json_list(entities -> 'hashtags') AS tags, json_list(entities -> 'urls') AS urls,
+                json_list(entities -> 'mentions') AS users
+        FROM (
             -- The longest text and its entities. A long post without any has those of its beginning;
             -- `marked` is whether X has found any in the text itself.
-            SELECT x_unescaped(coalesce(longest.note -> 'text', shown -> 'text')) AS text,
+            SELECT *, x_unescaped(coalesce(long_note -> 'text', shown -> 'text')) AS text,
                 coalesce(own_entities, shown -> 'entities') AS entities,
                 coalesce(jsonb_path_exists(
                     own_entities, 'strict $.*.type() ? (@ == "array")', silent => true), false) AS marked
-            OFFSET 0
-        ) AS content
-        CROSS JOIN LATERAL (
-            SELECT json_list(entities -> 'hashtags') AS tags, json_list(entities -> 'urls') AS urls,
-                json_list(entities -> 'mentions') AS users OFFSET 0
+        FROM (
+            SELECT *, json_object_or_null(
+                CASE WHEN long_note IS NULL THEN shown ELSE long_note END -> 'entities') AS own_entities
+        FROM (
+            SELECT *, CASE jsonb_typeof(note -> 'text') WHEN 'string' THEN note END AS long_note
+        FROM (
+            SELECT *, x_v2_note(shown) AS note, shown -> 'public_metrics' AS counts
+        FROM (
+            SELECT *, CASE WHEN jsonb_typeof(reposted -> 'text') = 'string' OR x_v2_note(reposted) IS NOT NULL
+                THEN reposted ELSE post END AS shown
+        FROM (
+            SELECT *, CASE WHEN own_media IS NULL THEN reposted ELSE post END AS media_post,
+                CASE WHEN own_media IS NOT NULL THEN own_media WHEN reposted ? 'attachments' THEN ARRAY(
+                    SELECT kind FROM x_v2_media_kinds(reposted -> 'attachments', included -> 'media') AS kind)
+                END AS media
+        FROM (
+            SELECT *, CASE WHEN post ? 'attachments' THEN nullif(ARRAY(
+                SELECT kind FROM x_v2_media_kinds(post -> 'attachments', included -> 'media') AS kind), '{}')
+                END AS own_media
+        FROM (
+            SELECT *, CASE WHEN refers <> '[]' THEN (
+                SELECT reposted FROM x_v2_reposted(refers, included) AS reposted) END AS reposted
+        FROM (
+            SELECT *, post -> 'geo' AS geo, coalesce(
+                nullif(json_list(post -> 'referenced_tweets'), '[]'),
+                json_list(post -> 'referenced_posts')) AS refers
+        FROM (
+            SELECT *, coalesce(json_object_or_null(doc -> 'data'), doc) AS post, doc -> 'includes' AS included
+        FROM (
+            SELECT doc #> '{}' AS doc OFFSET 0
+        ) AS whole OFFSET 0) AS sent OFFSET 0) AS own OFFSET 0) AS other OFFSET 0) AS given OFFSET 0) AS attached OFFSET 0
+        ) AS part OFFSET 0) AS parts OFFSET 0) AS longest OFFSET 0) AS found OFFSET 0) AS content OFFSET 0
         ) AS lists;
     END;
 
@@ -399,12 +390,13 @@ CREATE FUNCTION bluesky_columns(doc jsonb) RETURNS SETOF message_columns
             NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::jsonb, NULL::jsonb, NULL::jsonb,
             NULL::jsonb, record, NULL::jsonb, NULL::jsonb, NULL::text[]
         FROM (
-            SELECT coalesce(doc #> '{payload,record}', doc #> '{commit,record}') AS record OFFSET 0
-        ) AS sent
-        CROSS JOIN LATERAL (
-            SELECT json_list(record -> 'facets') AS facets, json_list(record -> 'tags') AS tags,
-                record -> 'embed' AS embed OFFSET 0
-        ) AS parts;
+            SELECT *, json_list(record -> 'facets') AS facets, json_list(record -> 'tags') AS tags,
+                record -> 'embed' AS embed
+        FROM (
+            SELECT coalesce(doc #> '{payload,record}', doc #> '{commit,record}') AS record
+        FROM (
+            SELECT doc #> '{}' AS doc OFFSET 0
+        ) AS whole OFFSET 0) AS sent OFFSET 0) AS parts;
     END;
 
 ------------------------------------------------------------------------------------------------
@@ -509,28 +501,28 @@ CREATE FUNCTION mastodon_columns(doc jsonb) RETURNS SETOF message_columns
             NULL::jsonb, NULL::jsonb,
             jsonb_path_query_array(shown, '$.media_attachments[*].url'),
             NULL::jsonb, shown, NULL::jsonb, NULL::jsonb, anchors
-        -- The status as such, in an event, or as text in one.
-        FROM (SELECT doc -> 'payload' AS payload, json_text(doc -> 'payload') AS written OFFSET 0) AS sent
-        CROSS JOIN LATERAL (
-            SELECT CASE jsonb_typeof(payload) WHEN 'object' THEN payload
-                WHEN 'string' THEN mastodon_payload(written) ELSE doc END AS status OFFSET 0
-        ) AS own
-        CROSS JOIN LATERAL (
-            SELECT coalesce(json_object_or_null(status -> 'reblog'), status) AS shown OFFSET 0
-        ) AS part
-        CROSS JOIN LATERAL (
-            SELECT json_text(shown -> 'content') AS content, json_list(shown -> 'tags') AS tags,
-                json_list(shown -> 'mentions') AS mentions,
-                json_list(shown -> 'media_attachments') AS media OFFSET 0
-        ) AS parts
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN content ~* '<a\s' THEN
-                ARRAY(SELECT found FROM html_anchors(content) AS found) END AS anchors OFFSET 0
-        ) AS marked
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN anchors <> '{}' THEN ARRAY(
+        FROM (
+            SELECT *, CASE WHEN anchors <> '{}' THEN ARRAY(
                 SELECT ltrim(words, '#＃') FROM html_links(anchors)
-                WHERE 'hashtag' = ANY (classes) ORDER BY place) END AS tagged OFFSET 0
+                WHERE 'hashtag' = ANY (classes) ORDER BY place) END AS tagged
+        FROM (
+            SELECT *, CASE WHEN content ~* '<a\s' THEN
+                ARRAY(SELECT found FROM html_anchors(content) AS found) END AS anchors
+        FROM (
+            SELECT *, json_text(shown -> 'content') AS content, json_list(shown -> 'tags') AS tags,
+                json_list(shown -> 'mentions') AS mentions,
+                json_list(shown -> 'media_attachments') AS media
+        FROM (
+            SELECT *, coalesce(json_object_or_null(status -> 'reblog'), status) AS shown
+        FROM (
+            SELECT *, CASE jsonb_typeof(payload) WHEN 'object' THEN payload
+                WHEN 'string' THEN mastodon_payload(written) ELSE doc END AS status
+        FROM (
+            -- The status as such, in an event, or as text in one.
+            SELECT *, doc -> 'payload' AS payload, json_text(doc -> 'payload') AS written
+        FROM (
+            SELECT doc #> '{}' AS doc OFFSET 0
+        ) AS whole OFFSET 0) AS sent OFFSET 0) AS own OFFSET 0) AS part OFFSET 0) AS parts OFFSET 0) AS marked OFFSET 0
         ) AS found;
     END;
 
@@ -589,20 +581,17 @@ CREATE FUNCTION message_columns(network text, doc jsonb,
                 THEN latitude_sent END,
             coalesce(sent.media_links, '[]'), sent.conversation, sent.shown, sent.entities,
             sent.media_post, sent.anchors
-        -- Decompressed once for all that is read from it.
-        FROM (SELECT doc #> '{}' AS message OFFSET 0) AS whole
-        CROSS JOIN LATERAL (
-            SELECT * FROM x_v2_columns(message) WHERE network = 'x_v2'
+        FROM (
+            SELECT *, json_number(point -> 0) AS longitude_sent, json_number(point -> 1) AS latitude_sent
+        FROM (
+            SELECT * FROM x_v2_columns(doc) WHERE network = 'x_v2'
             UNION ALL
-            SELECT * FROM x_v1_columns(message) WHERE network = 'x_v1'
+            SELECT * FROM x_v1_columns(doc) WHERE network = 'x_v1'
             UNION ALL
-            SELECT * FROM bluesky_columns(message) WHERE network = 'bluesky'
+            SELECT * FROM bluesky_columns(doc) WHERE network = 'bluesky'
             UNION ALL
-            SELECT * FROM mastodon_columns(message) WHERE network = 'mastodon'
-        ) AS sent
-        CROSS JOIN LATERAL (
-            SELECT json_number(point -> 0) AS longitude_sent, json_number(point -> 1) AS latitude_sent OFFSET 0
-        ) AS pair;
+            SELECT * FROM mastodon_columns(doc) WHERE network = 'mastodon'
+        ) AS found OFFSET 0) AS sent;
     END;
 
 ------------------------------------------------------------------------------------------------

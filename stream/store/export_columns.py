@@ -223,6 +223,7 @@ RECEIVED = (
         "message",
         "text",
         "The message as received.",
-        "tweets.doc - 'matching_rules' #- '{gnip,matching_rules}'",
+        "CASE WHEN tweets.doc ? 'gnip' THEN tweets.doc - 'matching_rules'"
+        " #- '{gnip,matching_rules}' ELSE tweets.doc - 'matching_rules' END",
     ),
 )

@@ -46,7 +46,7 @@ CHECKSUMS = {
     "0013_relations.sql": "7ac5aacd9d45c3789768295a152426b69043d1b99220e5ee67b5cba3c0d2a27d",
     "0014_webhook_changes.sql": "732437cf381205b445da7d2fb01f77e0b82e4bccf11c2bce0be11f8b3c3bbd4a",
     "0015_restrict_logins.sql": "0432acf3df95b5e9962e33c3f27a2b3ae5ec552f5a682a7d02cdfd6489638c21",
-    "0016_message_columns.sql": "a673fc602ea689b9122c5641eebbf8dcbc9b2f994b2c83ece81efc581f9cecff",
+    "0016_message_columns.sql": "241baf86acfb93b1f522243448fb19939688b13d278894ae94d28d1c80de1eb3",
     "0017_look_back_turns.sql": "caf8637df6aedd685e017afe8e9a0a5d1d6baf12ff75d2bc4c026508c210ee53",
 }
 
