@@ -1,6 +1,9 @@
 """Texts as cells of spreadsheets: what they would calculate, round or refuse is written as text."""
 
+import csv
+import io
 import re
+from collections.abc import Iterable, Sequence
 
 BYTE_ORDER_MARK = "\ufeff"  # tells Excel that the file is UTF-8
 ROWS_MAX = 1_048_576  # of a sheet, with its heading: Excel opens no more
@@ -18,6 +21,13 @@ _FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?=[{_SKIPPED}]*[{_SIGNS}])|^(?=[\t
 # A spreadsheet would take the zeros before such a number away, or write out its power of ten.
 _REWRITTEN = re.compile(r"0\d+|\d+(?:[.,]\d*)?[eE][+-]?\d+", re.ASCII)
 _SURROGATES = re.compile("[\ud800-\udfff]")  # halves of characters, not encodable in UTF-8
+
+
+def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
+    """Rows as CSV in UTF-8; a text with line breaks spans several lines."""
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode("utf-8", "replace")
 
 
 def csv_cell(text: str) -> str:

@@ -1,8 +1,6 @@
 """Files of exports that a library writes: for spreadsheets, and Parquet."""
 
 import asyncio
-import csv
-import io
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +12,14 @@ import pyarrow.parquet as pq
 
 from monitor.export.files import HashedFile
 from stream.db import Executor, Row
-from stream.spreadsheets import BYTE_ORDER_MARK, EXACT_DIGITS, YEAR_MIN, csv_cell, xlsx_cell
+from stream.spreadsheets import (
+    BYTE_ORDER_MARK,
+    EXACT_DIGITS,
+    YEAR_MIN,
+    csv_cell,
+    csv_lines,
+    xlsx_cell,
+)
 from stream.store import export_rows
 from stream.store.export_columns import ExportColumn, Kind
 from stream.store.export_rows import Range, Selection
@@ -56,17 +61,11 @@ class ExcelCsvWriter:
     def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
         self.file = file
         self.columns = columns
-        self._write([[column.name for column in columns]], BYTE_ORDER_MARK)
-
-    def _write(self, rows: Sequence[Sequence[str]], before: str = "") -> None:
-        written = io.StringIO(before, newline="")
-        written.seek(0, io.SEEK_END)
-        csv.writer(written).writerows(rows)
-        self.file.write(written.getvalue().encode("utf-8", "replace"))
+        file.write(BYTE_ORDER_MARK.encode() + csv_lines([[column.name for column in columns]]))
 
     async def add(self, connection: Executor, selection: Selection, keys: Range) -> int:
         rows = await export_rows.fetch(connection, selection, keys, self.columns)
-        self._write([[_cell(value) for value in row.values()] for row in rows])
+        self.file.write(csv_lines([_cell(value) for value in row.values()] for row in rows))
         return len(rows)
 
     async def close(self) -> None:

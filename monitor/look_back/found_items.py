@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from monitor.item_counts import ItemCounts
 from stream.db import Executor
 from stream.keys import Cursor, source_of
-from stream.store import consumer_cursors, feed, top_items
+from stream.store import consumer_cursors, search, top_items
 from stream.store.consumer_cursors import TOP_ITEMS
 from stream.tweet import SourceId, TrackId, TweetId
 
@@ -21,7 +21,7 @@ async def count_items(connection: Executor, track_id: TrackId, found: Collection
     for run, key in Cursor.parse(read).positions.items():
         reached[run.source] = max(reached[run.source], key)
     passed = [key for key in found if key <= reached[source_of(key)]]
-    tweets = await feed.by_keys(connection, passed)
+    tweets = await search.by_keys(connection, passed)
     counts = ItemCounts(datetime.now(UTC))
     await counts.add(tweets, {each.id: [track_id] for each in tweets})
     async for lines in counts.rows():

@@ -14,7 +14,7 @@ from monitor.jobs import Leader, PeriodicJob
 from stream.db import Database
 from stream.decoded_tweets import DecodedTweets
 from stream.keys import hour_of
-from stream.store import consumer_cursors, feed, top_items
+from stream.store import consumer_cursors, feed, search, top_items
 from stream.store.consumer_cursors import TOP_ITEMS
 from stream.store.feed import Cursor
 from stream.store.top_items import HOUR, HOURS_KEPT
@@ -88,7 +88,7 @@ class TopItemsJob:
         for at in range(0, len(missing), PAGE_DOCS):
             keys = missing[at : at + PAGE_DOCS]
             async with self.database.acquire() as connection:
-                stored = await feed.by_keys(connection, keys)
+                stored = await search.by_keys(connection, keys)
             await batch.add(stored, tracks)
 
     async def _cursor(self) -> Cursor:

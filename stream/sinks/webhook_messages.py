@@ -11,7 +11,7 @@ from stream.db import Executor
 from stream.loop_budget import LoopBudget
 from stream.sinks.messages import VERSION
 from stream.sinks.reader import SinkPosition
-from stream.store import deletion_log, feed
+from stream.store import deletion_log, feed, search
 from stream.store.deletion_log import LoggedDeletion
 from stream.store.feed import Cursor, StoredTweet
 from stream.store.webhook_deliveries import Delivery, Event
@@ -92,7 +92,7 @@ class MessageReader:
         if delivery.event == "tweet.deleted":
             found = await deletion_log.of_tweets(connection, delivery.tweets)
             return _deletions(found, tracks)[1]
-        tweets = await feed.by_keys(connection, delivery.tweets)
+        tweets = (await search.by_keys(connection, delivery.tweets))[::-1]  # the oldest first
         return [item for _, item in await self._encoded(connection, tweets, tracks)]
 
     async def _encoded(

@@ -37,7 +37,6 @@ __all__ = [
     "StoredMatch",
     "StoredTweet",
     "after",
-    "by_keys",
     "count",
     "head",
     "keys_after",
@@ -120,10 +119,6 @@ _KEYS_AFTER = _after(_FIRST_RUN, "tweets.id"), _after(_LATER_RUN.format(6), "twe
 _AFTER_OF_TRACKS = (_after_of_tracks(_FIRST_RUN), _after_of_tracks(_LATER_RUN.format(7)))
 _NEWEST = _newest(_FIRST_RUN), _newest(_LATER_RUN.format(6))
 _COUNT = _count(""), _count(f"AND {_LATER_RUN.format(6)}")
-_BY_KEYS = f"""
-SELECT tweets.id AS key, {_COLUMNS} FROM tweets
-WHERE id = ANY ($1::bigint[]) AND received_at BETWEEN $2 AND $3 AND {SHOWN} ORDER BY id
-"""  # noqa: S608 - constants
 _MATCHES = """
 SELECT tweet_id, track_id, term, field, part, look_back FROM matches
 WHERE tweet_id = ANY ($1) AND received_at BETWEEN $2 AND $3
@@ -256,14 +251,6 @@ async def _next(
             break
     more = len(rows) == limit or any(each.clamp(reached) < each.high for each in ranges)
     return rows, reached, more
-
-
-async def by_keys(connection: Executor, keys: Sequence[TweetId]) -> list[StoredTweet]:
-    """Those of these tweets that are still there, in order of their keys."""
-    if not keys:
-        return []
-    bounds = received_at(min(keys)), received_at(max(keys))
-    return [_tweet(row) for row in await connection.fetch(_BY_KEYS, list(keys), *bounds)]
 
 
 async def _read(

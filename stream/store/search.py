@@ -147,10 +147,10 @@ async def credited(
 async def by_keys(
     connection: Executor,
     keys: Sequence[TweetId],
-    lang: str | None,
-    kind: TweetKind | None,
+    lang: str | None = None,
+    kind: TweetKind | None = None,
     *,
-    with_doc: bool,
+    with_doc: bool = True,
 ) -> list[StoredTweet]:
     """The tweets with these keys, language and kind, the newest first; hidden ones left out."""
     if not keys:
@@ -163,7 +163,7 @@ async def by_keys(
 
 async def by_key(connection: Executor, tweet_id: TweetId) -> StoredTweet | None:
     """One tweet with its message; None when there is none to show."""
-    found = await by_keys(connection, [tweet_id], None, None, with_doc=True)
+    found = await by_keys(connection, [tweet_id])
     return found[0] if found else None
 
 

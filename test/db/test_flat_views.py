@@ -157,7 +157,7 @@ async def test_what_readers_do_not_see_is_not_in_the_views(connected: Database) 
         """
     )
     async with connected.acquire() as connection:
-        shown = await search.by_keys(connection, keys, None, None, with_doc=False)
+        shown = await search.by_keys(connection, keys, with_doc=False)
     assert [tweet.native_id for tweet in shown] == ["8", "7", "5", "3"]
     for query in ("SELECT id FROM tweets_flat", "SELECT tweet_id FROM hashtags"):
         rows = await connected.fetch(f"{query} ORDER BY 1 DESC")

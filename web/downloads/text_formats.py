@@ -1,7 +1,5 @@
 """Tweets as rows of text: CSV for programs, CSV for spreadsheets, and NDJSON; and the columns."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -9,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from stream.spreadsheets import BYTE_ORDER_MARK, csv_cell
+from stream.spreadsheets import BYTE_ORDER_MARK, csv_cell, csv_lines
 from stream.tweet_view import TweetView
 from web.local_time import UTC_ZONE
 
@@ -62,21 +60,19 @@ def header(form: TextFormat, zone: ZoneInfo = UTC_ZONE) -> bytes:
     """The bytes before the first tweet."""
     match form:
         case "csv":
-            return (",".join(COLUMNS) + "\r\n").encode()
+            return csv_lines([COLUMNS])
         case "excel":
-            return (BYTE_ORDER_MARK + ",".join(Columns(zone).headings) + "\r\n").encode()
+            return BYTE_ORDER_MARK.encode() + csv_lines([Columns(zone).headings])
     return b""
 
 
 def lines(tweets: Iterable[TweetView], form: TextFormat, zone: ZoneInfo = UTC_ZONE) -> bytes:
-    """A row for each tweet; in CSV, a text with line breaks spans several lines."""
+    """A row for each tweet."""
     if form == "ndjson":
         return b"".join(_encoder.encode(tweet) + b"\n" for tweet in tweets)
     cells = _for_programs if form == "csv" else _for_spreadsheets
     columns = Columns(UTC_ZONE if form == "csv" else zone)
-    written = io.StringIO(newline="")
-    csv.writer(written).writerows(cells(columns.values(tweet)) for tweet in tweets)
-    return written.getvalue().encode("utf-8", "replace")
+    return csv_lines(cells(columns.values(tweet)) for tweet in tweets)
 
 
 def _for_programs(values: Sequence[str | datetime | None]) -> list[str]:
