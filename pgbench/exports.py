@@ -17,8 +17,8 @@ from pgbench.report import Line, Section
 from pgbench.server import Server
 from stream import db
 
-TWEETS = 30_000
-ROUNDS = 3
+TWEETS = 60_000
+ROUNDS = 2
 MB = 1e6
 _OF_TRACK = "FROM matches AS own JOIN {0} USING (received_at) WHERE own.track_id = 1"
 _FLAT = (
@@ -81,6 +81,7 @@ async def _round(
 def _section(results: dict[tuple[str, str], Measured], mean: float) -> Section:
     lines: list[Line] = []
     memory: list[float] = []
+    raw = results["received", "everything"].copies
     for (form, columns), result in results.items():
         rates = [TWEETS / step.seconds for step in result.exports]
         shares: Sequence[float] = [
@@ -88,7 +89,12 @@ def _section(results: dict[tuple[str, str], Measured], mean: float) -> Section:
         ]
         memory += [step.memory / MB for step in result.exports]
         lines += [
-            Line(f"\\copy, {form}, {columns}", result.copies, "rows/s", [1.0]),
+            Line(
+                f"\\copy, {form}, {columns}",
+                result.copies,
+                "rows/s",
+                [rate / most for rate, most in zip(result.copies, raw, strict=True)],
+            ),
             Line(f"export, {form}, {columns}", rates, "rows/s", shares, "≥ 0.5"),
         ]
     lines.append(Line("resident memory, highest of all", [max(memory)], "MB", (), "≤ 300"))
@@ -96,6 +102,7 @@ def _section(results: dict[tuple[str, str], Measured], mean: float) -> Section:
         "Exports",
         f"One track with {TWEETS:,} tweets of {mean:,.0f} bytes on average, by the command"
         " `export`, from the start of its process to the finished .zip, by turns with psql's"
-        " \\copy of the same rows and columns to nowhere.",
+        " \\copy of the same rows and columns to nowhere; \\copy itself is compared with that of"
+        " the messages, which the views of tweets are read from.",
         lines,
     )

@@ -1,6 +1,7 @@
 """Text from outside: its encoding, and a clean form for rows, log lines and terminals."""
 
 import codecs
+from collections.abc import Sequence
 
 MESSAGE_LENGTH_MAX = 500  # characters of a server's message
 REASON_LENGTH_MAX = 2000  # characters of a text in a row
@@ -21,6 +22,17 @@ def sentence(words: str) -> str:
     first = words.partition(" ")[0]
     head = f"{words[:1].upper()}{words[1:]}" if first.isalpha() else words
     return f"{head.rstrip('.')}."
+
+
+def folded_words(given: str) -> list[str]:
+    """The words to look for with `has_words`."""
+    return given.casefold().split()
+
+
+def has_words(text: str, words: Sequence[str]) -> bool:
+    """Whether a text has all of these folded words, in any case: Straße has strasse."""
+    folded = text.casefold() if words else ""
+    return all(word in folded for word in words)
 
 
 def storable(text: str, length_max: int = REASON_LENGTH_MAX) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -94,7 +95,8 @@ async def export(
             number = await export_requests.add(connection, context.settings, None, wanted)
             claimed = await worker.claim(connection, number)
         assert claimed is not None
-        made = await do(database, context.settings, worker, claimed, lambda _: None)
+        with _progress(context) as show:
+            made = await do(database, context.settings, worker, claimed, lambda _: None, show)
         async with database.acquire() as connection:
             found = await store.by_id(connection, number)
     if made is None or found is None:
@@ -103,6 +105,18 @@ async def export(
     target = output or Path(f"export-{number}.zip")
     await asyncio.to_thread(_copy, made, target)
     context.out.print(f"{target}: {found.rows:,} rows, {found.size / 1e6:,.1f} MB")
+
+
+@contextlib.contextmanager
+def _progress(context: Context) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says how far it is, until the end; elsewhere nothing."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    hidden = not context.out.is_terminal
+    with Progress(*columns, console=context.out, transient=True, disable=hidden) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda text: progress.update(task, description=text)
 
 
 def _copy(made: Path, target: Path) -> None:

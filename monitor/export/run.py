@@ -70,12 +70,13 @@ async def do(
     worker: Worker,
     export: Export,
     report: Callable[[str], None],
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> Path | None:
     """Do a claimed export; its error does not stop the others. The file, if it is finished."""
     folder = folder_of(Path(settings.data_dir), export.id)
     await asyncio.to_thread(remove_unfinished, folder)
     try:
-        path = await ExportTask(database, settings, worker, export).run()
+        path = await ExportTask(database, settings, worker, export, on_progress).run()
     except Ended:
         await asyncio.to_thread(_remove_if_over, folder, await _current(database, export.id))
         report(f"Export {export.id}: ended")

@@ -7,7 +7,7 @@ and has the same bytes in the end. What is deleted meanwhile is taken out of the
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
 from stream.export_requests import PACKAGE, folder_of
 from stream.files import disk
+from stream.keys import received_at
 from stream.store import deletion_log, export_deletions, export_rows, exports, sharing
 from stream.store.export_rows import Range, Selection
 from stream.store.exports import Export, Part, Worker
+from stream.text import folded_words
 from stream.tweet import TweetId
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,12 @@ class ExportTask:
     """Does one export that this worker has claimed."""
 
     def __init__(
-        self, database: Database, settings: Settings, worker: Worker, export: Export
+        self,
+        database: Database,
+        settings: Settings,
+        worker: Worker,
+        export: Export,
+        on_progress: Callable[[str], None],
     ) -> None:
         self.database = database
         self.settings = settings
@@ -60,9 +67,10 @@ class ExportTask:
         self.export = export
         self.folder = folder_of(Path(settings.data_dir), export.id)
         self.selection = Selection(
-            export.tracks, export.words.split(), export.pseudonym_key, export.time_zone
+            export.tracks, folded_words(export.words), export.pseudonym_key, export.time_zone
         )
         self.parts: list[Part] = []
+        self._on_progress = on_progress
         self._is_finishing = False  # from then on the row says whose it is
         self._begin = TweetId(0 if export.since is None else key_at(export.since))
         self._until = key_at(export.until)
@@ -180,7 +188,7 @@ class ExportTask:
         self, source: Source, number: int, after: TweetId, until: TweetId
     ) -> list[Part]:
         with PartFiles(self.folder, self.export, number) as files:
-            filling = _Filling(self.export.part_rows, after)
+            filling = _Filling(self.export.part_rows, after, self._tell)
             async with contextlib.aclosing(source.ranges(after, until)) as ranges:
                 async for keys in ranges:
                     await self._check_disk()
@@ -198,6 +206,11 @@ class ExportTask:
             )
             for name, rows in files.rows.items()
         ]  # fmt: skip
+
+    def _tell(self, filling: "_Filling") -> None:
+        rows = sum(part.rows for part in self.parts if part.name == self.parts[0].name)
+        at = received_at(filling.last)
+        self._on_progress(f"{rows + filling.rows:,} rows, up to {at:%Y-%m-%d %H:%M} UTC")
 
     async def _check_disk(self, needed: int = 0) -> None:
         """DiskShort when the export would leave too little space."""
@@ -221,6 +234,7 @@ class ExportTask:
                 await self._rewrite(source, number)
             await self._note_deletions(newest)
         await self._check_disk(space_needed(self.export, self.parts))
+        self._on_progress(f"writing {sum(part.size for part in self.parts) / 1e6:,.0f} MB")
         written = await self._package(source)
         self._is_finishing = True
         async with self.database.transaction() as connection:
@@ -255,8 +269,11 @@ class ExportTask:
 class _Filling:
     """A part that is being written: its rows so far, and the last key that was looked at."""
 
-    def __init__(self, rows_max: int, after: TweetId) -> None:
+    def __init__(
+        self, rows_max: int, after: TweetId, on_page: "Callable[[_Filling], None]"
+    ) -> None:
         self.rows_max = rows_max
+        self._on_page = on_page
         self.rows = 0
         self.last = after
         self.archived = False
@@ -276,7 +293,10 @@ class _Filling:
                 last = page.last
             if page.number:
                 here = msgspec.structs.replace(keys, last=last)
+                if source.selection.words:
+                    here = await export_rows.with_words(source.connection, source.selection, here)
                 added = await files.add(source.connection, source.selection, here)
                 self.rows += added if files.rows_are_tweets else page.number
             self.last = last
+            self._on_page(self)
             keys = msgspec.structs.replace(keys, after=last)

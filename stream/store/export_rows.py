@@ -17,6 +17,7 @@ from stream.store.day_snapshot import finite_times
 from stream.store.deletions import author_deleted, author_scrubbed, doc_without_places, withheld_in
 from stream.store.export_columns import ExportColumn, ExportTable
 from stream.store.feed import SHOWN
+from stream.text import has_words
 from stream.tweet import TrackId, TweetId
 
 # JSON has neither, so nothing of it is quoted.
@@ -59,8 +60,7 @@ JOIN {tweets} AS tweets ON tweets.id = own.tweet_id AND tweets.received_at = own
 CROSS JOIN LATERAL message_columns(tweets.network, tweets.doc) AS message
 {items}
 WHERE tweets.received_at BETWEEN $2 AND $3 AND tweets.id > $4 AND tweets.id <= $5 AND {shown}
-  AND NOT EXISTS (
-      SELECT FROM unnest($6::text[]) AS word WHERE strpos(lower(tweets.text), lower(word)) = 0)
+  AND ($6::bigint[] IS NULL OR tweets.id = ANY ($6))
 ORDER BY own.tweet_id {order}
 """
 _LIVE = {"tweets": "tweets", "matches": "matches"}
@@ -124,7 +124,7 @@ Output = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which tweets: those of these tracks, with all of these words in their text."""
+    """Which tweets: those of these tracks, with all of these words, folded, in their text."""
 
     tracks: Sequence[TrackId]
     words: Sequence[str] = ()
@@ -133,19 +133,20 @@ class Selection(msgspec.Struct, frozen=True):
 
     def arguments(self, keys: "Range") -> tuple[object, ...]:
         """The parameters of _ROWS."""
-        return (self.tracks, *keys.arguments, self.words, self.pseudonym_key, self.time_zone)
+        return (self.tracks, *keys.arguments, keys.chosen, self.pseudonym_key, self.time_zone)
 
 
 class Range(msgspec.Struct, frozen=True):
     """Keys above `after`, up to `last`, all of one day.
 
-    `staged`: those of an archive are in the temporary tables.
+    `staged`: those of an archive are in the temporary tables. `chosen`: only these of them.
     """
 
     after: TweetId
     last: TweetId
     bounds: tuple[datetime, datetime]
     staged: bool = False
+    chosen: Sequence[TweetId] | None = None
 
     @property
     def arguments(self) -> tuple[object, ...]:
@@ -165,6 +166,14 @@ async def next_keys(connection: Executor, selection: Selection, keys: Range, lim
     statement = _PAGE.format(times=_TIMES, keys=_KEYS, **(_BOTH if keys.staged else _LIVE))
     [row] = await connection.fetch(statement, selection.tracks, *keys.arguments, limit)
     return KeysEnd(row["last"], row["number"])
+
+
+async def with_words(connection: Executor, selection: Selection, keys: Range) -> Range:
+    """Those of a range that have the words: as pages compare them, which SQL cannot."""
+    statement = _statement("tweets.id, tweets.text", keys)
+    rows = await connection.fetch(statement, *selection.arguments(keys))
+    chosen = [row["id"] for row in rows if has_words(row["text"], selection.words)]
+    return msgspec.structs.replace(keys, chosen=chosen)
 
 
 def _statement(columns: str, keys: Range, items: str = "") -> str:

@@ -63,6 +63,26 @@ async def test_each_value_is_that_of_the_flat_view(
     assert [tuple(row[key] for key in keys) for row in made.json_rows] == rows != []
 
 
+async def test_words_are_compared_as_on_pages(bench: ExportBench, tweets: ArchiveBench) -> None:
+    """By case folding, which lower case is not."""
+    tweets.rows(
+        "UPDATE tweets SET text = 'Große Straße' WHERE id IN"
+        " (SELECT tweet_id FROM matches WHERE track_id = 1 ORDER BY 1 LIMIT 20)"
+    )
+    found = tweets.rows(SHOWN.replace("ORDER", "AND text = 'Große Straße' ORDER"), [1])
+    made = await bench.made(words="STRASSE große")
+    assert made.ids == [row[0] for row in found] != []
+
+
+async def test_it_says_how_far_it_is(bench: ExportBench) -> None:
+    number = await bench.request()
+    said: list[str] = []
+    await bench.do(number, said.append)
+    rows = (await bench.row(number)).rows
+    assert f"{rows:,} rows, up to " in said[-2]
+    assert said[-1].startswith("writing ")
+
+
 async def test_csv_and_ndjson_have_the_same(bench: ExportBench) -> None:
     as_csv = (await bench.made()).csv_rows
     as_json = (await bench.made(format="ndjson")).json_rows

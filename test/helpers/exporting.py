@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ class ExportBench:
             user_id = None if user is None else UserId(user)
             return await export_requests.add(connection, self.settings, user_id, request)
 
-    async def do(self, number: int) -> Path | None:
+    async def do(
+        self, number: int, on_progress: Callable[[str], None] = lambda _: None
+    ) -> Path | None:
         """Do it to its end."""
         worker = new_worker()
         async with self.database.acquire() as connection:
             claimed = await worker.claim(connection, number)
         assert claimed is not None
-        return await do(self.database, self.settings, worker, claimed, self.lines.append)
+        return await do(
+            self.database, self.settings, worker, claimed, self.lines.append, on_progress
+        )
 
     async def made(self, user: int | None = None, **wanted: object) -> "Made":
         """Request and do an export that succeeds."""

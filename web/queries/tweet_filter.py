@@ -14,6 +14,7 @@ from stream.networks.registry import decode_stored
 from stream.query import Query, TrackKind, parse
 from stream.store import sharing
 from stream.store.feed import StoredTweet
+from stream.text import folded_words, has_words
 from stream.tweet import Match, TrackId, TweetId, TweetKind
 from web.person import Person
 from web.problem import Problem
@@ -96,7 +97,7 @@ class PostFilter:
 
     def __init__(self, query: TweetQuery) -> None:
         self.query = query
-        self.words = query.words.casefold().split()
+        self.words = folded_words(query.words)
         self.matcher: Matcher | None = None
         if query.query is not None:
             self.matcher = matcher_of(parse_query(query.query.value, query.query.kind))
@@ -113,8 +114,7 @@ class PostFilter:
     ) -> AsyncIterator[StoredTweet]:
         """The tweets that pass; which term matched is noted in `page`."""
         for number, tweet in enumerate(tweets):
-            text = tweet.text.casefold() if self.words else ""
-            if not all(word in text for word in self.words):
+            if not has_words(tweet.text, self.words):
                 continue
             if self.matcher is not None:
                 if number % _YIELD_EVERY == 0:
