@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from test.flow.program.conftest import MakeProgram, Program
 
 KILLS = int(os.environ.get("EXPORT_KILLS", "8"))  # more: make it a proof
-FORMATS = os.environ.get("EXPORT_FORMATS", "csv").split()
+FORMATS = os.environ.get("EXPORT_FORMATS", "csv gexf").split()
 ABOUT = {"README.md", "datapackage.json"}  # with the time
 SEED = 20261129
 DAYS = ("2026-03-14", "2026-03-15")
