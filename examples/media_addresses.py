@@ -1,11 +1,12 @@
 """Where the media of a message are, what is kept of them, and connections to public addresses.
 
-For media_archive.py.
+For media_archive.py, with its token.
 """
 
 import errno
 import ipaddress
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,3 +66,10 @@ async def locate(http: aiohttp.ClientSession, url: str, plc: str) -> str:
         found = json.loads(await response.content.read(1 << 20))
     [host] = [s["serviceEndpoint"] for s in found["service"] if s["id"].endswith("#atproto_pds")]
     return f"{host}/xrpc/com.atproto.sync.getBlob?{urlencode({'did': did, 'cid': cid})}"
+
+
+def required_token() -> str:
+    """The token of TWEETS_TOKEN; without it the program ends."""
+    if not (token := os.environ.get("TWEETS_TOKEN")):
+        raise SystemExit("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
+    return token

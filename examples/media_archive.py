@@ -10,14 +10,13 @@ ones are refused when the connection is made. Needs aiohttp.
 import argparse
 import asyncio
 import hashlib
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from media_addresses import TYPES, addresses, locate, public_socket
+from media_addresses import TYPES, addresses, locate, public_socket, required_token
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS position (name TEXT PRIMARY KEY, value TEXT);
@@ -118,7 +117,7 @@ async def follow_deletions(archive: Archive, api: aiohttp.ClientSession) -> None
 
 
 async def run(given: argparse.Namespace) -> None:
-    token = {"Authorization": f"Bearer {os.environ['TWEETS_TOKEN']}"}
+    token = {"Authorization": f"Bearer {required_token()}"}
     outside = aiohttp.TCPConnector(socket_factory=public_socket(given.allow))
     async with (
         aiohttp.ClientSession(given.address.rstrip("/") + "/", headers=token) as api,
@@ -142,10 +141,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=50_000_000, help="of a file, at most")
     parser.add_argument("--allow", action="append", default=[], help="a private network of yours")
     parser.add_argument("--plc", default="https://plc.directory", help="Bluesky's directory")
-    given = parser.parse_args()
-    if not os.environ.get("TWEETS_TOKEN"):
-        parser.error("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
-    asyncio.run(run(given))
+    asyncio.run(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

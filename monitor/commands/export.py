@@ -34,7 +34,7 @@ from stream.store.export_columns import COLUMN_SETS
     type=click.Choice([*COLUMN_SETS]),
     default="everything",
     show_default=True,
-    help="Which columns.",
+    help="Which columns; some formats have their own.",
 )
 @click.option("--since", type=UtcTime(), help="From this time on (UTC).")
 @click.option("--until", type=UtcTime(), help="Before this time (UTC).")
