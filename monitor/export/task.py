@@ -243,8 +243,10 @@ class ExportTask:
             mine = await self.worker.finish(
                 connection, self.export.id, written.bytes, written.sha256, keep
             )
-        self._require(mine)
-        await asyncio.to_thread(remove_parts, self.folder)
+            self._require(mine)
+            # Before the commit, as a process killed after it would leave them. If the commit
+            # fails, the parts are read from the package.
+            await asyncio.to_thread(remove_parts, self.folder)
         return self.folder / PACKAGE
 
     async def _package(self, source: Source) -> Written:
