@@ -62,6 +62,12 @@ async def days(connection: Executor, after: TweetId, until: TweetId) -> list[Day
     ]
 
 
+async def first_key(connection: Executor, begin: TweetId, until: TweetId) -> TweetId:
+    """The key from which on there are tweets."""
+    every = await days(connection, begin, until)
+    return max(begin, key_at(day_bounds(every[0].day)[0])) if every else begin
+
+
 class Source:
     """Reads the keys of an export in order, in ranges whose rows can be read by one statement."""
 

@@ -16,7 +16,7 @@ import msgspec
 from monitor.archive.store import Store
 from monitor.export.files import PartFiles, Written
 from monitor.export.package import DamagedPart, remove_parts, space_needed, write_package
-from monitor.export.source import Moved, Source, key_at
+from monitor.export.source import Moved, Source, first_key, key_at
 from stream.config import Settings
 from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
@@ -72,6 +72,8 @@ class ExportTask:
         self.parts: list[Part] = []
         self._on_progress = on_progress
         self._is_finishing = False  # from then on the row says whose it is
+        self._reached = TweetId(0)  # all keys up to this one were looked at
+        self._rows = 0  # up to there
         self._begin = TweetId(0 if export.since is None else key_at(export.since))
         self._until = key_at(export.until)
 
@@ -93,8 +95,15 @@ class ExportTask:
         while True:
             await asyncio.sleep(RENEW_INTERVAL)
             async with self.database.acquire() as connection:
-                mine = await self.worker.renew(connection, self.export.id)
+                mine = await self.worker.renew(
+                    connection, self.export.id, self._progress, self._rows
+                )
             self._require(mine or self._is_finishing)
+
+    @property
+    def _progress(self) -> float:
+        span = max(self._until - self._begin, 1)
+        return min(max((self._reached - self._begin) / span, 0.0), 1.0)
 
     def _require(self, mine: bool) -> None:
         if not mine:
@@ -112,6 +121,7 @@ class ExportTask:
             source = Source(self.database, connection, store, self.selection)
             async with self.database.acquire() as own:
                 self.parts = await exports.parts(own, self.export.id)
+                self._begin = await first_key(own, self._begin, self._until)
             if self.export.deletions is None:
                 await self._note_deletions(await self._deletions_now())
             complete = self.export.complete
@@ -157,11 +167,10 @@ class ExportTask:
                 f"The files are larger than exports.max_disk_bytes ({limit / 1e9:,.1f} GB): export"
                 " a shorter time, or fewer columns."
             )
-        span = max(self._until - self._begin, 1)
-        progress = min(max((part.last_id - self._begin) / span, 0.0), 1.0)
+        self._reached = max(self._reached, part.last_id)
         async with self.database.transaction() as connection:
             await self._check_access(connection)
-            values = self.export.id, parts, progress
+            values = self.export.id, parts, self._progress
             self._require(await self.worker.save_parts(connection, *values, complete=complete))
         self.parts = sorted([*others, *parts], key=lambda each: (each.number, each.name))
 
@@ -208,9 +217,11 @@ class ExportTask:
         ]  # fmt: skip
 
     def _tell(self, filling: "_Filling") -> None:
-        rows = sum(part.rows for part in self.parts if part.name == self.parts[0].name)
+        before = [part for part in self.parts if part.last_id <= filling.after]
+        rows = sum(part.rows for part in before if part.name == before[0].name)
+        self._rows, self._reached = rows + filling.rows, max(self._reached, filling.last)
         at = received_at(filling.last)
-        self._on_progress(f"{rows + filling.rows:,} rows, up to {at:%Y-%m-%d %H:%M} UTC")
+        self._on_progress(f"{self._rows:,} rows, up to {at:%Y-%m-%d %H:%M} UTC")
 
     async def _check_disk(self, needed: int = 0) -> None:
         """DiskShort when the export would leave too little space."""
@@ -277,7 +288,7 @@ class _Filling:
         self.rows_max = rows_max
         self._on_page = on_page
         self.rows = 0
-        self.last = after
+        self.after = self.last = after
         self.archived = False
 
     @property

@@ -47,7 +47,8 @@ RETURNING {columns}
 """
 _ARE_WAITING = "SELECT EXISTS (SELECT FROM exports WHERE {due}) AS found"
 _RENEW = """
-UPDATE exports SET leased_until = now() + $3, updated_at = now()
+UPDATE exports SET leased_until = now() + $3, updated_at = now(),
+    progress = greatest(progress, $4), rows = greatest(rows, $5)
 WHERE id = $1 AND worker = $2 AND state = 'running'
 """
 _POSTPONE = """
@@ -60,7 +61,7 @@ UPDATE exports SET deletions = $3, valid_until = $4
 WHERE id = $1 AND worker = $2 AND state = 'running'
 """
 _ADVANCE = """
-UPDATE exports SET progress = $3, complete = $4, updated_at = now(),
+UPDATE exports SET progress = greatest(progress, $3), complete = $4, updated_at = now(),
     rows = (SELECT coalesce(sum(rows), 0) FROM export_parts
             WHERE export_id = $1 AND name = ANY ($5::text[])),
     size = (SELECT coalesce(sum(size), 0) FROM export_parts WHERE export_id = $1)
@@ -315,9 +316,9 @@ class Worker(msgspec.Struct, frozen=True):
         rows = await connection.fetch(_CLAIM, self.id, self.lease, self.host, only)
         return Export(**rows[0]) if rows else None
 
-    async def renew(self, connection: Executor, export_id: int) -> bool:
+    async def renew(self, connection: Executor, export_id: int, progress: float, rows: int) -> bool:
         """Extend the lease. False: it was cancelled, or another worker has it."""
-        return await self._mine(connection, _RENEW, export_id, self.lease)
+        return await self._mine(connection, _RENEW, export_id, self.lease, progress, rows)
 
     async def postpone(
         self, connection: Executor, export_id: int, reason: str, delay: timedelta

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from exporting import ExportBench
+from monitor.export import task
 from stream.config import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from stream.db import Database
+    from stream.store.exports import Part
+    from test.conftest import Eventually
     from test.db.conftest import ArchiveBench
 
 DAY, NEXT = date(2026, 3, 14), date(2026, 3, 15)
@@ -126,3 +130,35 @@ async def test_without_the_archive_an_export_says_what_to_do(
     assert row.state == "failed"
     assert "2026-03-14" in row.reason
     assert "`archive.url`" in row.reason
+
+
+async def test_the_progress_is_the_share_of_the_time_with_tweets(
+    bench: ExportBench,
+    tweets: ArchiveBench,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+) -> None:
+    """Also while a part is being written, and when it begins with the first tweet there is."""
+    monkeypatch.setattr(task, "RENEW_INTERVAL", 0.01)
+    seen: list[tuple[int, float]] = []
+    save = task.ExportTask._save
+
+    async def look_then_save(own: task.ExportTask, parts: Sequence[Part], **rest: bool) -> None:
+        before = sum(rows for rows, _ in seen[-1:])
+
+        async def is_shown() -> bool:
+            return (await bench.row(number)).rows == before + parts[-1].rows
+
+        await eventually(is_shown)
+        row = await bench.row(number)
+        seen.append((row.rows, row.progress or 0.0))
+        await save(own, parts, **rest)
+
+    monkeypatch.setattr(task.ExportTask, "_save", look_then_save)
+    until = datetime(2026, 3, 16, tzinfo=UTC)
+    number = await bench.request(tracks=[1, 7], part_rows=100, until=until)
+    assert await bench.do(number) is not None
+    progress = [share for _, share in seen]
+    assert len(progress) >= 3
+    assert progress == sorted(progress)
+    assert 0 < progress[0] < 0.5 < progress[-1] <= 1
