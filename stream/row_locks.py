@@ -92,6 +92,8 @@ async def reserve_ids(
     Returns the new tweets, with the countries that they are withheld in.
     """
     if named := list(filter(is_server_id, others)):
+        # Not the names themselves: that of a post of this transaction has to lead to it first.
         stored = await tweets.stored_as(connection, network, named)
-        others = {**others, **{native_id: IdRow(key) for native_id, key in stored.items()}}
+        others = {each: row for each, row in others.items() if not is_server_id(each)}
+        others |= {native_id: IdRow(key) for native_id, key in stored.items()}
     return await tweets.reserve_ids(connection, network, arrivals, others)

@@ -57,6 +57,18 @@ async def test_a_deletion_before_the_post_wins(servers: Servers) -> None:
     assert await second.one(STORED) == 1
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_post_and_its_deletion_may_come_in_one_batch(servers: Servers, known: bool) -> None:
+    first, second = servers
+    if known:
+        second.journal.append([post("222")])
+        assert await second.store() == {"stored": 1}
+    first.journal.append([post("111"), deletion("111")])
+    assert await first.store() == {"control": 1, "duplicate" if known else "stored": 1}
+    assert await first.one(STORED) == 0
+    assert await first.counts_agree()
+
+
 async def test_an_edit_by_one_server_replaces_what_the_other_has_sent(servers: Servers) -> None:
     first, second = servers
     first.journal.append([post("111")])
