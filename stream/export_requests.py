@@ -117,7 +117,7 @@ async def _check_tracks(
     connection: Executor, user_id: UserId | None, wanted: Sequence[TrackId]
 ) -> None:
     if not 1 <= len(set(wanted)) <= TRACKS_MAX:
-        raise InvalidField("tracks", f"Choose between 1 and {TRACKS_MAX:,} tracks.")
+        raise InvalidField("tracks", f"Choose a track, and at most {TRACKS_MAX:,}.")
     seen: set[TrackId]
     if user_id is None:
         seen = {row.id for row in await tracks.get_many(connection, list(wanted))}

@@ -53,6 +53,17 @@ def format_duration(seconds: float) -> str:
     return " ".join(parts) or "less than a second"
 
 
+TIME_LEFT_FROM = 0.02  # of the work; before, its speed says little about the rest
+
+
+def format_time_left(progress: float | None, worked: float) -> str:
+    """How long work will probably take that has taken so many seconds; empty: not known."""
+    if not progress or progress < TIME_LEFT_FROM:
+        return ""
+    left = worked / progress * (1 - progress)
+    return format_duration(left) if left >= 1 else ""
+
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from monitor.child_process import die_with_parent
 from stream import export_requests, files
@@ -87,6 +88,7 @@ async def export(
     """
     from monitor.export.run import do, new_worker  # noqa: PLC0415 - pyarrow, which few need
 
+    _check_graph_options(str(options["format"]))
     times = {"since": since, "until": until}
     wanted = msgspec.convert({"tracks": tracks, **times, **options}, ExportRequest)
     worker = new_worker()
@@ -95,8 +97,12 @@ async def export(
             number = await export_requests.add(connection, context.settings, None, wanted)
             claimed = await worker.claim(connection, number)
         assert claimed is not None
-        with _progress(context) as show:
-            made = await do(database, context.settings, worker, claimed, lambda _: None, show)
+        try:
+            with _progress(context) as show:
+                made = await do(database, context.settings, worker, claimed, lambda _: None, show)
+        except asyncio.CancelledError:
+            click.echo(f"A running daemon finishes export {number}: page Exports.", err=True)
+            raise
         async with database.acquire() as connection:
             found = await store.by_id(connection, number)
     if made is None or found is None:
@@ -105,6 +111,15 @@ async def export(
     target = output or Path(f"export-{number}.zip")
     await asyncio.to_thread(_copy, made, target)
     context.out.print(f"{target}: {found.rows:,} rows, {found.size / 1e6:,.1f} MB")
+
+
+def _check_graph_options(form: str) -> None:
+    """Refuse options that this format does not have."""
+    source_of = click.get_current_context().get_parameter_source
+    for name in ("graph", "min_weight", "max_nodes"):
+        if form != "gexf" and source_of(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} is for graphs: add --format gexf.")
 
 
 @contextlib.contextmanager

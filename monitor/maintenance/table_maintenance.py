@@ -34,6 +34,7 @@ from stream.store import (
     sessions,
     sinks,
     sources,
+    sql_roles,
     track_history,
     tweets,
     users,
@@ -51,6 +52,8 @@ PRUNE_INTERVAL = 3600.0  # seconds
 PRUNE_TIMEOUT = 1800.0  # seconds
 AUTHORS_INTERVAL = 2.0  # seconds
 AUTHORS_TIMEOUT = 600.0  # seconds; the next run continues
+
+LOGINS_INTERVAL = 30.0  # seconds
 
 BATCH_ROWS = 10_000  # in one statement: no lock is held for long
 PAUSE_BETWEEN_BATCHES = 0.05  # seconds
@@ -78,12 +81,18 @@ class TableMaintenance:
 
     def jobs(self) -> list[PeriodicJob]:
         return [
+            PeriodicJob("logins of users", LOGINS_INTERVAL, self._end_long_transactions),
             PeriodicJob("partitions", PARTITIONS_INTERVAL, self._ensure, limit=PARTITIONS_TIMEOUT),
             PeriodicJob(
                 "author deletions", AUTHORS_INTERVAL, self._delete_authors, limit=AUTHORS_TIMEOUT
             ),
             self.pruning,
         ]
+
+    async def _end_long_transactions(self) -> None:
+        if self.leader.leads:
+            async with self.database.acquire() as connection:
+                await sql_roles.end_long_transactions(connection)
 
     async def _ensure(self) -> None:
         await ensure_partitions(self.database)

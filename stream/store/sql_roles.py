@@ -4,6 +4,8 @@ What such a role sees is decided by the views in sql/schema/sql_access.sql. A tr
 together with its row, and so with the user.
 """
 
+from datetime import timedelta
+
 import msgspec
 
 from stream.db import Executor
@@ -13,8 +15,20 @@ from stream.tweet import UserId
 CONNECTIONS_MAX = 10  # of one role
 STATEMENT_TIMEOUT = 60  # seconds
 IDLE_TRANSACTION_TIMEOUT = 60  # seconds: an open transaction delays the cleaning of tables
+# Users can lift those two themselves, and not this one. An open transaction could fill the queue of
+# notifications; then nobody could change a track.
+TRANSACTION_MAX = timedelta(minutes=2)
 TEMP_FILES_MAX = 1 << 20  # kB of one session; only a superuser may set it
 RESTRICT = "SELECT restrict_sql_roles() AS restricted"  # for superusers, also by hand
+
+# Where the program may see and end them: as a superuser, or a member of their roles.
+_END_LONG = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+JOIN sql_roles ON sql_roles.role_oid = pg_stat_activity.usesysid
+WHERE xact_start < now() - $1::interval
+  AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
+"""
+_FREE_NOTIFICATIONS = "SELECT pg_notification_queue_usage()"  # lets go of those that all have read
 
 # The user's number, and not their name: everyone who can log in may read the names of all roles.
 _NAMES = """
@@ -65,7 +79,7 @@ async def set_password(connection: Executor, user_id: UserId, verifier: str) -> 
         await remove(connection, user_id)  # its role was dropped by hand
         await _create(connection, role)
         await connection.execute(_ADD, user_id, role)
-    await _set_limits(connection, role, limit_files=own["super"])
+    await _set_limits(connection, role, by_superuser=own["super"])
     await _run(connection, _SET_PASSWORD, role, verifier)
     return SqlRole(role, names["database"])
 
@@ -88,6 +102,13 @@ async def remove(connection: Executor, user_id: UserId) -> bool:
     return bool(await connection.fetch(_REMOVE, user_id))
 
 
+async def end_long_transactions(connection: Executor, limit: timedelta = TRANSACTION_MAX) -> int:
+    """End the sessions whose transaction has taken too long; returns how many."""
+    ended = await connection.fetch(_END_LONG, limit)
+    await connection.fetch(_FREE_NOTIFICATIONS)
+    return len(ended)
+
+
 async def _create(connection: Executor, role: str) -> None:
     [known] = await connection.fetch(_EXISTS, role)
     if known["exists"]:
@@ -98,7 +119,7 @@ async def _create(connection: Executor, role: str) -> None:
     await _run(connection, _CREATE, role, CONNECTIONS_MAX)
 
 
-async def _set_limits(connection: Executor, role: str, *, limit_files: bool) -> None:
+async def _set_limits(connection: Executor, role: str, *, by_superuser: bool) -> None:
     """Set the limits of its sessions, also those that the user has changed."""
     settings = {
         "search_path": "sql_access",
@@ -106,8 +127,9 @@ async def _set_limits(connection: Executor, role: str, *, limit_files: bool) -> 
         "statement_timeout": f"{STATEMENT_TIMEOUT}s",
         "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_TIMEOUT}s",
     }
-    if limit_files:
+    if by_superuser:
         settings["temp_file_limit"] = f"{TEMP_FILES_MAX}kB"
+        settings["log_min_messages"] = "fatal"  # RAISE would fill the disk
     for name, value in settings.items():
         await _run(connection, _SET, role, name, value)
 

@@ -20,7 +20,7 @@ from stream.export_requests import (
 )
 from stream.store import sharing, tracks
 from stream.store.exports import MAX_NODES, Export
-from stream.text import format_duration
+from stream.text import format_time_left
 from web import exports as service
 from web.context import app_context, form_fields, is_part, person, render, see_other, zone_of
 from web.local_time import MissingTime, RepeatedTime, read_local
@@ -29,7 +29,6 @@ from web.problem import Problem
 from web.routing import Route, row_id
 
 TRACKS_OFFERED = 300
-ESTIMATE_FROM = 0.02  # of an export; before, its speed says little about the rest
 TITLE_MAX = 60  # characters
 TRACKS_NAMED = 5  # of an export
 FIELDS = {
@@ -60,11 +59,10 @@ async def _listed(connection: Executor, who: Person) -> dict[str, Any]:
 
 def time_left(running: Export) -> str:
     """How long it will probably take; empty: not known yet."""
-    done = running.progress or 0
-    if done < ESTIMATE_FROM or running.started_at is None:
+    if running.started_at is None:
         return ""
     elapsed = (datetime.now(UTC) - running.started_at).total_seconds()
-    return format_duration(elapsed / done * (1 - done))
+    return format_time_left(running.progress, elapsed)
 
 
 async def show(request: web.Request) -> web.StreamResponse:

@@ -12,7 +12,7 @@ from stream.db import Executor
 from stream.store import look_backs, sharing
 from stream.store.look_backs import LookBack, Requested
 from stream.store.tracks import Track
-from stream.text import format_duration
+from stream.text import format_time_left
 from web.context import app_context, form_fields, is_part, person, render, see_other
 from web.pages.look_back_form import NOTHING, LookBackForm, read, template_values
 from web.person import Person
@@ -22,7 +22,6 @@ from web.track_editing import look_back, service
 
 FINISHED_SHOWN = 5  # of a track, the newest ones
 _EXPLAINED: tuple[Literal["widened", "covered"], ...] = ("widened", "covered")
-ESTIMATE_FROM = 0.02  # of a look-back; before, its speed says little about the rest
 
 
 async def listed(connection: Executor, who: Person, track: Track) -> dict[str, Any]:
@@ -56,10 +55,7 @@ def time_left(running: LookBack) -> str:
 
     Without the time that it waits, for its turn or for the network.
     """
-    done = running.progress or 0
-    if done < ESTIMATE_FROM or not running.worked or running.is_retrying:
-        return ""
-    return format_duration(running.worked / done * (1 - done))
+    return "" if running.is_retrying else format_time_left(running.progress, running.worked)
 
 
 async def show(request: web.Request) -> web.StreamResponse:

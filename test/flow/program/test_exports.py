@@ -177,6 +177,12 @@ async def test_the_command_writes_a_file(program: Program, tables: Tables) -> No
     assert line.startswith(f"snow.zip: {len(rows):,} rows")
 
 
+async def test_options_of_graphs_need_their_format(program: Program) -> None:
+    for option, value in (("--graph", "mention"), ("--min-weight", "2"), ("--max-nodes", "5")):
+        code, said = await program.fails("export", "1", option, value)
+        assert (code, f"{option} is for graphs: add --format gexf." in said) == (2, True), said
+
+
 async def test_the_command_shows_its_progress_on_a_terminal(
     program: Program, tables: Tables
 ) -> None:

@@ -149,7 +149,7 @@ async def test_the_page_keeps_what_was_entered_and_names_tracks(
         [field] = re.findall(rf'<input [^>]*name="{name}" value="{value}"[^>]*>', page)
         assert name == "words" or "checked" in field, field
     status, page = await ana.post("/exports", {"format": "xlsx"})
-    assert (status, "Choose between 1 and 1,000 tracks." in page) == (422, True)
+    assert (status, "Choose a track, and at most 1,000." in page) == (422, True)
     assert (await ana.post("/exports", fields))[0] == 303
     assert "Graph (GEXF) of snow , with snow , requested" in plain_text(await ana.page("/exports"))
     [[graph]] = await app.rows("SELECT graph FROM exports")

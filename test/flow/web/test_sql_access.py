@@ -4,7 +4,7 @@ import base64
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -385,6 +385,27 @@ async def test_a_role_has_limits(filled: WebApp, people: People) -> None:
         Reader(reader.url)
     for each in more:
         each.connection.close()
+
+
+async def test_messages_of_a_role_do_not_fill_the_log(filled: WebApp, people: People) -> None:
+    reader = await people.reader("ana")
+    assert reader.rows("SHOW log_min_messages") == [("fatal",)]
+    assert reader.refused("SET log_min_messages = log") == "42501"
+
+
+async def test_a_transaction_ends_although_its_user_has_lifted_the_limits(
+    filled: WebApp, people: People, eventually: Eventually
+) -> None:
+    reader, other = await people.reader("ana"), await people.reader("bob")
+    reader.rows("SELECT set_config('idle_in_transaction_session_timeout', '0', false)")
+    reader.connection.execute("BEGIN")
+    reader.rows("SELECT 1")
+    async with filled.database.acquire() as connection:
+        assert await sql_roles.end_long_transactions(connection) == 0
+        assert await sql_roles.end_long_transactions(connection, timedelta(0)) == 1
+    with pytest.raises(psycopg.OperationalError):
+        reader.rows("SELECT 1")
+    assert other.rows("SELECT 1") == [(1,)]
 
 
 async def test_a_new_password_replaces_the_old_one(filled: WebApp, people: People) -> None:
