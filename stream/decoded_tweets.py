@@ -11,7 +11,7 @@ import msgspec
 from stream.store.tweets import IncomingTweet
 from stream.tweet import Content, Tweet, TweetId, TweetKind
 
-KEPT = 8000  # tweets, each of less than 1 kB: what comes between two runs at some 800 a second
+KEPT = 4000  # tweets, each of less than 1 kB: what comes between two runs at some 400 a second
 
 
 class DecodedTweet(msgspec.Struct, frozen=True, gc=False):
