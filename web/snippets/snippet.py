@@ -6,7 +6,6 @@ import msgspec
 
 from web.queries.tweet_filter import TweetQuery
 from web.snippets import api_lines, sql_lines
-from web.snippets.api_lines import TOKEN
 from web.snippets.sql_lines import DATABASE
 
 _BY_SQL = f"Reads by SQL: {DATABASE} is the address of your SQL access."
@@ -53,6 +52,3 @@ def snippets(query: TweetQuery, address: str) -> Sequence[Snippet]:
         note = "Each tweet when it is stored, without end (server-sent events)."
         found.append(Snippet("stream", "Live stream", note, lines))
     return found
-
-
-VARIABLES = (TOKEN, DATABASE)
