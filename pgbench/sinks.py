@@ -3,13 +3,13 @@
     python -m pgbench sinks
 
 The delay is from Postgres' commit timestamp to the arrival of the message at one subscriber, in a
-process on the same machine. The others are `redis-cli`, and in the last run one of them is frozen.
+process on the same machine. One process reads for all others, and in the last run one of them is
+frozen: its connection is open, and nobody reads from it.
 """
 
 import asyncio
 import contextlib
 import json
-import signal
 import statistics
 import sys
 import time
@@ -27,6 +27,7 @@ from pgbench.end_to_end import ADD_TRACKS, CREDENTIALS, TIMES
 from pgbench.live import ADD_SOURCE, COMMITTED, NETWORK, RATE, SECONDS, collect
 from pgbench.report import Line, Section
 from pgbench.server import Server
+from pgbench.subscribers import subscribed
 from stream.vault import Vault
 
 BIN = Path(sys.executable).parent  # of redis-server and redis-cli
@@ -151,23 +152,24 @@ async def _begun(url: str) -> None:
 @contextlib.asynccontextmanager
 async def _others(port: int, number: int, frozen: int) -> AsyncIterator[None]:
     """Subscribers that read and forget; so many of them are frozen."""
-    words = (BIN / "redis-cli", "-p", str(port), "SUBSCRIBE", CHANNEL)
-    clients = [await asyncio.create_subprocess_exec(*words, stdout=DEVNULL) for _ in range(number)]
+    words = ("-m", "pgbench.subscribers", str(port), CHANNEL, str(number - frozen))
+    reading = await asyncio.create_subprocess_exec(sys.executable, *words, cwd=processes.ROOT)
     try:
-        client: Redis = Redis(port=port)
-        async with client, asyncio.timeout(SUBSCRIBERS_WITHIN):
-            while (  # noqa: ASYNC110 - of other processes
-                (await client.pubsub_numsub(CHANNEL))[0][1] < number
-            ):
-                await asyncio.sleep(POLL_INTERVAL)
-        for each in clients[:frozen]:
-            each.send_signal(signal.SIGSTOP)
-        yield
+        with contextlib.ExitStack() as stack:
+            for _ in range(frozen):
+                stack.enter_context(subscribed(port, CHANNEL))
+            client: Redis = Redis(port=port)
+            async with client, asyncio.timeout(SUBSCRIBERS_WITHIN):
+                while (  # noqa: ASYNC110 - of another process
+                    (await client.pubsub_numsub(CHANNEL))[0][1] < number
+                ):
+                    await asyncio.sleep(POLL_INTERVAL)
+            yield
+        assert reading.returncode is None, "the subscribers ended"
     finally:
-        for each in clients:
-            with contextlib.suppress(ProcessLookupError):
-                each.kill()
-            await each.wait()
+        with contextlib.suppress(ProcessLookupError):
+            reading.kill()
+        await reading.wait()
 
 
 @contextlib.asynccontextmanager
