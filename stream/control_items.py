@@ -24,7 +24,7 @@ from stream.row_locks import Concerned
 from stream.store import accounts, author_tombstones, deletions, events, gaps, sources
 from stream.store.author_tombstones import AuthorRestrictions
 from stream.store.rollups import CountChanges
-from stream.store.tweets import IdRow
+from stream.store.tweet_ids import IdRow
 from stream.tweet import (
     AccountStatus,
     AuthorDeletion,

@@ -16,6 +16,7 @@ from stream.store import (
     deletions,
     ingest_log,
     partitions,
+    tweet_ids,
     tweet_versions,
     tweets,
 )
@@ -56,7 +57,7 @@ async def store_tweets(
         for a in batch.arrivals
         if a.tweet.edited and not (a.tweet.opted_out and policy.respect_opt_out)
     }
-    stored = await tweets.stored_ids(connection, policy.network, list(edits)) if edits else {}
+    stored = await tweet_ids.stored_ids(connection, policy.network, list(edits)) if edits else {}
     wanted = _first_of_each(batch, policy, stored, counts)
     named = {
         server_id(batch.source_id, a.tweet.server_id): a
@@ -155,7 +156,7 @@ async def _tombstones(
     policy: StorePolicy,
 ) -> set[NativeId]:
     known = [a.tweet.native_id for a in wanted if a.id not in reserved]
-    return await tweets.deleted_ids(connection, policy.network, known) if known else set()
+    return await tweet_ids.deleted_ids(connection, policy.network, known) if known else set()
 
 
 def _outcome(
@@ -209,14 +210,14 @@ async def _run_of(
     """The number of the run that these tweets are stored in; their keys are free then."""
     await partitions.ensure_days(connection, sorted({a.received_at.date() for a in kept}))
     if policy.look_back:
-        await tweets.reassign_taken_keys(connection, policy.network, kept)
+        await tweet_ids.reassign_taken_keys(connection, policy.network, kept)
         keys = [arrival.id for arrival in kept]
         await ingest_log.widen_first_run(connection, source_id, min(keys), max(keys))
         return None
     keys = [arrival.id for arrival in kept]
     run = await ingest_log.note_ingest_run(connection, source_id, min(keys), max(keys))
     if run.late:
-        await tweets.reassign_taken_keys(connection, policy.network, kept)
+        await tweet_ids.reassign_taken_keys(connection, policy.network, kept)
         await ingest_log.extend_run(connection, source_id, run, max(a.id for a in kept))
     return run.number
 
@@ -235,7 +236,7 @@ async def replace_edited(
     track_counts: CountChanges,
 ) -> None:
     """Replace stored tweets by their new versions; their tracks are credited once."""
-    stored = await tweets.stored_ids(connection, network, list(edits))
+    stored = await tweet_ids.stored_ids(connection, network, list(edits))
     for native_id, key in sorted(stored.items(), key=itemgetter(1)):
         changed = await tweet_versions.replace(connection, key, edits[native_id])
         if changed is not None:
@@ -253,7 +254,7 @@ async def _not_deleted(
     network: NetworkName,
 ) -> list[IncomingTweet]:
     """Leave out what a server has deleted already, by its own name for it."""
-    deleted = await tweets.deleted_ids(connection, network, list(named))
+    deleted = await tweet_ids.deleted_ids(connection, network, list(named))
     gone = {named[name].tweet.native_id for name in deleted}
     return [arrival for arrival in wanted if arrival.tweet.native_id not in gone]
 
@@ -263,10 +264,10 @@ async def _add_server_ids(
 ) -> None:
     """Remember how each server names what is stored: its deletions say only that name."""
     native_ids = [arrival.tweet.native_id for arrival in named.values()]
-    stored = await tweets.stored_ids(connection, network, native_ids)
+    stored = await tweet_ids.stored_ids(connection, network, native_ids)
     keys = {
         name: stored[arrival.tweet.native_id]
         for name, arrival in named.items()
         if arrival.tweet.native_id in stored
     }
-    await tweets.add_server_ids(connection, network, keys)
+    await tweet_ids.add_server_ids(connection, network, keys)

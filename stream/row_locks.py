@@ -24,9 +24,10 @@ import msgspec
 
 from stream.db import Executor
 from stream.keys import is_server_id
-from stream.store import accounts, author_tombstones, tweets
+from stream.store import accounts, author_tombstones, tweet_ids
 from stream.store.author_tombstones import AuthorRestrictions
-from stream.store.tweets import IdRow, IncomingTweet
+from stream.store.tweet_ids import IdRow
+from stream.store.tweets import IncomingTweet
 from stream.tweet import NativeId, NetworkName, TweetId
 
 
@@ -93,7 +94,7 @@ async def reserve_ids(
     """
     if named := list(filter(is_server_id, others)):
         # Not the names themselves: that of a post of this transaction has to lead to it first.
-        stored = await tweets.stored_as(connection, network, named)
+        stored = await tweet_ids.stored_as(connection, network, named)
         others = {each: row for each, row in others.items() if not is_server_id(each)}
         others |= {native_id: IdRow(key) for native_id, key in stored.items()}
-    return await tweets.reserve_ids(connection, network, arrivals, others)
+    return await tweet_ids.reserve_ids(connection, network, arrivals, others)

@@ -8,7 +8,7 @@ from monitor import child_process
 from monitor.child_process import ChildFailed
 from monitor.jobs import Leader, PeriodicJob
 from stream.db import Database
-from stream.store import look_backs
+from stream.store import look_back_queue
 from stream.text import sentence
 
 INTERVAL = 2.0  # seconds
@@ -40,7 +40,7 @@ class LookBackProcess:
             await self._explain(self._failure)
             raise self._failure
         async with self.database.acquire() as connection:
-            if not await look_backs.are_waiting(connection):
+            if not await look_back_queue.are_waiting(connection):
                 return
         self._failure = None
         try:
@@ -54,7 +54,7 @@ class LookBackProcess:
         at = datetime.now(UTC) + timedelta(seconds=self._retry_at - time.monotonic())
         reason = f"{sentence(str(failure))} Retried at {at:%H:%M:%S} UTC."
         async with self.database.acquire() as connection:
-            await look_backs.postpone_running(connection, reason)
+            await look_back_queue.postpone_running(connection, reason)
 
     def _note_failure(self, error: ChildFailed, now: float) -> None:
         often = now < self._failed_at + RETRY

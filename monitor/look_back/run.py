@@ -35,7 +35,7 @@ from stream.errors import (
     unexpected,
 )
 from stream.matcher import Matcher
-from stream.store import look_back_rows, look_backs
+from stream.store import look_back_queue, look_back_rows, look_backs
 from stream.store.look_backs import LookBack
 from stream.text import sentence
 
@@ -70,7 +70,7 @@ class LookBackRun:
             self._disabled = {key for key in self._disabled if await self._lacks_source(key)}
             waiting = self._waiting
             async with self.database.acquire() as connection:
-                row = await look_backs.claim(connection, waiting)
+                row = await look_back_queue.claim(connection, waiting)
             if row is not None:
                 await self._guarded(row)
             elif waiting:
@@ -92,7 +92,7 @@ class LookBackRun:
         except InvalidPosition as error:  # by psql
             self._report(f"{row.place} for track {row.track_id}: {error}; it begins again")
             async with self.database.acquire() as connection:
-                await look_backs.forget_position(connection, row.id)
+                await look_back_queue.forget_position(connection, row.id)
         except SourceDisabled as error:
             self._disabled.add(row.id)
             await self._postpone(row, str(error))
@@ -113,19 +113,21 @@ class LookBackRun:
         else:
             self._report(f"{row.place} for track {row.track_id}: done")
             async with self.database.acquire() as connection:
-                await look_backs.finish(connection, row.id, "done", reason)
+                await look_back_queue.finish(connection, row.id, "done", reason)
 
     async def _postpone(self, row: LookBack, why: str) -> None:
         """Let it continue later."""
         self._report(f"{row.place} for track {row.track_id}: {why}")
         async with self.database.acquire() as connection:
-            await look_backs.postpone(connection, row.id, why)
+            await look_back_queue.postpone(connection, row.id, why)
 
     async def _lacks_source(self, look_back_id: int) -> bool:
         """Whether a look-back still waits for its source to be enabled."""
         async with self.database.acquire() as connection:
             row = await look_backs.by_id(connection, look_back_id)
-            track = None if row is None else await look_backs.lock_track(connection, row.track_id)
+            track = (
+                None if row is None else await look_back_queue.lock_track(connection, row.track_id)
+            )
         if row is None or track is None or not row.unfinished:
             return False
         found = await replayed_sources(self.database, networks_of(track))
@@ -134,13 +136,13 @@ class LookBackRun:
     async def _fail(self, row: LookBack, why: str) -> None:
         self._report(f"{row.place} for track {row.track_id}: {why}")
         async with self.database.acquire() as connection:
-            await look_backs.finish(connection, row.id, "failed", why)
+            await look_back_queue.finish(connection, row.id, "failed", why)
 
     async def _do(self, row: LookBack) -> str:
         """Do it; returns what could not be looked through, in sentences."""
         look_backs.check_since(row.since)  # psql accepts any
         async with self.database.transaction() as connection:
-            track = await look_backs.lock_track(connection, row.track_id)
+            track = await look_back_queue.lock_track(connection, row.track_id)
         if track is None:
             raise Ended
         task = Task(self.database, self.settings, row, track)
@@ -164,9 +166,9 @@ class LookBackRun:
         if time.monotonic() < ends:
             return False
         async with self.database.acquire() as connection:
-            if not await look_backs.others_wait(connection, row.id, self._waiting):
+            if not await look_back_queue.others_wait(connection, row.id, self._waiting):
                 return False
-            await look_backs.postpone(connection, row.id, "")
+            await look_back_queue.postpone(connection, row.id, "")
         return True
 
     async def _wait_matched(self, task: Task) -> None:

@@ -20,10 +20,11 @@ from stream.db import Executor
 from stream.incoming_tweets import StorePolicy, replace_edited, store_tweets
 from stream.keys import NEXT_KEY, received_at, tweet_key
 from stream.row_locks import Concerned
-from stream.store import accounts, look_back_rows, tweets
+from stream.store import accounts, look_back_rows, tweet_ids
 from stream.store.look_back_rows import Added, Found
 from stream.store.rollups import CountChanges
-from stream.store.tweets import IdRow, IncomingTweet
+from stream.store.tweet_ids import IdRow
+from stream.store.tweets import IncomingTweet
 from stream.tweet import Deletion, NativeId, NetworkName, TrackId, TweetId
 
 # Keys of posts that are stored at the time when they are found are this much older: keys that the
@@ -69,7 +70,7 @@ async def store(
         and not (arrival.tweet.opted_out and policy.respect_opt_out)
     ]
     in_time = [arrival for arrival in wanted if target.has(arrival)]
-    stored = await tweets.stored_ids(connection, network, [a.tweet.native_id for a in wanted])
+    stored = await tweet_ids.stored_ids(connection, network, [a.tweet.native_id for a in wanted])
     edits = {a.tweet.native_id: a for a in wanted if a.tweet.edited and a.tweet.native_id in stored}
     for native_id, arrival in edits.items():
         # Of a post that this look-back has stored at the time when it was found.
@@ -102,7 +103,7 @@ async def store(
     batch.control_items = [*deleted.values(), *of_held]
     if batch.control_items:
         await apply_changes(connection, batch, network, track_counts, erase=policy.erase)
-    added = await tweets.stored_ids(connection, network, [a.tweet.native_id for a in new])
+    added = await tweet_ids.stored_ids(connection, network, [a.tweet.native_id for a in new])
     await count_items(connection, target.track_id, [*credited, *added.values()])
     return await look_back_rows.found_since(connection, *changed) - before
 
@@ -162,7 +163,7 @@ async def _replace(
     track_counts: CountChanges,
 ) -> None:
     """Replace older versions of stored tweets. Their tracks are matched again, no others."""
-    keys = await tweets.stored_ids(connection, network, list(edits))
+    keys = await tweet_ids.stored_ids(connection, network, list(edits))
     times = {key: edits[native_id].received_at for native_id, key in keys.items()}
     outdated = await look_back_rows.outdated(connection, times)
     if not outdated:
@@ -188,7 +189,7 @@ async def _held_deletions(
     }
     if not deleted:
         return {}
-    held = {*gone, *await tweets.stored_ids(connection, network, list(deleted))}
+    held = {*gone, *await tweet_ids.stored_ids(connection, network, list(deleted))}
     for arrival in batch.arrivals:
         held.update(names_of(batch.source_id, arrival))
     return {name: item for name, item in deleted.items() if name in held}

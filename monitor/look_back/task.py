@@ -23,9 +23,10 @@ from stream.incoming_tweets import StorePolicy
 from stream.keys import to_datetime
 from stream.matcher import Matcher
 from stream.networks.registry import NETWORKS
-from stream.store import look_back_rows, look_backs, sources
+from stream.store import look_back_queue, look_back_rows, sources
+from stream.store.look_back_queue import LookedTrack, Step
 from stream.store.look_back_rows import Added
-from stream.store.look_backs import EARLIEST, RETRYING, LookBack, LookedTrack, Step
+from stream.store.look_backs import EARLIEST, RETRYING, LookBack
 from stream.store.rollups import CountChanges
 from stream.store.sources import SourceRow
 from stream.store.tweets import IncomingTweet
@@ -163,16 +164,16 @@ class Task:
                 return
             self.transaction = following
             self.resume_at = msgspec.json.encode(State(self.digest, transaction=following))
-            await look_backs.begin_again(connection, self.row.id, self.resume_at)
+            await look_back_queue.begin_again(connection, self.row.id, self.resume_at)
 
     async def check(self) -> None:
         """Show the present reason; Ended when it was cancelled or removed, SourceDisabled."""
         async with self.database.acquire() as connection:
-            if not await look_backs.is_running(connection, self.row.id):
+            if not await look_back_queue.is_running(connection, self.row.id):
                 raise Ended
             if self.reason != self._shown:
                 self._shown = self.reason
-                await look_backs.note_reason(connection, self.row.id, self.reason)
+                await look_back_queue.note_reason(connection, self.row.id, self.reason)
             if self.source is not None:
                 source = await sources.by_id(connection, self.source.id)
                 if source is None or not source.enabled:
@@ -185,18 +186,18 @@ class Task:
         now = time.monotonic()
         step = Step(resume_at, progress, looked, now - self._works_since, self.reason)
         async with self.database.transaction() as connection:
-            track = await look_backs.lock_track(connection, self.row.track_id)
+            track = await look_back_queue.lock_track(connection, self.row.track_id)
             if track is None:
                 raise Ended
             if digest(track) != self.digest:
                 raise Edited
-            if not await look_backs.advance(connection, self.row, self.resume_at, step):
+            if not await look_back_queue.advance(connection, self.row, self.resume_at, step):
                 raise Ended
             track_counts = CountChanges()
             added = await work(connection, track_counts)
             await track_counts.save(connection)
             if added.found or added.stored:
-                await look_backs.add_result(connection, self.row.id, added.found, added.stored)
+                await look_back_queue.add_result(connection, self.row.id, added.found, added.stored)
         self.resume_at, self._shown, self._works_since = resume_at, step.reason, now
         if self.turn_over is not None and await self.turn_over():
             raise Ended

@@ -11,7 +11,7 @@ from stream.matcher import Matcher
 from stream.networks.registry import NETWORKS
 from stream.query import Query, TrackKind, handles_in, parse, with_ids
 from stream.store import accounts, tracks
-from stream.store.look_backs import LookedTrack
+from stream.store.look_back_queue import LookedTrack
 from stream.tweet import NETWORK_NAMES, NetworkName, TrackId
 
 

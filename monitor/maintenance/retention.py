@@ -20,9 +20,9 @@ from monitor.archive.verify import check_bytes, check_published, digests_match
 from monitor.jobs import DetachedCall, Leader, PeriodicJob
 from stream.config import Settings
 from stream.db import Database, Executor, transaction
-from stream.store import archives, day_snapshot, partitions, tweets
+from stream.store import archives, day_deletion, day_snapshot, partitions
+from stream.store.day_deletion import Deleted
 from stream.store.partitions import day_bounds
-from stream.store.tweets import Deleted
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Retention:
             bounds = day_bounds(day)
             async for keys in self._archived_keys(live):
                 await self._delete(
-                    connection, day, partial(tweets.delete_stored, connection, keys, bounds)
+                    connection, day, partial(day_deletion.delete_stored, connection, keys, bounds)
                 )
             for each in live:
                 await catalog.mark_lost_partitions(connection, each)
@@ -125,7 +125,7 @@ class Retention:
                     connection,
                     day,
                     partial(
-                        tweets.delete_expired,
+                        day_deletion.delete_expired,
                         connection,
                         keys,
                         day_bounds(day),
@@ -195,6 +195,6 @@ def _keys_in_file(store: Store, path: str) -> Iterator[list[int]]:
 async def _stored_keys(connection: Executor, day: date) -> AsyncIterator[list[int]]:
     """The keys of the tweets in Postgres."""
     last = 0
-    while keys := await tweets.next_keys(connection, last, *day_bounds(day), BATCH_TWEETS):
+    while keys := await day_deletion.next_keys(connection, last, *day_bounds(day), BATCH_TWEETS):
         last = keys[-1]
         yield keys

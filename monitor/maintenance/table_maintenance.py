@@ -36,11 +36,11 @@ from stream.store import (
     sources,
     sql_roles,
     track_history,
-    tweets,
+    tweet_ids,
     users,
 )
 from stream.store.consumer_cursors import NATIVE_IDS
-from stream.store.tweets import ExpiredIds
+from stream.store.tweet_ids import ExpiredIds
 from stream.tweet import SourceId, TweetId
 
 DAYS_AHEAD = 7  # after today
@@ -215,14 +215,14 @@ async def prune_ids(database: Database, keep: RetentionSettings) -> None:
     """
     async with database.acquire() as connection:
         expired = await _expired_ids(connection, keep)
-        pages = await tweets.pages_of_ids(connection)
+        pages = await tweet_ids.pages_of_ids(connection)
         page = int(await consumer_cursors.read(connection, NATIVE_IDS) or 0)
     page = page if page < pages else 0
     end = min(pages, page + max(ID_PAGES_PER_RUN_MIN, pages // ID_RUNS_PER_DAY + 1))
     while page < end:
         until = min(end, page + ID_PAGES_PER_TRANSACTION)
         async with database.transaction() as connection:
-            await tweets.prune_ids(connection, page, until, expired)
+            await tweet_ids.prune_ids(connection, page, until, expired)
             await consumer_cursors.save(connection, NATIVE_IDS, str(until))
         page = until
         await asyncio.sleep(PAUSE_BETWEEN_BATCHES)

@@ -6,7 +6,7 @@ from stream.db import Database
 from stream.journal import Journal
 from stream.keys import name_of_server_id, server_id
 from stream.notes import MissedGap
-from stream.store import gaps, tweets
+from stream.store import gaps, tweet_ids
 from stream.store.gaps import DeletionCheck
 from stream.tweet import Source
 
@@ -35,7 +35,7 @@ class GapRecords:
         """The server's ids of stored posts between two ids, in order."""
         bounds = server_id(self.source.id, after), server_id(self.source.id, before)
         async with self.database.acquire() as connection:
-            found = await tweets.server_ids(connection, self.source.network, *bounds, limit)
+            found = await tweet_ids.server_ids(connection, self.source.network, *bounds, limit)
         return [name_of_server_id(native_id) for native_id in found]
 
     async def note_checked(self, until: float, checked_to: float) -> None:

@@ -71,31 +71,27 @@ def withheld_in(tweet: str, author: str) -> str:
 
 # In the order of the key, so that two writers never deadlock; and only what is new, so that it is
 # idempotent.
-_TOMBSTONES = """
+_UNLESS_DELETED = """
+ORDER BY native_id COLLATE "C"
+ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = excluded.deleted_at
+    WHERE tweet_ids.deleted_at IS NULL
+"""
+_TOMBSTONES = f"""
 INSERT INTO tweet_ids (network, native_id, deleted_at)
 SELECT $1, * FROM unnest($2::text[], $3::timestamptz[]) AS new (native_id, deleted_at)
-ORDER BY native_id COLLATE "C"
-ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = excluded.deleted_at
-    WHERE tweet_ids.deleted_at IS NULL
-RETURNING tweet_id, deleted_at
-"""
-_TOMBSTONES_OF_STORED = """
+{_UNLESS_DELETED} RETURNING tweet_id, deleted_at
+"""  # noqa: S608 - a constant
+_TOMBSTONES_OF_STORED = f"""
 INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at)
 SELECT network, native_id, id, $4 FROM tweets
-WHERE id = ANY ($1::bigint[]) AND received_at BETWEEN $2 AND $3
-ORDER BY native_id COLLATE "C"
-ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = excluded.deleted_at
-    WHERE tweet_ids.deleted_at IS NULL
-"""
+WHERE id = ANY ($1::bigint[]) AND received_at BETWEEN $2 AND $3 {_UNLESS_DELETED}
+"""  # noqa: S608 - as above
 # Of all days in one pass.
-_TOMBSTONES_OF_AUTHOR = """
+_TOMBSTONES_OF_AUTHOR = f"""
 INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at)
 SELECT $1, native_id, tweet_id, $4 FROM unnest($2::text[], $3::bigint[])
-    AS gone (native_id, tweet_id)
-ORDER BY native_id COLLATE "C"
-ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = excluded.deleted_at
-    WHERE tweet_ids.deleted_at IS NULL
-"""
+    AS gone (native_id, tweet_id) {_UNLESS_DELETED}
+"""  # noqa: S608 - as above
 _WITHHELD = """
 INSERT INTO tweet_ids (network, native_id, withheld, noted_at)
 SELECT $1, native_id, string_to_array(withheld, ','), now()

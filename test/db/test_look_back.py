@@ -28,7 +28,7 @@ from monitor.maintenance.raw_backup import RawBackup
 from statuses import account, frame, status
 from stream.config import ArchiveSettings, RetentionSettings
 from stream.journal import segments
-from stream.store import author_tombstones, feed, look_backs, tracks
+from stream.store import author_tombstones, feed, look_back_queue, look_backs, tracks
 from stream.store.author_tombstones import AuthorRestrictions
 from stream.store.feed import Cursor
 from stream.store.look_back_rows import Added
@@ -350,8 +350,8 @@ async def test_a_process_that_has_not_noticed_that_it_is_widened_stores_nothing(
     both = []
     for _ in range(2):
         async with bench.database.acquire() as connection:
-            row = await look_backs.claim(connection)
-            track = await look_backs.lock_track(connection, new)
+            row = await look_back_queue.claim(connection)
+            track = await look_back_queue.lock_track(connection, new)
         assert row is not None
         assert track is not None
         both.append(task.Task(bench.database, bench.settings, row, track))

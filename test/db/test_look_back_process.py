@@ -13,7 +13,7 @@ from monitor.child_process import ChildFailed
 from monitor.jobs import Leader
 from monitor.look_back.look_back_process import LookBackProcess
 from stream.db import Database
-from stream.store import look_backs, tracks
+from stream.store import look_back_queue, look_backs, tracks
 from stream.store.look_backs import NewLookBack
 from stream.store.tracks import NewTrack
 from waiting import Eventually
@@ -67,7 +67,7 @@ async def test_until_it_is_started_again_a_look_back_waits_with_the_reason(
         await look_backs.add(
             connection, track_id, [NewLookBack("stored"), NewLookBack("recorded")], None
         )
-        await look_backs.claim(connection)
+        await look_back_queue.claim(connection)
         for _ in range(3):
             with pytest.raises(ChildFailed):
                 await looking.work()

@@ -11,7 +11,7 @@ import pytest
 import jetstream_messages as jetstream
 from looking_back import LookBackBench, hours_ago, look_back_bench
 from monitor.look_back.track_matcher import digest
-from stream.store import look_backs
+from stream.store import look_back_queue
 from test.db.test_look_back_network import HANDLE, POSTS, network
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ async def test_an_end_that_is_moved_begins_again(bench: LookBackBench) -> None:
     new = await bench.track("snow", ends_at=hours_ago(4))
     number = await bench.request(new)
     async with bench.database.acquire() as connection:
-        track = await look_backs.lock_track(connection, new)
+        track = await look_back_queue.lock_track(connection, new)
         assert track is not None
         done = msgspec.json.encode({"track": digest(track), "at": [9, "x", 99999999]})
-        await look_backs.claim(connection)
-        await look_backs.begin_again(connection, number, done)
+        await look_back_queue.claim(connection)
+        await look_back_queue.begin_again(connection, number, done)
         await connection.execute("UPDATE tracks SET ends_at = NULL, reason = '-'")
     await bench.run()
     assert (await bench.row(number)).found == 1

@@ -7,7 +7,7 @@ import pytest
 
 from stream.db import Database
 from stream.errors import TwitterstreamError
-from stream.store import look_backs, tracks
+from stream.store import look_back_queue, look_backs, tracks
 from stream.store.look_backs import NewLookBack, Requested
 from stream.store.tracks import NewTrack
 from stream.tweet import TrackId
@@ -47,7 +47,7 @@ async def test_an_unfinished_one_is_widened_but_never_narrowed(connected: Databa
     wide, narrow = NOW - timedelta(days=2), NOW - timedelta(hours=1)
     async with connected.acquire() as connection:
         [first] = await look_backs.add(connection, track_id, [NewLookBack("network", narrow)], "a")
-        assert await look_backs.claim(connection)
+        assert await look_back_queue.claim(connection)
         requests: list[tuple[datetime | None, Literal["covered", "widened"], datetime | None]] = [
             (NOW, "covered", narrow),
             (wide, "widened", wide),
@@ -72,12 +72,12 @@ async def test_a_postponed_one_waits_while_others_are_done(connected: Database) 
     async with connected.acquire() as connection:
         new = [NewLookBack("network"), NewLookBack("stored")]
         first, second = [each.id for each in await look_backs.add(connection, track_id, new, None)]
-        assert (claimed := await look_backs.claim(connection))
+        assert (claimed := await look_back_queue.claim(connection))
         assert claimed.id == first
-        await look_backs.postpone(connection, first, "No connection.")
-        assert (claimed := await look_backs.claim(connection, [first]))
+        await look_back_queue.postpone(connection, first, "No connection.")
+        assert (claimed := await look_back_queue.claim(connection, [first]))
         assert claimed.id == second
-        assert await look_backs.claim(connection, [first, second]) is None
+        assert await look_back_queue.claim(connection, [first, second]) is None
         postponed = await look_backs.by_id(connection, first)
     assert postponed
     assert (postponed.state, postponed.reason) == ("waiting", "No connection.")
@@ -108,20 +108,20 @@ async def test_users_take_turns_and_see_their_place_in_the_queue(connected: Data
 
         for number, expected in enumerate(turns):
             assert await queue() == turns[number:]
-            claimed = await look_backs.claim(connection)
+            claimed = await look_back_queue.claim(connection)
             assert claimed
             assert claimed.id == expected
-            again = await look_backs.claim(connection)
+            again = await look_back_queue.claim(connection)
             assert again
             assert again.id == expected, "one that was interrupted goes on"
-            await look_backs.finish(connection, expected, "done", "")
+            await look_back_queue.finish(connection, expected, "done", "")
     later = await request(connected, "ann", 1), await request(connected, "eve", 1)
     async with connected.acquire() as connection:
         for [expected] in reversed(later):
-            claimed = await look_backs.claim(connection)
+            claimed = await look_back_queue.claim(connection)
             assert claimed
             assert claimed.id == expected
-            await look_backs.finish(connection, expected, "done", "")
+            await look_back_queue.finish(connection, expected, "done", "")
 
 
 async def test_one_that_waits_for_something_else_has_no_place_in_the_queue(
@@ -129,15 +129,15 @@ async def test_one_that_waits_for_something_else_has_no_place_in_the_queue(
 ) -> None:
     ids = await request(connected, "ann", 3)
     async with connected.acquire() as connection:
-        assert await look_backs.claim(connection)
-        assert not await look_backs.others_wait(connection, ids[0], [])
-        await look_backs.postpone(connection, ids[0], "No connection.")
+        assert await look_back_queue.claim(connection)
+        assert not await look_back_queue.others_wait(connection, ids[0], [])
+        await look_back_queue.postpone(connection, ids[0], "No connection.")
         rows = await look_backs.by_ids(connection, ids)
         assert {row.id: row.position for row in rows} == dict(zip(ids, (None, 1, 2), strict=True))
         other = await request(connected, "bob", 1)
-        assert await look_backs.others_wait(connection, ids[0], [])
-        assert not await look_backs.others_wait(connection, ids[0], other)
-        claimed = await look_backs.claim(connection, [ids[0]])
+        assert await look_back_queue.others_wait(connection, ids[0], [])
+        assert not await look_back_queue.others_wait(connection, ids[0], other)
+        claimed = await look_back_queue.claim(connection, [ids[0]])
         assert claimed
         assert claimed.id == other[0], "ann has had a turn"
 
@@ -159,8 +159,10 @@ async def test_a_cancelled_one_waits_for_nothing_but_tells_what_was_missing(
         await connection.execute(
             "UPDATE look_backs SET state = 'running', resume_at = $1", resume_at.encode()
         )
-        await look_backs.postpone(connection, first, "No connection. Retried every minute.")
-        await look_backs.note_reason(connection, second, f"No connection. {look_backs.RETRYING}")
+        await look_back_queue.postpone(connection, first, "No connection. Retried every minute.")
+        await look_back_queue.note_reason(
+            connection, second, f"No connection. {look_backs.RETRYING}"
+        )
         assert await look_backs.cancel(connection, first)
         assert not await look_backs.cancel(connection, first)
         assert await look_backs.cancel_all(connection, track_id) == 1

@@ -21,7 +21,7 @@ from monitor.maintenance.retention import Retention
 from stream.config import ArchiveSettings, RetentionSettings, Settings
 from stream.db import Database
 from stream.errors import DatabaseAway
-from stream.store import tweets
+from stream.store import day_deletion
 from stream.store.partitions import day_bounds
 from stream.store.tracks import OwnRetention
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from stream.store.tweets import Deleted
+    from stream.store.day_deletion import Deleted
     from waiting import Eventually
 
 DAYS = 12  # before today
@@ -188,8 +188,8 @@ async def test_writers_do_not_wait(connected: Database) -> None:
 @pytest.mark.parametrize(
     "delete",
     [
-        partial(tweets.delete_expired, keep_days=1, age=9, unmatched=True),
-        tweets.delete_stored,
+        partial(day_deletion.delete_expired, keep_days=1, age=9, unmatched=True),
+        day_deletion.delete_stored,
     ],
 )
 async def test_tweets_are_locked_before_their_matches(
@@ -201,7 +201,7 @@ async def test_tweets_are_locked_before_their_matches(
 
     async def work() -> None:
         async with connected.transaction() as connection:
-            keys = await tweets.next_keys(connection, 0, *bounds, 100)
+            keys = await day_deletion.next_keys(connection, 0, *bounds, 100)
             assert (await delete(connection, keys, bounds)).matches > 0
 
     async with connected.dedicated() as holder, connected.dedicated() as other:

@@ -19,7 +19,7 @@ from stream.db import Database
 from stream.incoming_tweets import StorePolicy
 from stream.journal import Journal
 from stream.networks.registry import NETWORKS
-from stream.store import look_backs, sources, tracks
+from stream.store import look_back_queue, look_backs, sources, tracks
 from stream.store.look_backs import LookBack, NewLookBack, Place
 from stream.store.tracks import NewTrack
 from stream.tracking_plan import build_plan
@@ -115,7 +115,7 @@ class LookBackBench:
         """Look back as after an interruption, from this position of TRACK."""
         number = await self.request(track_id, place, **more)
         async with self.database.transaction() as connection:
-            track = await look_backs.lock_track(connection, track_id)
+            track = await look_back_queue.lock_track(connection, track_id)
         assert track is not None
         await self.database.execute(
             "UPDATE look_backs SET state = 'running', looked = 7, resume_at = $2 WHERE id = $1",
@@ -139,8 +139,8 @@ class LookBackBench:
         """
         number = await self.request(track_id, "network")
         async with self.database.acquire() as connection:
-            row = await look_backs.claim(connection)
-            track = await look_backs.lock_track(connection, track_id)
+            row = await look_back_queue.claim(connection)
+            track = await look_back_queue.lock_track(connection, track_id)
             assert row is not None
             assert track is not None
             task = Task(self.database, self.settings, row, track)
@@ -151,7 +151,7 @@ class LookBackBench:
         )
         if finish:
             async with self.database.acquire() as connection:
-                await look_backs.finish(connection, number, "done", "")
+                await look_back_queue.finish(connection, number, "done", "")
         return await self.row(number)
 
     async def _slices(self, messages: Sequence[bytes], size: int) -> Slices:

@@ -36,7 +36,8 @@ TABLES = {
     "sql_roles": ("sql_roles",),
     "track_history": ("track_history",),
     "tracks": ("tracks",),
-    "tweets": ("matches", "tweet_ids", "tweets"),
+    "tweet_ids": ("tweet_ids",),
+    "tweets": ("matches", "tweets"),
     "users": ("invites", "users"),
     "webhook_deliveries": ("webhook_deliveries",),
     "webhooks": ("webhooks",),
@@ -46,7 +47,9 @@ HOMES = {table: module for module, tables in TABLES.items() for table in tables}
 MADE_AT_RUN_TIME = {"restoring_matches", "restoring_tweets", "schema_migrations"}
 # Modules that write to tables of another home as well, and why.
 ALSO = {
+    "day_deletion": {"tweets", "matches"},  # those of a day that are archived or have expired
     "tweet_versions": {"tweets", "matches"},  # replaces a tweet and its matches
+    "look_back_queue": {"look_backs"},  # for the process that runs them
     "look_back_rows": {"matches"},  # of tweets that are stored already
     "deletions": {"tweets", "matches", "tweet_ids"},  # one place for what a deletion does
     "archived_deletions": {"tweet_ids"},  # the tombstones of what it takes out of an archive
