@@ -25,8 +25,15 @@ KEEPING = ("--appendonly", "yes")
 
 
 async def ids_of(redis: RedisServer) -> list[str]:
-    entries: Any = await redis.client.xrange(STREAM)
-    return [fields[b"id"].decode() for _, fields in entries]
+    """Read in pages: one answer with all entries takes longer than the client waits for it."""
+    found: list[str] = []
+    begin = "-"
+    while True:
+        entries: Any = await redis.client.xrange(STREAM, begin, count=1000)
+        if not entries:
+            return found
+        found += [fields[b"id"].decode() for _, fields in entries]
+        begin = f"({entries[-1][0].decode()}"
 
 
 async def kill_one(
