@@ -68,7 +68,9 @@ class Sinks:
         """Run the sinks until cancelled, while no other daemon does."""
         while True:
             raise_if_cancelled()
-            await self._needed.wait()
+            if not self._needed.is_set():
+                await self._forget()
+                await self._needed.wait()
             is_away = True
             try:
                 async with self._database.dedicated() as connection:
@@ -80,6 +82,12 @@ class Sinks:
                 self._configured, self._webhooks = [], None
             if is_away:
                 await asyncio.sleep(LOCK_INTERVAL)
+
+    async def _forget(self) -> None:
+        """Let status and Health show no sinks, where there are none any more."""
+        with contextlib.suppress(DatabaseAway):
+            async with self._database.acquire() as connection:
+                await sinks.forget(connection)
 
     async def _run_locked(self, lock: Executor) -> None:
         """Run the sinks while this session has their lock, and there is something to pass on to."""
@@ -122,12 +130,13 @@ class Sinks:
     async def _report(self, database: Database) -> None:
         while True:
             raise_if_cancelled()
-            if statuses := self.statuses:
-                with contextlib.suppress(DatabaseAway):
-                    async with database.acquire() as connection:
-                        for each in statuses:
-                            why = f"{each.reason}. {each.remedy}" if each.reason else ""
-                            await sinks.write(connection, each.name, why, each.late_since)
+            statuses = self.statuses
+            with contextlib.suppress(DatabaseAway):
+                async with database.acquire() as connection:
+                    for each in statuses:
+                        why = f"{each.reason}. {each.remedy}" if each.reason else ""
+                        await sinks.write(connection, each.name, why, each.late_since)
+                    await sinks.keep_only(connection, [each.name for each in statuses])
             await asyncio.sleep(REPORT_INTERVAL)
 
 

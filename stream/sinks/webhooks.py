@@ -85,8 +85,9 @@ class Webhooks:
             status.state = each.state
             found = self._workers.get(each.id)
             if found is not None:
-                if each.due or head != self._head:
-                    found[0].wake(due=each.due)
+                is_due = each.due or each.state != "active"  # else it would wait for a tweet to end
+                if is_due or head != self._head:
+                    found[0].wake(due=is_due)
             elif each.state == "active" or each.due:
                 worker = WebhookWorker(status, parts)
                 task = group.create_task(self._keep_working(worker), name=f"webhook {each.id}")

@@ -1,5 +1,6 @@
 """Where tweets are passed on to, and whether that works: the table sinks."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -18,8 +19,11 @@ ORDER BY name
 _PRUNE = """
 DELETE FROM sinks WHERE name IN (SELECT name FROM sinks WHERE seen_at < $1 ORDER BY name LIMIT $2)
 """
+_KEEP_ONLY = "DELETE FROM sinks WHERE name <> ALL ($1)"
 # One daemon of a database runs its sinks.
-_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('twitterstream sinks'), 0) AS ours"
+_LOCK = "hashtext('twitterstream sinks'), 0"
+_TRY_LOCK = f"SELECT pg_try_advisory_lock({_LOCK}) AS ours"
+_FORGET = f"DELETE FROM sinks WHERE (SELECT pg_try_advisory_xact_lock({_LOCK}))"  # noqa: S608 - a constant
 
 
 class SinkRow(msgspec.Struct, frozen=True):
@@ -50,6 +54,16 @@ async def write(
 
 async def get_all(connection: Executor) -> list[SinkRow]:
     return [SinkRow(**row) for row in await connection.fetch(_ALL)]
+
+
+async def keep_only(connection: Executor, names: Sequence[str]) -> None:
+    """Delete the others: whoever runs the sinks knows all that there are."""
+    await connection.execute(_KEEP_ONLY, names)
+
+
+async def forget(connection: Executor) -> None:
+    """Delete all of them, unless a daemon runs some."""
+    await connection.execute(_FORGET)
 
 
 async def try_lock(connection: Executor) -> bool:
