@@ -9,9 +9,8 @@ import msgspec
 from stream.db import Executor
 from stream.errors import RowRefused, TwitterstreamError
 from stream.keys import received_at
-from stream.sinks import webhook_secrets
+from stream.sinks import webhook_address, webhook_secrets
 from stream.sinks.reader import head_position
-from stream.sinks.webhook_address import check_url, parse_networks
 from stream.store import archive_list, sharing, webhook_deliveries, webhooks
 from stream.store.webhook_deliveries import Delivery, NewDelivery
 from stream.store.webhooks import NewWebhook, Webhook
@@ -53,7 +52,8 @@ async def listed(connection: Executor, person: Person) -> list[Webhook]:
 
 async def add(here: AppContext, person: Person, given: WebhookFields) -> tuple[Webhook, str]:
     """Add a webhook of this person, from the newest tweets on; also returns its secret."""
-    _check(here, given)
+    _check_name(given.name)
+    await _check_address(here, given.url)
     secret = webhook_secrets.new_secret()
     sealed = webhook_secrets.seal(here.vault, secret)
     most = here.settings.sinks.webhooks.max_per_user
@@ -73,7 +73,11 @@ async def add(here: AppContext, person: Person, given: WebhookFields) -> tuple[W
 
 async def edit(here: AppContext, person: Person, webhook_id: int, given: WebhookFields) -> Webhook:
     """Change a webhook; what waits is tried at once."""
-    _check(here, given)
+    _check_name(given.name)
+    async with here.database.acquire() as connection:
+        before = await require(connection, person, webhook_id)
+    if given.url != before.url:
+        await _check_address(here, given.url)
     async with here.database.transaction() as connection:
         hook = await require(connection, person, webhook_id, lock=True)
         tracks = await _visible(connection, hook.user_id, given.tracks)
@@ -86,12 +90,16 @@ async def edit(here: AppContext, person: Person, webhook_id: int, given: Webhook
         return await require(connection, person, webhook_id)
 
 
-def _check(here: AppContext, given: WebhookFields) -> None:
-    if not 1 <= len(given.name) <= NAME_MAX or not given.name.isprintable():
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
         words = f"Enter a name of 1 to {NAME_MAX} characters, without control characters."
         raise Problem("invalid", words, field="name")
+
+
+async def _check_address(here: AppContext, url: str) -> None:
+    allowed = webhook_address.parse_networks(here.settings.sinks.webhooks.allowed_networks)
     try:
-        check_url(given.url, parse_networks(here.settings.sinks.webhooks.allowed_networks))
+        await webhook_address.check(url, allowed)
     except TwitterstreamError as error:
         raise Problem("invalid", str(error), field="url") from None
 
@@ -139,6 +147,8 @@ async def rotate(here: AppContext, person: Person, webhook_id: int) -> tuple[Web
         hook = await require(connection, person, webhook_id, lock=True)
         sealed, until = webhook_secrets.rotate(here.vault, hook, secret)
         await webhooks.set_secrets(connection, webhook_id, sealed, until)
+        if until is None:  # it could not send without one
+            await webhook_deliveries.try_now(connection, webhook_id)
         return await require(connection, person, webhook_id), secret
 
 

@@ -26,6 +26,7 @@ from stream.networks.egress import (
     literal_address,
     looked_up,
 )
+from stream.networks.http_errors import describe
 from stream.text import sentence
 
 URL_MAX = 2000  # characters
@@ -34,7 +35,8 @@ RESOLVE_TIMEOUT = 5.0  # seconds
 METADATA = "this address is link-local or of a cloud's metadata service; webhooks cannot use it"
 PRIVATE = "this address is private; an administrator can allow it: sinks.webhooks.allowed_networks"
 PLAIN = (
-    "this address is not in sinks.webhooks.allowed_networks, and others need https instead of http"
+    "this address has http, which is not encrypted: use https, or ask an administrator to allow the"
+    " receiver's network in sinks.webhooks.allowed_networks"
 )
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -43,6 +45,37 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 def parse_networks(texts: Sequence[str]) -> list[Network]:
     """The networks of the setting allowed_networks."""
     return [ipaddress.ip_network(each, strict=False) for each in texts]
+
+
+async def check(text: str, allowed: Sequence[Network]) -> None:
+    """TwitterstreamError when a webhook cannot have this URL now."""
+    check_url(text, allowed)
+    url = URL(text)
+    if url.scheme == "http" and literal_address(url.raw_host or "") is None:
+        await _check_name(url.raw_host or "", allowed)
+
+
+async def _check_name(host: str, allowed: Sequence[Network]) -> None:
+    """TwitterstreamError unless this name has an address to which http is allowed."""
+    resolver = Resolver()
+    try:
+        found = await resolver.resolve(host)
+    except OSError as error:
+        raise TwitterstreamError(
+            f"{host} cannot be looked up ({describe(error)}), so it is not known whether http is"
+            " allowed there: use https, or try again when the name exists."
+        ) from None
+    finally:
+        resolver.end()
+    why = ""
+    for each in found:
+        try:
+            check_address(ipaddress.ip_address(each["host"].partition("%")[0]), allowed, plain=True)
+        except RefusedAddress as error:
+            why = error.why
+        else:
+            return
+    raise TwitterstreamError(sentence(why))
 
 
 def check_url(text: str, allowed: Sequence[Network]) -> None:
@@ -61,8 +94,6 @@ def check_url(text: str, allowed: Sequence[Network]) -> None:
         raise TwitterstreamError(
             "The address has a user name or a password: remove it. Receivers check the signature."
         )
-    if url.scheme == "http" and not allowed:
-        raise TwitterstreamError("The address must begin with https://, so that it is encrypted.")
     try:
         _check_host(url, host, allowed)
     except RefusedAddress as error:
@@ -79,6 +110,8 @@ def _check_host(url: URL, host: str, allowed: Sequence[Network]) -> None:
             check_host(str(url), public_only=public_only and not allowed)
         except RefusedAddress:
             raise RefusedAddress(why) from None
+    if url.scheme == "http" and not allowed:
+        raise RefusedAddress(PLAIN)
 
 
 def check_address(address: IPAddress, allowed: Sequence[Network], *, plain: bool) -> None:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from standardwebhooks import Webhook as Signer
 
-from stream.networks.egress import RefusedAddress
+from stream.networks.egress import RefusedAddress, is_refusal
 from stream.networks.http import user_agent
 from stream.networks.http_errors import describe
 from stream.sinks.webhook_address import Network, Resolver, socket_factory
@@ -65,9 +65,11 @@ class WebhookClient:
                     _why_failed(response),
                     answer,
                     _retry_after(response.headers.get("Retry-After", "")),
+                    is_final=response.status == GONE,
                 )
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            return Try(time.monotonic() - began, None, _explain(error))
+            seconds = time.monotonic() - began
+            return Try(seconds, None, _explain(error), is_final=is_refusal(error))
 
 
 def signed(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:

@@ -19,7 +19,7 @@ from stream.loop_budget import LoopBudget
 from stream.sinks import webhook_messages, webhook_secrets
 from stream.sinks.reader import SinkPosition
 from stream.sinks.webhook_address import Network, Resolver
-from stream.sinks.webhook_client import GONE, WebhookClient
+from stream.sinks.webhook_client import WebhookClient
 from stream.sinks.webhook_messages import Batch, MessageReader, Tracks
 from stream.sinks.webhook_status import WebhookStatus
 from stream.store import sharing, webhook_deliveries, webhooks
@@ -245,7 +245,8 @@ class WebhookWorker:
         self._status.count(found)
 
     async def _note_failure(self, delivery: Delivery, found: Try) -> None:
-        next_at = None if delivery.event == "webhook.test" else next_try(delivery, found)
+        is_last = delivery.event == "webhook.test" or (found.is_final and delivery.state == "again")
+        next_at = None if is_last else next_try(delivery, found)
         state = "dead" if next_at is None else delivery.state
         async with self._parts.transaction() as connection:
             await webhooks.lock(connection, self.id)
@@ -260,7 +261,7 @@ class WebhookWorker:
 
     async def _note_failing(self, connection: Executor, found: Try) -> None:
         too_long = await webhooks.note_failure(connection, self.id, found.reason, DISABLE_AFTER)
-        if found.status == GONE:
+        if found.is_final:
             await webhooks.disable(connection, self.id, found.reason)
         elif too_long:
             days = DISABLE_AFTER / 86_400

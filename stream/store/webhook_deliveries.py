@@ -97,13 +97,17 @@ class NewDelivery(msgspec.Struct, frozen=True):
 
 
 class Try(msgspec.Struct, frozen=True):
-    """What came of one try. `status` None: there was no answer; `reason` empty: it succeeded."""
+    """What came of one try. `status` None: there was no answer; `reason` empty: it succeeded.
+
+    `is_final`: it cannot succeed until a person changes something.
+    """
 
     seconds: float
     status: int | None
     reason: str = ""
     answer: str = ""
     retry_after: float | None = None  # seconds that the receiver asks for
+    is_final: bool = False
 
 
 async def unfinished(connection: Executor, webhook_id: int) -> list[Delivery]:

@@ -1,12 +1,13 @@
 """Which addresses webhooks may have."""
 
 import ipaddress
+import socket
 
 import pytest
 
 from stream.errors import TwitterstreamError
 from stream.networks.egress import RefusedAddress
-from stream.sinks.webhook_address import check_address, check_url, parse_networks
+from stream.sinks.webhook_address import check, check_address, check_url, parse_networks
 
 REFUSED = (
     *("127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "169.254.1.1"),
@@ -29,7 +30,7 @@ def test_addresses_that_are_not_public_are_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
 def test_public_addresses_are_allowed_with_https_only(address: str) -> None:
     check_address(ipaddress.ip_address(address), LOCAL, plain=False)
-    with pytest.raises(RefusedAddress, match="https instead of http"):
+    with pytest.raises(RefusedAddress, match="http, which is not encrypted"):
         check_address(ipaddress.ip_address(address), LOCAL, plain=True)
 
 
@@ -59,7 +60,8 @@ def test_no_setting_allows_addresses_of_metadata(address: str) -> None:
         ("https://[::1/", "written as https://host/path"),
         ("https://example.org:99999/", "written as https://host/path"),
         ("https://me:secret@example.org/", "user name or a password"),
-        ("http://example.org/", "must begin with https"),
+        ("http://example.org/", "This address has http.* use https, or ask an administrator"),
+        ("http://10.0.0.1/", "This address is private; an administrator can allow it"),
         ("https://127.0.0.1/", "This address is private"),
         ("https://2130706433/", "This address is private"),
         ("https://0x7f.1/", "This address is private"),
@@ -84,5 +86,34 @@ def test_public_addresses_are_taken(url: str) -> None:
 def test_with_networks_of_ones_own_http_is_allowed_there() -> None:
     check_url("http://10.0.0.5:8000/hook", LOCAL)
     check_url("http://receiver/hook", LOCAL)  # looked up when it is used
-    with pytest.raises(TwitterstreamError, match="https instead of http"):
+    with pytest.raises(TwitterstreamError, match="http, which is not encrypted"):
         check_url("http://8.8.8.8/", LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (["10.0.0.5"], ""),
+        (["2606:4700::1111", "10.0.0.5"], ""),
+        (["8.8.8.8"], "http, which is not encrypted"),
+        (["192.168.0.1"], "This address is private"),
+        (["169.254.169.254"], "metadata service"),
+        ([], "receiver.example cannot be looked up .*use https"),
+    ],
+)
+async def test_http_is_allowed_for_names_within_networks_of_ones_own_only(
+    monkeypatch: pytest.MonkeyPatch, found: list[str], words: str
+) -> None:
+    def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        kind = socket.AF_INET, socket.SOCK_STREAM, 6, ""
+        return [(*kind, (address, 0)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    await check("https://receiver.example/", LOCAL)  # it is looked up when it is used
+    if words:
+        with pytest.raises(TwitterstreamError, match=f"(?i){words}"):
+            await check("http://receiver.example/", LOCAL)
+    else:
+        await check("http://receiver.example/", LOCAL)

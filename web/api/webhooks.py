@@ -22,7 +22,12 @@ from web.webhooks import NAME_MAX, TRACKS_MAX, WebhookFields
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX, pattern=PLAIN)]
 Url = Annotated[
     str,
-    Meta(min_length=1, max_length=2000, pattern=PLAIN, description="An address with https."),
+    Meta(
+        min_length=1,
+        max_length=2000,
+        pattern=PLAIN,
+        description="With https; http only in allowed networks.",
+    ),
 ]
 Tracks = Annotated[
     Sequence[RowNumber],

@@ -3,10 +3,12 @@
 import pytest
 from aiohttp import web
 
-from stream.store import webhook_deliveries
+from stream.store import alert_facts, webhook_deliveries
 from web_app import database_away
 from webhook_bench import WebhookBench
 from webhook_receiver import Receiver, hang, ok, receiving, status
+
+FINISHED = "SELECT count(*) = 1 FROM webhook_deliveries WHERE state = '{}'"
 
 
 async def test_a_retry_has_the_same_id_and_what_follows_waits_in_order(
@@ -180,17 +182,39 @@ async def test_a_receiver_that_hangs_delays_no_other_one(
         ("http://localhost:{port}/", ["10.0.0.0/8"], "this address is private"),
         ("http://[::ffff:127.0.0.1]:{port}/", [], "this address is private"),
         ("http://169.254.169.254/", ["0.0.0.0/0"], "link-local or of a cloud's metadata"),
+        ("http://8.8.8.8/", ["10.0.0.0/8"], "http, which is not encrypted"),
+        ("http://8.8.8.8/", [], "http, which is not encrypted"),
     ],
 )
-async def test_a_private_address_is_refused_when_the_connection_is_made(
+async def test_an_address_that_is_not_allowed_disables_a_webhook_and_loses_nothing(
     hooks: WebhookBench, receiver: Receiver, url: str, allowed: list[str], words: str
 ) -> None:
-    """Also when a row names it that no check has seen, as after a change of DNS."""
+    """Also when a row names it that no check has seen, as after a change of DNS or settings."""
     hook, _ = await hooks.add(url.format(port=receiver.port))
     async with hooks.passing_on(allowed_networks=allowed):
-        await hooks.store("snow")
+        await hooks.store("snow 1")
         assert words in await hooks.fails(hook)
+        await hooks.store("snow 2")
+        async with hooks.database.acquire() as connection:
+            [disabled] = await alert_facts.disabled_webhooks(connection)
+        assert words in disabled.reason
     assert receiver.received == []
+    await hooks.execute("UPDATE webhooks SET url = $1", receiver.url)
+    await hooks.resume(hook)
+    async with hooks.passing_on():
+        await hooks.eventually(lambda: receiver.texts == ["snow 1", "snow 2"])
+
+
+async def test_what_is_sent_again_is_not_tried_for_days_after_410(
+    hooks: WebhookBench, receiver: Receiver
+) -> None:
+    await hooks.add(receiver.url)
+    async with hooks.passing_on():
+        await hooks.store("snow")
+        await hooks.eventually(lambda: hooks.value(FINISHED.format("delivered")))
+        receiver.answer = status(410)
+        await hooks.execute("UPDATE webhook_deliveries SET state = 'again', next_at = now()")
+        await hooks.eventually(lambda: hooks.value(FINISHED.format("dead")))
 
 
 async def test_deliveries_and_dead_letters_are_bounded(

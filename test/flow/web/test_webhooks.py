@@ -69,6 +69,42 @@ async def test_a_wrong_address_is_said_next_to_the_form(app: WebApp, ana: Client
     assert await app.value("SELECT count(*) FROM webhooks") == 0
 
 
+async def test_http_is_refused_outside_of_allowed_networks_with_the_remedy(
+    make_app: MakeApp,
+) -> None:
+    """By the form and by the API; what the setting allows is taken."""
+    async with make_app(sinks={"webhooks": {"allowed_networks": ["10.0.0.0/8"]}}) as app:
+        ana = await app.log_in("ana")
+        url = "http://8.8.8.8/hook"
+        fields = {"name": "mine", "url": url, "which": "all"}
+        status, page = await ana.post("/webhooks", fields)
+        assert status == 422
+        assert "use https, or ask an administrator to allow" in page
+        status, found = await ana.json("POST", "/api/v1/webhooks", {"name": "mine", "url": url})
+        assert (status, found["error"]["field"]) == (422, "url")
+        path = f"/api/v1/webhooks/{(await add(ana, url='http://10.0.0.5/'))['id']}"
+        assert (await ana.json("PATCH", path, {"url": url}))[0] == 422
+        await app.execute("UPDATE webhooks SET url = $1", url)
+        assert (await ana.json("PATCH", path, {"name": "renamed"}))[0] == 200
+
+
+async def test_a_new_secret_instead_of_a_lost_one_is_used_at_once(app: WebApp, ana: Client) -> None:
+    hook = (await add(ana))["id"]
+    later = datetime.now(UTC) + DAY
+    await app.execute(
+        "INSERT INTO webhook_deliveries (webhook_id, message_id, event, tweets, state, created_at,"
+        " next_at) VALUES ($1, 'msg_1', 'tweets.matched', '{1}', 'waiting', now(), $2)",
+        hook,
+        later,
+    )
+    due = "SELECT next_at <= now() FROM webhook_deliveries"
+    await ana.json("POST", f"/api/v1/webhooks/{hook}/secret")
+    assert not await app.value(due)
+    await app.execute("UPDATE webhooks SET secrets = NULL")
+    await ana.json("POST", f"/api/v1/webhooks/{hook}/secret")
+    assert await app.value(due)
+
+
 async def test_a_webhook_follows_only_tracks_that_its_owner_sees(app: WebApp, ana: Client) -> None:
     other = await app.add_track(owner="bo")
     status, found = await ana.json(
