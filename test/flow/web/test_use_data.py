@@ -12,7 +12,6 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from hypothesis import given
 import power_query
 from sql_login import sql_login
 from stream.postgres.unprivileged import installed_programs
+from tools import tool
 from typed_texts import TEXTS, TYPED
 from web.snippets import quoting
 from web_app import Client, WebApp
@@ -134,7 +134,7 @@ async def test_every_program_reads_what_the_page_shows(
         filters = {"words": words} if words else {}
         found = await shown(reader, "/tracks/1", **filters)
         wanted = await selected(reader, track="1", **filters)
-        for check in (by_curl, by_pandas, by_r, by_duckdb, by_psql, by_grafana, by_power_query):
+        for check in (by_curl, by_pandas, by_duckdb, by_psql, by_grafana, by_power_query):
             await check(app, place, found, wanted)
         numbers.append(len(wanted))
     assert numbers == [28, 0, 1, 1, 1, 1, 0, 1, 1, 0]
@@ -153,15 +153,12 @@ async def by_pandas(app: WebApp, place: Place, lines: dict[str, str], wanted: li
     assert ids_in(place.folder / "pandas.csv") == wanted
 
 
-async def by_r(app: WebApp, place: Place, lines: dict[str, str], wanted: list[str]) -> None:
-    """Only where R is installed: too large for continuous integration."""
-    if shutil.which("Rscript", path=PROGRAMS) is None:
-        return
+async def by_r(rscript: str, place: Place, lines: dict[str, str], wanted: list[str]) -> None:
     lines_of_r = (
         lines["r"] + "\nwrite.csv(tweets, 'r.csv', row.names = FALSE, fileEncoding = 'UTF-8')"
         "\nstopifnot(!is.na(tweets$received_at))"
     )
-    await place.run("Rscript", "-e", lines_of_r)
+    await place.run(rscript, "-e", lines_of_r)
     assert ids_in(place.folder / "r.csv") == wanted
 
 
@@ -214,6 +211,23 @@ async def by_power_query(
     assert sorted(row["id"] for row in csv.DictReader(io.StringIO(text, newline=""))) == wanted
 
 
+async def test_r_reads_what_the_page_shows(app: WebApp, reader: Client, place: Place) -> None:
+    rscript = tool("Rscript")
+    for words in WORDS:
+        filters = {"words": words} if words else {}
+        lines = await shown(reader, "/tracks/1", **filters)
+        await by_r(rscript, place, lines, await selected(reader, track="1", **filters))
+    query = "world -snow lang:en"
+    lines = await shown(reader, "/use-data", query=query)
+    wanted = await selected(reader, query=query, query_kind="query")
+    assert wanted
+    await by_r(rscript, place, lines, wanted)
+    await app.add_track("snow", "ana")
+    await app.store_tweets({"text": "snow"}, {"text": "world snow"}, first=500)
+    lines = await shown(reader, "/use-data", track="1,3")
+    await by_r(rscript, place, lines, await selected(reader))
+
+
 async def test_all_filters_of_the_page_are_in_the_lines(
     app: WebApp, reader: Client, place: Place
 ) -> None:
@@ -226,7 +240,7 @@ async def test_all_filters_of_the_page_are_in_the_lines(
     # One before, one German, and one at the end.
     assert 1 < len(wanted) == len(everything) - 3
     found = await shown(reader, "/tracks/1", **page)
-    for check in (by_curl, by_pandas, by_r, by_duckdb, by_psql, by_grafana, by_power_query):
+    for check in (by_curl, by_pandas, by_duckdb, by_psql, by_grafana, by_power_query):
         await check(app, place, found, wanted)
 
 
@@ -235,7 +249,7 @@ async def test_a_search_has_lines_without_sql(app: WebApp, reader: Client, place
     found = await shown(reader, "/use-data", query=query)
     wanted = await selected(reader, query=query, query_kind="query")
     assert wanted
-    for check in (by_curl, by_pandas, by_r, by_duckdb, by_power_query):
+    for check in (by_curl, by_pandas, by_duckdb, by_power_query):
         await check(app, place, found, wanted)
     assert not found.keys() & {"psql", "grafana"}
     assert "SQL has no such queries" in await reader.page(f"/use-data?query={query}")
@@ -260,7 +274,7 @@ async def test_several_tracks_are_read_together(app: WebApp, reader: Client, pla
     assert len(wanted) == len(await selected(reader, track="1")) + 1
     lines = await shown(reader, "/use-data", track="1,3")
     assert "track=3" in lines["curl"]
-    for check in (by_curl, by_pandas, by_r, by_psql, by_grafana):
+    for check in (by_curl, by_pandas, by_psql, by_grafana):
         await check(app, place, lines, wanted)
 
 
