@@ -18,8 +18,19 @@ EXACT_DIGITS = 15  # that a spreadsheet's number keeps
 _SIGNS = "=+@\uff1d\uff0b\uff0d\uff20-"
 _SKIPPED = '\\s"\u200b-\u200f\u2060\ufeff'
 _FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?=[{_SKIPPED}]*[{_SIGNS}])|^(?=[\t\r\n])")
-# A spreadsheet would take the zeros before such a number away, or write out its power of ten.
-_REWRITTEN = re.compile(r"0\d+|\d+(?:[.,]\d*)?[eE][+-]?\d+", re.ASCII)
+# What a spreadsheet takes for a number, date or time in some language, and shows as another text:
+# 007, 1e5, 1.50, 5 €, 9/11, 10:30 pm, Oct7. Digits alone, and ISO dates, mean the same everywhere.
+_DIGITS = r"[\d\s.,:/'’%$€£¥()–-]*"
+_MONTH = (
+    "(?:jan|ene|gen|feb|fév|mar|mär|mrz|mrt|apr|avr|abr|mai|may|mei|mag|jui|jun|giu|jul|lug|aug|ago|aoû"
+    r"|sep|set|oct|okt|out|ott|nov|dec|dez|déc|dic)[^\W\d_]*"
+)
+_REWRITTEN = re.compile(
+    r"(?![1-9]\d*$|0$|\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?$)"
+    rf"(?=.*\d)(?:{_DIGITS}(?:{_MONTH})?{_DIGITS}|\s*\d[\d:.,\s]*(?:[ap]m?|e[+-]?\d+)\s*)|true|false",
+    re.IGNORECASE,
+)
+_REWRITTEN_MAX = 40  # characters of such a text
 _SURROGATES = re.compile("[\ud800-\udfff]")  # halves of characters, not encodable in UTF-8
 
 
@@ -34,7 +45,7 @@ def csv_cell(text: str) -> str:
     """A text for CSV that a spreadsheet opens."""
     if text.isdecimal() and len(text) > EXACT_DIGITS:
         return f"'{text}"  # a spreadsheet would round a number with so many digits
-    if _REWRITTEN.fullmatch(text):
+    if len(text) <= _REWRITTEN_MAX and _REWRITTEN.fullmatch(text):
         return f"'{text}"
     # Spreadsheets do not accept NUL, and put what does not fit into a cell into the next row.
     return _truncated(_FORMULA.sub("'", text.replace("\0", "\ufffd")))

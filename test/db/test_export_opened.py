@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,6 +22,7 @@ from stored_messages import all_messages, fill
 from stream.config import Settings
 from stream.export_requests import DESCRIPTIONS
 from stream.store.exports import ColumnSet, Graph
+from tools import run, tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,18 @@ if TYPE_CHECKING:
 TEXTS = (
     *("=1+1", "-1", "+cmd|' /C x'!A1", "@sum", "NULL", "NA", "nan", "00123", "1e5", "2026-01-02"),
     *('a\nb\r\nc\rd "quoted", and; tab\t|', "مرحبا 雪 👩‍👩‍👧", "\x01\x1f", "\\N", "\ufeff", ""),
+    *(
+        "Grüße aus Köln",
+        "1234567890123456789",
+        "9/11",
+        "24/7",
+        "7.10",
+        "7.10.",
+        "1.5.2026",
+        "12:30",
+    ),
+    *("Oct 7", "7 oct", "sept 11", "Mar-1", "24. Dezember", "10am", "1,234.5", "1.234,5", "0,5"),
+    *(" 5 ", "1e5 ", "(5)", "5 €", "$5", "3 1/2", "true", "187", "covid19", "may be 5", "a 1/2"),
 )
 COLUMNS = "id, native_id, text, author, created_at, likes, longitude, latitude, hashtags, media"
 
@@ -75,6 +89,56 @@ def check(found: list[dict[str, Any]], wanted: list[dict[str, Any]], *names: str
     for one, other in zip(found, wanted, strict=True):
         for name in names:
             assert same(one[name], other[name]), (name, one[name], other[name])
+
+
+# Of LibreOffice: `,` separates, `"` quotes, UTF-8, from the first line on, in a language (English,
+# German) whose numbers and dates it looks for; and as shown.
+READ_CSV = "CSV:44,34,76,1,,{},false,true"
+WRITE_CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false"
+
+
+def opened_by_libreoffice(path: Path, *options: str) -> list[dict[str, str]]:
+    """The cells of the first sheet, as LibreOffice shows them."""
+    profile = f"-env:UserInstallation={(path.parent / 'profile').as_uri()}"
+    folder = path.parent / "shown"
+    run(tool("soffice"), "--headless", profile, *options,
+        "--convert-to", WRITE_CSV, "--outdir", folder, path)  # fmt: skip
+    text = (folder / f"{path.stem}.csv").read_text("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+def check_shown(found: list[dict[str, str]], wanted: list[dict[str, Any]]) -> None:
+    """They are what SQL says, with one kind of line breaks, and apostrophes that keep texts."""
+    assert len(found) == len(wanted)
+    for row, other in zip(found, wanted, strict=True):
+        for name in ("id", "native_id", "text", "author"):
+            text = re.sub(r"\r\n?", "\n", str("" if other[name] is None else other[name]))
+            assert row[name].replace("'", "") == text.replace("'", ""), name
+        for name in ("likes", "longitude", "latitude"):
+            value = other[name]
+            assert row[name] == ("" if value is None else f"{value:.15g}"), name
+        if (time := other["created_at"]) is not None:
+            assert row["created_at"] == f"{time:%Y-%m-%d %H:%M:%S}"
+        assert row["hashtags"].replace("'", "") == " ".join(other["hashtags"])
+
+
+async def test_libreoffice_opens_workbooks(bench: ExportBench, tmp_path: Path) -> None:
+    [data] = (await bench.made(format="xlsx")).data
+    (tmp_path / "it.xlsx").write_bytes(data)
+    rows = opened_by_libreoffice(tmp_path / "it.xlsx")
+    check_shown(rows, await said_by_sql(bench))
+    assert {row["text"] for row in rows} >= {"=1+1", "-1", "1234567890123456789", "00123"}
+
+
+@pytest.mark.parametrize("language", [1033, 1031])
+async def test_libreoffice_opens_csv_for_excel(
+    bench: ExportBench, tmp_path: Path, language: int
+) -> None:
+    """Also when it looks for numbers and dates, as Excel always does."""
+    [data] = (await bench.made(format="excel")).data
+    (tmp_path / "it.csv").write_bytes(data)
+    rows = opened_by_libreoffice(tmp_path / "it.csv", f"--infilter={READ_CSV.format(language)}")
+    check_shown(rows, await said_by_sql(bench))
 
 
 PLAIN = ("id", "native_id", "text", "author", "likes", "longitude", "latitude")

@@ -77,8 +77,39 @@ def test_a_formula_is_written_as_text() -> None:
         assert found["terms"].startswith("'")
 
 
+def test_what_spreadsheets_would_rewrite_is_written_as_text() -> None:
+    """As a number, date or time of some language, which they would show in another way."""
+    numbers = (
+        "007",
+        "1e5",
+        " 1.5E+10",
+        "7.10",
+        "1,234.5",
+        "1 000",
+        " 5 ",
+        "5 €",
+        "$5",
+        "(5)",
+        "50%",
+    )
+    dates = ("9/11", "1-1", "7.10.", "Oct7", "7 oct 2026", "12. März", "May-5", "10:30 pm", "10am")
+    for text in (*numbers, *dates, "true", "FALSE"):
+        assert row(lines([tweet(text)], "excel"))["text"] == f"'{text}"
+    for text in (
+        "0",
+        "187",
+        "2026-01-02",
+        "2026-01-02 12:30:00",
+        "covid19",
+        "G20",
+        "ann23",
+        "may be 5",
+    ):
+        assert row(lines([tweet(text)], "excel"))["text"] == text
+
+
 def test_other_text_is_written_unchanged() -> None:
-    for text in ("snow", " snow", "a=1", "1-1", "#snow", " \u3000", "\uff03x", ""):
+    for text in ("snow", " snow", "a=1", "a-1", "#snow", " \u3000", "\uff03x", ""):
         assert row(lines([tweet(text)], "excel"))["text"] == text
 
 
