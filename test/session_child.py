@@ -17,8 +17,7 @@ from stream.postgres import Embedded
 
 # A crash of the server loses nothing without fsync; only a crash of the machine would.
 QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
-
-
+SERVERS = ("postgres", "redis-server", "valkey-server")
 PROGRAM = str(Path(__file__).resolve().parents[1] / "twitterstream.py")
 
 
@@ -32,7 +31,7 @@ def reap(folder: Path) -> None:
     sys.stdin.read()
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            is_ours = process.name() == "postgres" or PROGRAM in process.cmdline()
+            is_ours = process.name() in SERVERS or PROGRAM in process.cmdline()
             if is_ours and Path(process.cwd()).is_relative_to(folder):
                 process.kill()
 
