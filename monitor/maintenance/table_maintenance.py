@@ -77,6 +77,7 @@ class TableMaintenance:
         self.database = database
         self.settings = settings
         self.leader = leader
+        self.transaction_max = sql_roles.TRANSACTION_MAX  # of a user's login
         self.pruning = PeriodicJob("pruning", PRUNE_INTERVAL, self._prune, limit=PRUNE_TIMEOUT)
 
     def jobs(self) -> list[PeriodicJob]:
@@ -92,7 +93,7 @@ class TableMaintenance:
     async def _end_long_transactions(self) -> None:
         if self.leader.leads:
             async with self.database.acquire() as connection:
-                await sql_roles.end_long_transactions(connection)
+                await sql_roles.end_long_transactions(connection, self.transaction_max)
 
     async def _ensure(self) -> None:
         await ensure_partitions(self.database)

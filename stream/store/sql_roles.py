@@ -102,7 +102,7 @@ async def remove(connection: Executor, user_id: UserId) -> bool:
     return bool(await connection.fetch(_REMOVE, user_id))
 
 
-async def end_long_transactions(connection: Executor, limit: timedelta = TRANSACTION_MAX) -> int:
+async def end_long_transactions(connection: Executor, limit: timedelta) -> int:
     """End the sessions whose transaction has taken too long; returns how many."""
     ended = await connection.fetch(_END_LONG, limit)
     await connection.fetch(_FREE_NOTIFICATIONS)

@@ -401,7 +401,8 @@ async def test_a_transaction_ends_although_its_user_has_lifted_the_limits(
     reader.connection.execute("BEGIN")
     reader.rows("SELECT 1")
     async with filled.database.acquire() as connection:
-        assert await sql_roles.end_long_transactions(connection) == 0
+        limit = sql_roles.TRANSACTION_MAX
+        assert await sql_roles.end_long_transactions(connection, limit) == 0
         assert await sql_roles.end_long_transactions(connection, timedelta(0)) == 1
     with pytest.raises(psycopg.OperationalError):
         reader.rows("SELECT 1")
