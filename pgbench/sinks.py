@@ -40,6 +40,7 @@ POLL_INTERVAL = 0.1  # seconds
 class SinkOutcome(msgspec.Struct, frozen=True):
     """One run; times in seconds."""
 
+    rate: float  # tweets stored per second
     stored_p99: float  # received to committed
     cpu: float  # of the daemon, per second of tweets
     delays: Sequence[float]  # committed to received by the subscriber
@@ -57,6 +58,7 @@ async def measure(server: Server, folder: Path, posts: Corpus) -> Section:
         here = folder / f"run-{subscribers}-{frozen}"
         one = await _run(server, here, replayed, posts.tracks, (subscribers, frozen))
         lines += [
+            Line(f"{name}: tweets stored", [one.rate], "/s"),
             _line(f"{name}: received to stored, p99", one.stored_p99),
             Line(f"{name}: processors used by the daemon", [one.cpu], ""),
         ]
@@ -201,4 +203,5 @@ async def _outcome(url: str, got: Sequence[tuple[float, bytes]], cpu: float) -> 
     assert row is not None
     delays = [at - committed[json.loads(body)["id"]] for at, body in got]
     assert len(delays) in (0, len(committed)), f"{len(delays)} of {len(committed)} tweets"
-    return SinkOutcome(row["most"], cpu, delays)
+    rate = row["tweets"] / (row["last"] - row["first"]).total_seconds()
+    return SinkOutcome(rate, row["most"], cpu, delays)
