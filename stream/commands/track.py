@@ -47,7 +47,7 @@ async def find_city(context: Context, /, name: str, size: float | None, as_json:
         context.print_json([msgspec.structs.asdict(each) for each in found])
         return
     if not found:
-        raise TwitterstreamError("No city of 15,000 people or more has this name.")
+        raise TwitterstreamError(f"No city of 15,000 people or more has this name. {cities.HINT}")
     for each in found:
         line = f"{each.value}  {each.title} ({each.population:,} people)"
         context.out.print(line, soft_wrap=True)

@@ -29,6 +29,20 @@ MEMORY_MAX = 5_000_000  # bytes, while it searches
         ("Córdoba, es", "Córdoba, Spain"),
         ("Córdoba, Argentina", "Córdoba, Argentina"),
         ("Johannesb", "Johannesburg, South Africa"),
+        ("Paris, Texas", "Paris, TX, United States"),
+        ("paris , FRA", "Paris, France"),
+        ("Springfield, Illinois, USA", "Springfield, IL, United States"),
+        ("Springfield, the U.S.A., illinois", "Springfield, IL, United States"),
+        ("Washington, D.C.", "Washington, DC, United States"),
+        ("Atlanta, Georgia", "Atlanta, GA, United States"),
+        ("Tbilisi, Georgia", "Tbilisi, Georgia"),
+        ("London, Ontario, Canada", "London, ON, Canada"),
+        ("Perth, Scotland", "Perth, Scotland, United Kingdom"),
+        ("Perth, WA", "Perth, WA, Australia"),
+        ("Montreal, Québec", "Montréal, QC, Canada"),
+        ("London, UK,", "London, England, United Kingdom"),
+        ("Den Haag, The Netherlands", "The Hague, Netherlands"),
+        ("Ankara, Türkiye", "Ankara, Turkey"),
     ],
 )
 def test_the_most_populous_city_of_a_name_is_first(written: str, first: str) -> None:
@@ -43,7 +57,7 @@ def test_all_cities_of_a_name_are_told_apart() -> None:
     titles = [each.title for each in find("Springfield")]
     assert {f"Springfield, {state}, United States" for state in ("IL", "MA", "MO")} <= {*titles}
     assert len({*titles}) == len(titles)
-    assert find("no such city at all") == []
+    assert find("no such city at all") == find("Paris, Illinois, France") == []
 
 
 @pytest.mark.parametrize(

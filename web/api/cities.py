@@ -21,8 +21,9 @@ class CityQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             min_length=1,
             max_length=NAME_MAX,
             pattern=PLAIN,
-            description="Its name in any language, also with the country or, in the USA, state:"
-            " `Paris, France`, `Paris, TX`.",
+            description="Its name in any language. After a comma its country, and of the USA,"
+            " Canada, Australia and the UK its state, province or nation: `Paris, France`,"
+            " `Paris, TX`, `Springfield, Illinois, USA`.",
             examples=["Paris, France"],
         ),
     ]

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from stream.cities import HINT
 from web.context import is_part, render_part
 from web.problem import Problem
 from web.queries import cities
@@ -26,6 +27,7 @@ async def find(request: web.Request) -> web.StreamResponse:
         "edit.css",
         found=found,
         written=written,
+        hint=HINT,
         in_form=is_part(request),
     )
 

@@ -38,8 +38,11 @@ def test_a_city_is_found_with_a_box_for_a_track(terminal: Terminal) -> None:
     assert terminal.sql("SELECT kind, value FROM tracks") == [("place", box)]
     [found] = terminal.json("track", "find-city", "Paris, FR", "--size", "100")
     assert found["value"] != box
+    [found] = terminal.json("track", "find-city", "Springfield, Illinois, USA")
+    assert (found["region"], found["country"]) == ("IL", "United States")
     refused = terminal.run("track", "find-city", "no such city", code=1).stderr
     assert "No city of 15,000 people" in refused
+    assert "After a comma it may have its country" in refused
 
 
 def test_a_track_may_be_more_important_and_have_a_time_of_its_own(terminal: Terminal) -> None:

@@ -133,6 +133,8 @@ async def test_a_city_is_found_with_a_box(app: WebApp, ana: Client) -> None:
     page = await ana.page("/tracks/cities", params={"name": HOSTILE[0][:100]})
     assert "No city of 15,000 people or more" in page
     assert_harmless(page)
+    assert "After a comma it may have its country" in page
+    assert "Paris, TX, United States" in await ana.page("/tracks/cities?name=Paris,+Texas")
     for query in ("", "?name=", f"?name={'a' * 101}", "?name=Rome&size=7"):
         assert (await ana.get(f"/tracks/cities{query}"))[0] == 422, query
 
@@ -145,6 +147,8 @@ async def test_programs_find_cities(app: WebApp, ana: Client) -> None:
     new = {"kind": "place", "value": city["value"]}
     assert (await ana.json("POST", "/api/v1/tracks", new))[0] == 201
     assert (await ana.json("GET", "/api/v1/cities?name=Rome&size=0"))[0] == 422
+    _, found = await ana.json("GET", "/api/v1/cities?name=London,+Ontario,+Canada")
+    assert [(each["region"], each["country"]) for each in found["cities"]] == [("ON", "Canada")]
 
 
 async def test_the_same_value_is_pointed_out(app: WebApp) -> None:
