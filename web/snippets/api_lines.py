@@ -49,6 +49,16 @@ def curl(address: str, selection: Parameters, form: str) -> str:
     return " \\\n  ".join(lines)
 
 
+def export_file(address: str, export_id: int) -> str:
+    """The file of an export, by curl."""
+    lines = [
+        f"curl --fail {quoting.shell(f'{address}/api/v1/exports/{export_id}/file')}",
+        f'--header "Authorization: Bearer ${TOKEN}"',
+        f"--output export-{export_id}.zip",
+    ]
+    return " \\\n  ".join(lines)
+
+
 def stream(address: str, selection: Parameters) -> str:
     """Tweets as they are stored, by curl."""
     lines = [

@@ -23,12 +23,14 @@ import pytest
 from hypothesis import given
 
 import power_query
+from exporting import ExportBench
 from sql_login import sql_login
 from stream.postgres.unprivileged import installed_programs
 from tools import tool
 from typed_texts import TEXTS, TYPED
+from web.context import APP_CONTEXT
 from web.snippets import quoting
-from web_app import Client, WebApp
+from web_app import Client, WebApp, plain_text
 
 LINES = re.compile(r'<pre id="lines-(\w+)"[^>]*><code>(.*?)</code></pre>', re.DOTALL)
 WORDS = (
@@ -124,6 +126,28 @@ async def shown(reader: Client, path: str, **parameters: str) -> dict[str, str]:
 def ids_in(path: Path) -> list[str]:
     with path.open(encoding="utf-8", newline="") as file:
         return sorted(row["id"] for row in csv.DictReader(file))
+
+
+async def test_the_lines_of_an_export_fetch_its_file(
+    app: WebApp, reader: Client, place: Place
+) -> None:
+    bench = ExportBench(app.database, app.application[APP_CONTEXT].settings)
+    number = await bench.request(await app.value("SELECT id FROM users WHERE name = 'ana'"))
+    made = await bench.do(number)
+    assert made is not None
+    link = re.search(r'href="(/use-data\?export=1&[^"]+)"', await reader.page("/exports"))
+    assert link is not None
+    page = await reader.page(html.unescape(link[1]))
+    await place.run("sh", "-c", lines_of(page)["file"])
+    assert (place.folder / "export-1.zip").read_bytes() == made.read_bytes()
+    bob = await app.log_in("bob")
+    assert (await bob.get("/use-data?export=1"))[0] == 404
+
+
+async def test_the_page_says_which_tweets_they_are(app: WebApp, reader: Client) -> None:
+    page = plain_text(await reader.page("/use-data?track=1&words=snow+day&lang=en&kind=reply"))
+    assert "Tweets of world , with the words snow day , in the language en , only of the" in page
+    assert "export TWEETS_TOKEN='ts_…'" in page
 
 
 async def test_every_program_reads_what_the_page_shows(
