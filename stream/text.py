@@ -40,6 +40,20 @@ def storable(text: str, length_max: int = REASON_LENGTH_MAX) -> str:
     return text[:length_max].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
+def counted(number: int, noun: str) -> str:
+    """1 tweet; 1,234 tweets."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def format_size(size: float) -> str:
+    """Bytes, in the largest unit that gives at least 1."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return counted(int(size), "byte") if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
 def format_duration(seconds: float) -> str:
     """5400 → 1 hour 30 minutes: the two largest units, rounded down."""
     parts = []

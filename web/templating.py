@@ -1,17 +1,20 @@
 """Jinja templates with escaping, addresses below the base path, and filters."""
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
-from stream.text import DURATION_UNITS
+from stream.text import DURATION_UNITS, counted, format_size
 from web.authors import shown_author, top_author
 from web.local_time import local_text
 
+_CODE = re.compile(r"`([^`]+)`")
 HERE = Path(__file__).parent
 VENDOR = {  # installed by npm, under the names that pages use
     "htmx.min.js": HERE / "node_modules/htmx.org/dist/htmx.min.js",
@@ -43,6 +46,7 @@ class Pages:
         self.environment.globals.update(url=self.url, asset=self.asset, shown_author=shown_author)
         self.environment.filters.update(number=number, ago=ago, size=size, moment=moment)
         self.environment.filters.update(local=local_text, top_author=top_author)
+        self.environment.filters.update(counted=counted, with_code=with_code)
 
     def url(self, path: str, **query: object) -> str:
         """An address of this site, below the base path."""
@@ -63,6 +67,11 @@ def _version(name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
+def with_code(text: object) -> Markup:
+    """A message as HTML, in which what has backticks around it is code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
+
+
 def number(value: float | None) -> str:
     """1234567 → 1,234,567; nothing for None."""
     if value is None:
@@ -71,14 +80,8 @@ def number(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes, in the largest unit that gives at least 1."""
-    if value is None:
-        return ""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(value) < 1000:
-            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"
+    """Bytes, in the largest unit that gives at least 1; nothing for None."""
+    return "" if value is None else format_size(value)
 
 
 def moment(value: datetime | None) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from stream.db import Executor
 from stream.store import exports, look_backs, webhook_deliveries, webhooks
@@ -22,12 +22,12 @@ from web.queries import tweets
 from web.queries.tracks import overview
 from web.queries.tweets import TweetQuery
 from web.routing import Route
+from web.templating import with_code
 from web.track_editing import service
 
 METHODS = ("get", "post", "put", "patch", "delete")
 _BOLD = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
 _ITALIC = re.compile(r"(?<!\*)\*([^*]+)\*(?!\*)")
-_CODE = re.compile(r"`([^`]+)`")
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -189,10 +189,8 @@ def prose(text: str) -> Markup:
     """Paragraphs with **strong**, *other* and `code` words; everything else is escaped."""
     paragraphs = []
     for paragraph in text.strip().split("\n\n"):
-        safe = str(escape(paragraph))
-        safe = _BOLD.sub(r"<strong>\1</strong>", safe)
+        safe = _BOLD.sub(r"<strong>\1</strong>", with_code(paragraph))
         safe = _ITALIC.sub(r"<em>\1</em>", safe)
-        safe = _CODE.sub(r"<code>\1</code>", safe)
         paragraphs.append(f"<p>{safe}</p>" if safe else "")
     return Markup("\n".join(paragraphs))  # noqa: S704 - escaped above
 
