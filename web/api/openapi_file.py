@@ -64,7 +64,10 @@ with. With `order=oldest`, a program that polls with its newest cursor gets ever
 long it was away; also those that were stored late.
 
 GET answers carry an `ETag`; with `If-None-Match` unchanged ones are answered with 304. Times are
-RFC 3339 with a zone. Ids of tweets are strings, since JavaScript would round them.
+RFC 3339 with a zone.
+
+**Ids** are numbers, but strings in tweets and deletions, as JavaScript would round those of tweets:
+`id`, `matches[].track` and `tracks`. A list `tracks` in a body takes either.
 """
 _TAGS: Mapping[Tag, str] = {
     "Tweets": "",

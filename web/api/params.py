@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import lru_cache
@@ -14,6 +14,7 @@ from aiohttp import web
 from msgspec import Meta, inspect
 from multidict import MultiMapping
 
+from stream.tweet import TrackId
 from web.problem import Problem
 from web.routing import ROW_ID_MAX, row_id
 
@@ -29,6 +30,8 @@ SLIP_RATIO = 0.75  # similarity of a misspelt name; at 0.6 `sort` is taken for `
 PLAIN = r"^[^\u0000]*$"  # pattern of texts: Postgres cannot hold NUL
 Moment = Annotated[datetime, Meta(tz=True)]
 RowNumber = Annotated[int, Meta(ge=1, le=ROW_ID_MAX)]
+# A track in a body: its id, also as the text that tweets and deletions name it by.
+TrackNumber = RowNumber | Annotated[str, Meta(pattern="^[1-9][0-9]{0,17}$")]
 
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +113,11 @@ def no_body(request: web.Request) -> None:
     """Problem for a body where none is read."""
     if request.can_read_body and request.content_length != 0:
         raise Problem("bad_request", "This call takes no body.")
+
+
+def track_ids(given: Sequence[TrackNumber]) -> list[TrackId]:
+    """The ids of a body as numbers."""
+    return [TrackId(int(each)) for each in given]
 
 
 def row_number(request: web.Request, name: str = "id") -> int:

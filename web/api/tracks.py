@@ -16,7 +16,7 @@ from stream.store.tracks import NewTrack, TrackState
 from stream.tweet import NetworkName, TrackId
 from web.api.look_backs import LookBacks
 from web.api.operations import operation
-from web.api.params import PLAIN, Moment, RowNumber, row_number
+from web.api.params import PLAIN, Moment, RowNumber, TrackNumber, row_number, track_ids
 from web.context import app_context, person
 from web.person import Person
 from web.problem import Problem
@@ -98,7 +98,7 @@ class ChangeTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TrackIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ids of tracks."""
 
-    tracks: Annotated[Sequence[RowNumber], Meta(min_length=1, max_length=1000)]
+    tracks: Annotated[Sequence[TrackNumber], Meta(min_length=1, max_length=1000)]
 
 
 class ChangedTracks(msgspec.Struct, frozen=True):
@@ -255,7 +255,8 @@ async def resume_tracks(request: web.Request, body: TrackIds) -> ChangedTracks:
 
 async def _enable(request: web.Request, ids: TrackIds, *, enabled: bool) -> ChangedTracks:
     database, who = app_context(request).database, person(request)
-    return ChangedTracks(await service.enable(database, who, ids.tracks, enabled=enabled))
+    chosen = track_ids(ids.tracks)
+    return ChangedTracks(await service.enable(database, who, chosen, enabled=enabled))
 
 
 @operation(

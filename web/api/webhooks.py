@@ -15,7 +15,7 @@ from stream.store.webhooks import State, Webhook
 from stream.tweet import TrackId
 from web import webhooks as service
 from web.api.operations import operation
-from web.api.params import PLAIN, RowNumber, row_number
+from web.api.params import PLAIN, TrackNumber, row_number, track_ids
 from web.context import app_context, person
 from web.webhooks import NAME_MAX, TRACKS_MAX, WebhookFields
 
@@ -30,10 +30,14 @@ Url = Annotated[
     ),
 ]
 Tracks = Annotated[
-    Sequence[RowNumber],
+    Sequence[TrackNumber],
     Meta(min_length=1, max_length=TRACKS_MAX, description="Null: all that you see."),
 ]
 _WEBHOOK = "Id of the webhook."
+
+
+def _chosen(tracks: Sequence[TrackNumber] | None) -> Sequence[TrackId] | None:
+    return None if tracks is None else track_ids(tracks)
 
 
 class AddWebhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,7 +152,7 @@ async def add_webhook(request: web.Request, body: AddWebhook) -> WebhookWithSecr
     Tweets of these tracks that are stored from now on are sent to its address. The answer has the
     secret with which messages are signed; it is not shown again.
     """
-    given = WebhookFields(body.name, body.url, body.tracks)
+    given = WebhookFields(body.name, body.url, _chosen(body.tracks))
     hook, secret = await service.add(app_context(request), person(request), given)
     return WebhookWithSecret(hook.id, secret, _status(hook))
 
@@ -188,7 +192,7 @@ async def change_webhook(request: web.Request, body: ChangeWebhook) -> WebhookSt
     given = WebhookFields(
         hook.name if body.name is UNSET else body.name,
         hook.url if body.url is UNSET else body.url,
-        hook.tracks if body.tracks is UNSET else body.tracks,
+        hook.tracks if body.tracks is UNSET else _chosen(body.tracks),
     )
     if given != WebhookFields(hook.name, hook.url, hook.tracks):
         hook = await service.edit(here, who, number, given)

@@ -399,3 +399,27 @@ async def test_everybody_may_call_so_often_and_is_told_how_often(make_app: MakeA
             assert error["code"] == "too_many"
             assert "At most 3 calls at once, then 0.05 per second" in error["message"]
         assert (await bob.json("GET", "/api/v1/me"))[0] == 200
+
+
+async def test_a_body_takes_ids_of_tracks_as_numbers_and_as_texts(app: WebApp) -> None:
+    """So that a program can pass on what `matches` of a tweet says."""
+    ana = await app.api_client("ana")
+    await app.add_track()
+    await app.store_tweets({"text": "snow"})
+    [match] = (await ana.json("GET", "/api/v1/tweets"))[1]["tweets"][0]["matches"]
+    for given in (match["track"], 1):
+        chosen = {"tracks": [given]}
+        assert await ana.json("POST", "/api/v1/tracks/pause", chosen) == (200, {"changed": [1]})
+        assert await ana.json("POST", "/api/v1/tracks/resume", chosen) == (200, {"changed": [1]})
+        status, made = await ana.json("POST", "/api/v1/exports", chosen)
+        assert (status, made["tracks"]) == (201, [1])
+        new = {"name": repr(given), "url": "https://example.org/", **chosen}
+        status, made = await ana.json("POST", "/api/v1/webhooks", new)
+        assert status == 201, made
+        assert made["webhook"]["tracks"] == [1]
+        path = f"/api/v1/webhooks/{made['id']}"
+        assert (await ana.json("PATCH", path, chosen))[1]["tracks"] == [1]
+    for wrong in ("0", "01", "-1", "one", "1" * 19, 0, True):
+        status, found = await ana.json("POST", "/api/v1/tracks/pause", {"tracks": [wrong]})
+        assert (status, found["error"]["field"]) == (422, "tracks[0]"), wrong
+        assert "must be a whole number" in found["error"]["message"]

@@ -74,6 +74,8 @@ async def test_deletions_of_tracks_that_were_removed_or_shared_still_come(
     await delete(app, 1, 2)
     found = {each["id"]: each["tracks"] for each in (await read(program, 0))[0]}
     assert found == {str(ids["1"]): ["1"], str(ids["2"]): ["2"]}
+    admin = await app.api_client("root", "admin")
+    assert {each["id"]: each["tracks"] for each in (await read(admin, 0))[0]} == found
     assert (await read(other, 0))[0] == []
 
 
