@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -23,22 +23,38 @@ NAMING_FORMATS = ("received", "ids")  # cannot have pseudonyms
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no tweet has an older key
 
 PACKAGE = "export.zip"
-COLUMN_TITLES: dict[ColumnSet, str] = {
-    "simple": "Simple: what people read, with local times",
-    "everything": "Everything: all columns of all networks, lists as JSON",
-    "twarc": "twarc: the names of twarc-csv",
-    "4cat": "4CAT: for its import of CSV files",
+
+
+class Choice(NamedTuple):
+    """A format or a set of columns, for people: what it is called, and what it is good for."""
+
+    title: str
+    use: str
+
+
+FORMATS: dict[Format, Choice] = {
+    "xlsx": Choice("Excel workbook", "opens in Excel, LibreOffice and Google Sheets"),
+    "excel": Choice(
+        "CSV for Excel", "opens in any spreadsheet; no text becomes a date or a formula"
+    ),
+    "csv": Choice("CSV for programs", "for R, pandas, SPSS and databases"),
+    "parquet": Choice("Parquet", "for pandas, R and DuckDB: small and fast, with types"),
+    "ndjson": Choice("NDJSON", "for programmers: one JSON object per line, alike for all networks"),
+    "received": Choice(
+        "NDJSON as received", "for twarc and similar tools: the networks' messages, complete"
+    ),
+    "ids": Choice("Ids only", "to publish or to cite: the networks' own ids, one per line"),
+    "relations": Choice(
+        "Related tables",
+        "for databases: CSV files of tweets, hashtags, mentions, links and media",
+    ),
+    "gexf": Choice("Graph (GEXF)", "opens in Gephi, and for networkx: who is linked with whom"),
 }
-DESCRIPTIONS: dict[Format, str] = {
-    "xlsx": "Excel workbook (XLSX)",
-    "excel": "CSV for Excel: nothing is calculated or rounded",
-    "csv": "CSV for programs: UTF-8, times in UTC, lists as JSON",
-    "ndjson": "NDJSON: one JSON object per line",
-    "received": "NDJSON as received: the messages of the networks, with everything in them",
-    "parquet": "Parquet: typed columns and lists, for DuckDB, pandas and R",
-    "ids": "Ids only: the networks' own ids, one per line",
-    "relations": "Tables: CSV files of tweets, hashtags, mentions, links and media",
-    "gexf": "Graph (GEXF), for Gephi and networkx",
+COLUMNS: dict[ColumnSet, Choice] = {
+    "simple": Choice("Simple", "what people read, with local times"),
+    "everything": Choice("Everything", "all columns of all networks, for analysis"),
+    "twarc": Choice("twarc", "named as by twarc-csv, for scripts made for it"),
+    "4cat": Choice("4CAT", "to upload to 4CAT"),
 }
 GRAPH_TITLES: dict[Graph, str] = {
     "co-hashtag": "Hashtags of the same tweet",
@@ -78,7 +94,7 @@ async def add(
 
     `user_id` None: the command line, which sees all tracks.
     """
-    if wanted.format not in DESCRIPTIONS:
+    if wanted.format not in FORMATS:
         raise InvalidField("format", "Unknown format.")
     if wanted.pseudonyms and wanted.format in NAMING_FORMATS:
         raise InvalidField("pseudonyms", "This format names accounts: choose another one.")

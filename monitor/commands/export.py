@@ -16,16 +16,17 @@ from stream import export_requests, files
 from stream.commands.context import Context, command
 from stream.commands.parameters import RowId, UtcTime
 from stream.errors import TwitterstreamError
-from stream.export_requests import DESCRIPTIONS, GRAPH_LIMIT, GRAPH_TITLES, ExportRequest
+from stream.export_requests import FORMATS, GRAPH_LIMIT, GRAPH_TITLES, ExportRequest
 from stream.store import exports as store
 from stream.store.export_columns import COLUMN_SETS
+from stream.text import format_size
 
 
 @click.command()
 @click.argument("tracks", metavar="TRACK...", type=RowId("track"), nargs=-1, required=True)
 @click.option(
     "--format",
-    type=click.Choice([*DESCRIPTIONS]),
+    type=click.Choice([*FORMATS]),
     default="csv",
     show_default=True,
     help="The format of the files.",
@@ -110,7 +111,7 @@ async def export(
         raise TwitterstreamError(f"Export {number} was not finished: {why}")
     target = output or Path(f"export-{number}.zip")
     await asyncio.to_thread(_copy, made, target)
-    context.out.print(f"{target}: {found.rows:,} rows, {found.size / 1e6:,.1f} MB")
+    context.out.print(f"{target}: {found.contents}, {format_size(found.size)}")
 
 
 def _check_graph_options(form: str) -> None:

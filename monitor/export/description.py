@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from monitor.export.files import Written, tables_of
-from monitor.export.graph import EDGES_PER_NODE, GRAPH_FILE
+from monitor.export.files import tables_of
+from monitor.export.graph import EDGES_PER_NODE, GRAPH_FILE, WrittenGraph
 from stream import __version__
 from stream.db import Executor
 from stream.export_requests import GRAPH_TITLES
@@ -137,7 +137,7 @@ def readme(export: Export, facts: Facts) -> bytes:
     text = f"""# Export {export.id}
 
 Tweets received from {begin} until {_utc(export.until)}, in the order in which they were received.
-Rows: {export.rows:,}. Requested at {_utc(export.requested_at)} from
+It has {export.contents}. Requested at {_utc(export.requested_at)} from
 twitterstream {__version__}.{words}{hidden}
 
 Deletions valid until {valid}: tweets that were deleted until then are not in it.
@@ -187,7 +187,7 @@ def _columns(table: ExportTable, *, titled: bool) -> str:
 
 
 def data_package(
-    export: Export, parts: Sequence[Part], names: Sequence[str], graph: Written | None
+    export: Export, parts: Sequence[Part], names: Sequence[str], graph: WrittenGraph | None
 ) -> bytes:
     """datapackage.json: a Data Package with the files, their columns, sizes and checksums."""
     resources = [_resource(export, part, name) for part, name in zip(parts, names, strict=True)]
@@ -206,15 +206,17 @@ def data_package(
     return msgspec.json.format(msgspec.json.encode(package), indent=2) + b"\n"
 
 
-def _graph_resource(graph: Written) -> dict[str, object]:
+def _graph_resource(graph: WrittenGraph) -> dict[str, object]:
     return {
         "name": "graph",
         "path": GRAPH_FILE,
         "format": "gexf",
         "mediatype": "application/gexf+xml",
         "encoding": "utf-8",
-        "bytes": graph.bytes,
-        "hash": f"sha256:{graph.sha256}",
+        "bytes": graph.file.bytes,
+        "hash": f"sha256:{graph.file.sha256}",
+        "nodes": graph.nodes,
+        "edges": graph.edges,
     }
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+import msgspec
+
 from monitor.export.files import HashedFile, Written
 from stream.export_requests import GRAPH_TITLES
 from stream.store.export_graphs import DIRECTED
@@ -78,9 +80,17 @@ _HEAD = """\
 """
 
 
+class WrittenGraph(msgspec.Struct, frozen=True):
+    """The file of a graph, and what it has."""
+
+    file: Written
+    nodes: int
+    edges: int
+
+
 def write_graph(
     folder: Path, export: Export, nodes: Sequence[Path], edges: Sequence[Path]
-) -> Written:
+) -> WrittenGraph:
     """Add up the files of the parts, and write the graph; the same bytes each time. It blocks."""
     import duckdb  # noqa: PLC0415 - large, and only exports with a graph need it
 
@@ -102,23 +112,24 @@ def write_graph(
                     edges=EDGES_PER_NODE * export.max_nodes,
                 )
             )
-        for line in _lines(database, export):
+        counts = _count(database, "nodes"), _count(database, "drawn")
+        for line in _lines(database, export, *counts):
             file.write(line.encode())
-        return file.finish()
+        return WrittenGraph(file.finish(), *counts)
 
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _lines(database: Any, export: Export) -> Iterator[str]:
+def _lines(database: Any, export: Export, nodes: int, edges: int) -> Iterator[str]:
     is_directed = export.graph in DIRECTED
     yield _HEAD.format(
         day=f"{export.until.astimezone(UTC):%Y-%m-%d}",
         description=escape(GRAPH_TITLES[export.graph]),
         direction="directed" if is_directed else "undirected",
     )
-    yield f'<nodes count="{_count(database, "nodes")}">\n'
+    yield f'<nodes count="{nodes}">\n'
     for key, label, kind, tweets, networks, first, last in _rows(database, _SORTED_NODES):
         name = quoteattr(label or key.partition(":")[2] or key)
         yield (
@@ -126,7 +137,7 @@ def _lines(database: Any, export: Export) -> Iterator[str]:
             f'<attvalue for="type" value="{kind}"/><attvalue for="count" value="{tweets}"/>'
             f'<attvalue for="network" value="{_names(networks)}"/></attvalues></node>\n'
         )
-    yield f'</nodes>\n<edges count="{_count(database, "drawn")}">\n'
+    yield f'</nodes>\n<edges count="{edges}">\n'
     for number, row in enumerate(_rows(database, _SORTED_EDGES)):
         source, target, weight, networks, first, last = row
         yield (

@@ -11,7 +11,7 @@ from stream.config import Settings
 from stream.db import Database
 from stream.export_requests import folder_of
 from stream.store import export_deletions, exports
-from stream.store.exports import Ended
+from stream.store.exports import Export
 
 INTERVAL = 30.0  # seconds
 RECHECK_AFTER = timedelta(hours=20)  # as for archives: deletions reach a copy once a day
@@ -73,10 +73,10 @@ def _folders(data_dir: Path) -> list[int]:
     return [int(path.name) for path in root.iterdir() if path.name.isdecimal()]
 
 
-def _words(ended: Ended) -> tuple[str, str, bool]:
+def _words(ended: Export) -> tuple[str, str, bool]:
     """Title and text of a message about an export."""
-    who = ended.user_name or "the command line"
+    who = ended.owner or "the command line"
     if ended.state == "done":
-        body = f"It was requested by {who} and has {ended.rows:,} rows. Download it: page Exports."
+        body = f"It was requested by {who} and has {ended.contents}. Download it: page Exports."
         return f"Export {ended.id} is ready", body, True
     return f"Export {ended.id} failed", f"It was requested by {who}. {ended.reason}", False

@@ -14,11 +14,11 @@ import msgspec
 
 from monitor.export.description import data_package, read_facts, readme
 from monitor.export.files import SUFFIXES, HashedFile, Written, part_name
-from monitor.export.graph import GRAPH_FILE, write_graph
+from monitor.export.graph import GRAPH_FILE, WrittenGraph, write_graph
 from stream.db import Database
 from stream.export_requests import PACKAGE
 from stream.files import PARTIAL
-from stream.store.exports import COUNTED, Export, Part
+from stream.store.exports import COUNTED, Export, Package, Part
 
 COPY_BYTES = 1 << 20  # at a time
 COMPRESSION = 1  # of zlib: more takes much longer for little
@@ -36,18 +36,21 @@ class DamagedPart(Exception):
 
 async def write_package(
     database: Database, folder: Path, export: Export, parts: Sequence[Part]
-) -> Written:
+) -> Package:
     """Put the parts into one file, which replaces an older one; DamagedPart."""
     rows = sum(part.rows for part in parts if part.name in COUNTED)
-    export = msgspec.structs.replace(export, rows=rows)
-    async with database.acquire() as connection:
-        about = readme(export, await read_facts(connection, export))
+    export = msgspec.structs.replace(export, rows=rows, nodes=None, edges=None)
     graph = None
     if export.format == "gexf":
         graph = await asyncio.to_thread(_draw, folder, export, parts)
+        export = msgspec.structs.replace(export, nodes=graph.nodes, edges=graph.edges)
+    async with database.acquire() as connection:
+        about = readme(export, await read_facts(connection, export))
     names = [entry_name(export, parts, part) for part in parts]
-    described = {"README.md": about, "datapackage.json": data_package(export, parts, names, graph)}
-    return await asyncio.to_thread(_write, folder, export, parts, described)
+    data = data_package(export, parts, names, graph)
+    described = {"README.md": about, "datapackage.json": data}
+    written = await asyncio.to_thread(_write, folder, export, parts, described)
+    return Package(written.bytes, written.sha256, export.nodes, export.edges)
 
 
 def space_needed(export: Export, parts: Sequence[Part]) -> int:
@@ -55,7 +58,7 @@ def space_needed(export: Export, parts: Sequence[Part]) -> int:
     return sum(part.size for part in parts) * (GRAPH_SPACE if export.format == "gexf" else 1)
 
 
-def _draw(folder: Path, export: Export, parts: Sequence[Part]) -> Written:
+def _draw(folder: Path, export: Export, parts: Sequence[Part]) -> WrittenGraph:
     """Write the graph that all parts make together; DamagedPart."""
     files: dict[str, list[Path]] = {}
     for part in parts:

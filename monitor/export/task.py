@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.archive.store import Store
-from monitor.export.files import PartFiles, Written
+from monitor.export.files import PartFiles
 from monitor.export.package import DamagedPart, remove_parts, space_needed, write_package
 from monitor.export.source import Moved, Source, first_key, key_at
 from stream.config import Settings
@@ -25,8 +25,8 @@ from stream.files import disk
 from stream.keys import received_at
 from stream.store import deletion_log, export_deletions, export_rows, exports, sharing
 from stream.store.export_rows import Range, Selection
-from stream.store.exports import Export, Part, Worker
-from stream.text import folded_words
+from stream.store.exports import COUNTED, Export, Package, Part, Worker
+from stream.text import counted, folded_words, format_size
 from stream.tweet import TweetId
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class ExportTask:
         limit = self.settings.exports.max_disk_bytes
         if sum(each.size for each in (*others, *parts)) > limit:
             raise Refused(
-                f"The files are larger than exports.max_disk_bytes ({limit / 1e9:,.1f} GB): export"
+                f"The files are larger than exports.max_disk_bytes ({format_size(limit)}): export"
                 " a shorter time, or fewer columns."
             )
         self._reached = max(self._reached, part.last_id)
@@ -218,10 +218,12 @@ class ExportTask:
 
     def _tell(self, filling: "_Filling") -> None:
         before = [part for part in self.parts if part.last_id <= filling.after]
-        rows = sum(part.rows for part in before if part.name == before[0].name)
+        rows = sum(part.rows for part in before if part.name in COUNTED)
         self._rows, self._reached = rows + filling.rows, max(self._reached, filling.last)
         at = received_at(filling.last)
-        self._on_progress(f"{self._rows:,} rows, up to {at:%Y-%m-%d %H:%M} UTC")
+        reached = f"up to {at:%Y-%m-%d %H:%M} UTC"
+        is_graph = self.export.format == "gexf"  # whose rows are not tweets
+        self._on_progress(reached if is_graph else f"{counted(self._rows, 'tweet')}, {reached}")
 
     async def _check_disk(self, needed: int = 0) -> None:
         """DiskShort when the export would leave too little space."""
@@ -231,8 +233,8 @@ class ExportTask:
         )
         if space.free - needed < floor:
             raise DiskShort(
-                f"The disk of `data_dir` has {space.free / 1e9:,.1f} GB free; exports leave"
-                f" {floor / 1e9:,.1f} GB. It continues when there is more space."
+                f"The disk of `data_dir` has {format_size(space.free)} free; exports leave"
+                f" {format_size(floor)}. It continues when there is more space."
             )
 
     # -- the end ----------------------------------------------------------------------------------
@@ -245,22 +247,20 @@ class ExportTask:
                 await self._rewrite(source, number)
             await self._note_deletions(newest)
         await self._check_disk(space_needed(self.export, self.parts))
-        self._on_progress(f"writing {sum(part.size for part in self.parts) / 1e6:,.0f} MB")
+        self._on_progress(f"writing {format_size(sum(part.size for part in self.parts))}")
         written = await self._package(source)
         self._is_finishing = True
         async with self.database.transaction() as connection:
             await self._check_access(connection)
             keep = timedelta(days=self.settings.exports.keep_days)
-            mine = await self.worker.finish(
-                connection, self.export.id, written.bytes, written.sha256, keep
-            )
+            mine = await self.worker.finish(connection, self.export.id, written, keep)
             self._require(mine)
             # Before the commit, as a process killed after it would leave them. If the commit
             # fails, the parts are read from the package.
             await asyncio.to_thread(remove_parts, self.folder)
         return self.folder / PACKAGE
 
-    async def _package(self, source: Source) -> Written:
+    async def _package(self, source: Source) -> Package:
         while True:
             try:
                 return await write_package(self.database, self.folder, self.export, self.parts)

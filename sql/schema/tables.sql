@@ -307,6 +307,8 @@ CREATE TABLE exports (
     graph        text NOT NULL DEFAULT 'co-hashtag',  -- these three: of the format gexf
     min_weight   integer NOT NULL DEFAULT 1,
     max_nodes    integer NOT NULL DEFAULT 10000,
+    nodes        bigint,                    -- of the finished graph; null: of other formats, not known
+    edges        bigint,
 
     CONSTRAINT exports_tracks_some CHECK (cardinality(tracks) BETWEEN 1 AND 1000),
     CONSTRAINT exports_tracks_flat CHECK (array_ndims(tracks) = 1),
@@ -332,7 +334,8 @@ CREATE TABLE exports (
     CONSTRAINT exports_graph_known CHECK (graph IN
         ('co-hashtag', 'mention', 'reply', 'author-hashtag', 'host-hashtag')),
     CONSTRAINT exports_min_weight_range CHECK (min_weight BETWEEN 1 AND 1000000),
-    CONSTRAINT exports_max_nodes_range CHECK (max_nodes BETWEEN 1 AND 1000000)
+    CONSTRAINT exports_max_nodes_range CHECK (max_nodes BETWEEN 1 AND 1000000),
+    CONSTRAINT exports_graph_counts_positive CHECK (nodes >= 0 AND edges >= 0)
 );
 COMMENT ON TABLE exports IS 'Bound: retention.history_days after they were requested';
 CREATE INDEX exports_unfinished ON exports (id) WHERE state IN ('waiting', 'running');

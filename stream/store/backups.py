@@ -46,7 +46,7 @@ TABLES = (
 WITH_SECRETS = ("sources", "webhooks")  # their column `secrets` is encrypted with the server's key
 
 # Older schemas that differ from this one in names, or lack columns: their backups are readable.
-SCHEMA = "0017_look_back_turns.sql"
+SCHEMA = "0018_graph_counts.sql"
 READABLE_SCHEMAS = {
     "0004_faults.sql",
     "0005_health.sql",
@@ -61,6 +61,7 @@ READABLE_SCHEMAS = {
     "0014_webhook_changes.sql",
     "0015_restrict_logins.sql",
     "0016_message_columns.sql",
+    "0017_look_back_turns.sql",
 }
 _OLD_TABLES = {"identities": "tweet_ids"}
 _OLD_VALUES = {  # by column, as JSON

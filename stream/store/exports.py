@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from stream.db import Executor, row_count
-from stream.text import storable
+from stream.text import counted, storable
 from stream.tweet import TrackId, TweetId, UserId
 
 Format = Literal[
@@ -80,7 +80,7 @@ WHERE export_id = $1 ORDER BY number, name
 _FINISH = """
 UPDATE exports SET state = 'done', progress = 1, size = $3, sha256 = $4, updated_at = now(),
     finished_at = coalesce(finished_at, now()), expires_at = coalesce(expires_at, now() + $5),
-    worker = NULL, leased_until = NULL, reason = ''
+    worker = NULL, leased_until = NULL, reason = '', nodes = $6, edges = $7
 WHERE id = $1 AND worker = $2 AND state = 'running'
 """
 _FAIL = """
@@ -122,8 +122,7 @@ _NEWS = """
 UPDATE exports SET notified_at = now()
 WHERE id IN (SELECT id FROM exports WHERE state IN ('done', 'failed') AND notified_at IS NULL
              ORDER BY id LIMIT $1)
-RETURNING id, state, reason, rows, user_id,
-    (SELECT name FROM users WHERE users.id = user_id) AS user_name
+RETURNING {columns}
 """
 _PRUNE = """
 DELETE FROM exports WHERE id IN (
@@ -183,11 +182,32 @@ class Export(msgspec.Struct, frozen=True):
     graph: Graph
     min_weight: int
     max_nodes: int
+    nodes: int | None  # these two: of a finished graph
+    edges: int | None
+    owner: str | None  # name of the user; None: the command line
+
+    @property
+    def contents(self) -> str:
+        """What the finished file has, in words. A graph of an older version has no counts."""
+        if self.format != "gexf":
+            return counted(self.rows, "tweet")
+        if self.nodes is None or self.edges is None:
+            return "a graph"
+        return f"{counted(self.nodes, 'node')} and {counted(self.edges, 'edge')}"
 
     @property
     def unfinished(self) -> bool:
         """Whether it waits or runs, so that it can be cancelled."""
         return self.state in ("waiting", "running")
+
+
+class Package(msgspec.Struct, frozen=True):
+    """The finished file of an export; `nodes` and `edges`: of its graph."""
+
+    size: int
+    sha256: str
+    nodes: int | None = None
+    edges: int | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -206,9 +226,11 @@ class Part(msgspec.Struct, frozen=True):
     archived: bool
 
 
-_COLUMNS = ", ".join(Export.__struct_fields__)
+_OWNER = "(SELECT name FROM users WHERE users.id = exports.user_id) AS owner"
+_COLUMNS = ", ".join([*(each for each in Export.__struct_fields__ if each != "owner"), _OWNER])
 _CLAIM = _CLAIM.format(columns=_COLUMNS, due=_DUE)
 _ARE_WAITING = _ARE_WAITING.format(due=_DUE)
+_NEWS = _NEWS.format(columns=_COLUMNS)
 _BY_ID = f"SELECT {_COLUMNS} FROM exports WHERE id = $1"  # noqa: S608 - the names of our fields
 _NEWEST = f"""
 SELECT {_COLUMNS} FROM exports WHERE $1::bigint IS NULL OR user_id = $1 ORDER BY id DESC LIMIT $2
@@ -280,20 +302,9 @@ async def checked_before(connection: Executor, ago: timedelta) -> list[int]:
     return [row["id"] for row in await connection.fetch(_DONE, ago)]
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """An export that has ended, for a message."""
-
-    id: int
-    state: State
-    reason: str
-    rows: int
-    user_id: UserId | None
-    user_name: str | None
-
-
-async def take_news(connection: Executor, limit: int = LISTED) -> list[Ended]:
+async def take_news(connection: Executor, limit: int = LISTED) -> list[Export]:
     """Exports that have ended, each once."""
-    return [Ended(**row) for row in await connection.fetch(_NEWS, limit)]
+    return [Export(**row) for row in await connection.fetch(_NEWS, limit)]
 
 
 async def prune(connection: Executor, before: datetime, limit: int) -> int:
@@ -351,9 +362,15 @@ class Worker(msgspec.Struct, frozen=True):
         return await self._mine(connection, _ADVANCE, export_id, 1.0, True, COUNTED)
 
     async def finish(
-        self, connection: Executor, export_id: int, size: int, sha256: str, keep: timedelta
+        self,
+        connection: Executor,
+        export_id: int,
+        package: Package,
+        keep: timedelta,
     ) -> bool:
-        return await self._mine(connection, _FINISH, export_id, size, sha256, keep)
+        """Note the finished file, which is kept for some time. False as for `renew`."""
+        values = package.size, package.sha256, keep, package.nodes, package.edges
+        return await self._mine(connection, _FINISH, export_id, *values)
 
     async def fail(self, connection: Executor, export_id: int, reason: str) -> None:
         await self._mine(connection, _FAIL, export_id, storable(reason, REASON_MAX))

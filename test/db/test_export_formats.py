@@ -20,7 +20,7 @@ from exporting import ExportBench
 from monitor.export import tables
 from stream.config import Settings
 from stream.errors import InvalidField
-from stream.export_requests import DESCRIPTIONS
+from stream.export_requests import FORMATS
 from stream.spreadsheets import csv_cell
 from stream.store import export_rows
 from stream.store.export_columns import COLUMN_SETS
@@ -157,7 +157,7 @@ async def test_pseudonyms_replace_names_and_ids(
         await bench.request(pseudonyms=True, format="received")
 
 
-@pytest.mark.parametrize("form", DESCRIPTIONS)
+@pytest.mark.parametrize("form", FORMATS)
 async def test_an_export_of_nothing_has_a_file(bench: ExportBench, form: str) -> None:
     made = await bench.made(format=form, words="nothing like it")
     assert len(made.data) == (form != "gexf")  # whose files are nodes, edges and the graph

@@ -20,7 +20,7 @@ import pytest
 from exporting import ExportBench
 from stored_messages import all_messages, fill
 from stream.config import Settings
-from stream.export_requests import DESCRIPTIONS
+from stream.export_requests import FORMATS
 from stream.store.exports import ColumnSet, Graph
 from tools import run, tool
 
@@ -247,7 +247,7 @@ async def test_twarc_csv(
 
 
 CHOICES = (
-    *({"format": each} for each in DESCRIPTIONS),
+    *({"format": each} for each in FORMATS),
     *({"columns": each} for each in get_args(ColumnSet)),
     *({"format": "gexf", "graph": each} for each in get_args(Graph)),
 )

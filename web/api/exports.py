@@ -1,6 +1,6 @@
 """Calls about exports: request, follow, download and cancel them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -8,23 +8,35 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from stream.export_requests import GRAPH_LIMIT, TRACKS_MAX, WORDS_MAX, ExportRequest
+from stream.export_requests import (
+    COLUMNS,
+    FORMATS,
+    GRAPH_LIMIT,
+    TRACKS_MAX,
+    WORDS_MAX,
+    Choice,
+    ExportRequest,
+)
 from stream.store.exports import MAX_NODES, ColumnSet, Export, Format, Graph, State
 from stream.tweet import TrackId
 from web import exports as service
 from web.api.operations import operation
-from web.api.params import PLAIN, Moment, RowNumber, row_number
+from web.api.params import PLAIN, Moment, TrackNumber, row_number, track_ids
 from web.context import app_context, person
 
 _EXPORT = "Id of the export."
 
 
+def _described(choices: Mapping[str, Choice]) -> str:
+    return "; ".join(f"`{name}`: {each.title}, {each.use}" for name, each in choices.items()) + "."
+
+
 class AddExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which tweets to export, and how. `until`: exclusive; null: now."""
 
-    tracks: Annotated[Sequence[RowNumber], Meta(min_length=1, max_length=TRACKS_MAX)]
-    format: Format = "csv"
-    columns: ColumnSet = "everything"
+    tracks: Annotated[Sequence[TrackNumber], Meta(min_length=1, max_length=TRACKS_MAX)]
+    format: Annotated[Format, Meta(description=_described(FORMATS))] = "csv"
+    columns: Annotated[ColumnSet, Meta(description=_described(COLUMNS))] = "everything"
     since: Moment | None = None
     until: Moment | None = None
     words: Annotated[
@@ -46,13 +58,16 @@ class AddExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ExportStatus(msgspec.Struct, frozen=True):
     """An export and how far it is.
 
-    `progress`: from 0 to 1, null while it is unknown. `size`: bytes. `sha256` is of the file.
-    `valid_until`: tweets that were deleted until then are not in it. `link`: the path of the
+    `owner`: the user who requested it, null for the command line. `rows`: tweets so far; of the
+    format `gexf`, rows of its table of edges, and `nodes` and `edges` are those of the finished
+    graph. `progress`: from 0 to 1, null while it is unknown. `size`: bytes. `sha256` is of the
+    file. `valid_until`: tweets that were deleted until then are not in it. `link`: the path of the
     finished file for those who do not log in; it is valid for a day. `graph`, `min_weight` and
-    `max_nodes` are of the format `gexf`.
+    `max_nodes` are of the format `gexf`, too.
     """
 
     id: int
+    owner: str | None
     tracks: Sequence[TrackId]
     format: Format
     columns: ColumnSet
@@ -68,6 +83,8 @@ class ExportStatus(msgspec.Struct, frozen=True):
     reason: str
     progress: float | None
     rows: int
+    nodes: int | None
+    edges: int | None
     size: int
     sha256: str | None
     valid_until: datetime | None
@@ -118,7 +135,7 @@ async def add_export(request: web.Request, body: AddExport) -> ExportStatus:
     It is written in the background, from Postgres and from archives.
     """
     values = {name: getattr(body, name) for name in AddExport.__struct_fields__}
-    wanted = msgspec.convert(values, ExportRequest)
+    wanted = msgspec.convert(values | {"tracks": track_ids(body.tracks)}, ExportRequest)
     found = await service.add(app_context(request), person(request), wanted)
     return _status(request, found)
 

@@ -12,8 +12,8 @@ from multidict import MultiMapping
 
 from stream.db import Executor
 from stream.export_requests import (
-    COLUMN_TITLES,
-    DESCRIPTIONS,
+    COLUMNS,
+    FORMATS,
     GRAPH_LIMIT,
     GRAPH_TITLES,
     ExportRequest,
@@ -48,8 +48,8 @@ async def _listed(connection: Executor, who: Person) -> dict[str, Any]:
         "title_max": TITLE_MAX,
         "tracks_named": TRACKS_NAMED,
         "exports": found,
-        "formats": DESCRIPTIONS,
-        "columns": COLUMN_TITLES,
+        "formats": FORMATS,
+        "columns": COLUMNS,
         "graphs": GRAPH_TITLES,
         "graph_limit": GRAPH_LIMIT,
         "left": time_left,

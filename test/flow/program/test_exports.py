@@ -174,7 +174,7 @@ async def test_the_command_writes_a_file(program: Program, tables: Tables) -> No
     )
     assert [(row["id"],) for row in found] == rows != []
     [line] = said.splitlines()  # without progress, which is for terminals
-    assert line.startswith(f"snow.zip: {len(rows):,} rows")
+    assert line.startswith(f"snow.zip: {len(rows):,} tweets, ")
 
 
 async def test_options_of_graphs_need_their_format(program: Program) -> None:
@@ -198,6 +198,6 @@ async def test_the_command_shows_its_progress_on_a_terminal(
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
-    assert b" rows, up to 2026-03-1" in said
+    assert b" tweets, up to 2026-03-1" in said
     assert b"writing " in said
-    assert said.rstrip().endswith(b"MB")
+    assert said.rstrip().endswith(b"B")

@@ -10,11 +10,13 @@ import pytest
 
 from deleting import delete_tweets
 from exporting import ExportBench, Made
+from stream.export_requests import COLUMNS, FORMATS
 from stream.tweet import NativeId
 from web.context import APP_CONTEXT
 from web_app import FRAGMENT, Client, WebApp, plain_text
 
 EXPORTS = "/api/v1/exports"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -152,6 +154,7 @@ async def test_the_page_keeps_what_was_entered_and_names_tracks(
     assert (status, "Choose a track, and at most 1,000." in page) == (422, True)
     assert (await ana.post("/exports", fields))[0] == 303
     assert "Graph (GEXF) of snow , with snow , requested" in plain_text(await ana.page("/exports"))
+    assert "requested by" not in plain_text(await ana.page("/exports"))
     [[graph]] = await app.rows("SELECT graph FROM exports")
     assert graph == "mention"
     await app.execute("DELETE FROM tracks")
@@ -191,3 +194,45 @@ async def test_unfinished_exports_are_limited(app: WebApp, bench: ExportBench) -
     for _ in range(3):
         await requested(ana)
     assert (await ana.json("POST", EXPORTS, {"tracks": [1]}))[0] == 429
+
+
+async def test_admins_see_whose_exports_and_tracks_they_are(
+    app: WebApp, bench: ExportBench
+) -> None:
+    ana, admin = await app.api_client("ana"), await app.log_in("admin", "admin")
+    await requested(ana)
+    await bench.request()
+    page = plain_text(await admin.page("/exports"))
+    assert "Export 1 : CSV for programs of snow , requested by ana now" in page
+    assert "Export 2 : CSV for programs of snow , requested by the command line now" in page
+    assert "snow of ana" in page
+    program = await app.api_client("admin", "admin")
+    found = (await program.json("GET", EXPORTS))[1]["exports"]
+    assert [each["owner"] for each in found] == [None, "ana"]
+    assert "snow of ana" not in plain_text(await (await app.log_in("ana")).page("/exports"))
+
+
+def _with_tags(tags: str) -> dict[str, Any]:
+    return {"text": "snow", "entities": {"hashtags": [{"text": each} for each in tags]}}
+
+
+async def test_a_graph_has_nodes_and_edges(app: WebApp, bench: ExportBench) -> None:
+    ana, program = await app.log_in("ana"), await app.api_client("ana")
+    await app.store_tweets(_with_tags("ab"), _with_tags("abc"), first=10)
+    number = await requested(program, format="gexf")
+    await bench.do(number)
+    assert "Download export 1 3 nodes and 3 edges," in plain_text(await ana.page("/exports"))
+    found = (await program.json("GET", f"{EXPORTS}/{number}"))[1]
+    assert (found["nodes"], found["edges"], found["rows"]) == (3, 3, 4)
+    made = Made(bench.settings_dir / "exports" / str(number) / "export.zip")
+    assert b"It has 3 nodes and 3 edges." in made.read("README.md")
+    await bench.do(await requested(program))
+    assert "Download export 2 5 tweets," in plain_text(await ana.page("/exports"))
+
+
+async def test_each_format_says_what_it_is_good_for(app: WebApp, bench: ExportBench) -> None:
+    page = plain_text(await (await app.log_in("ana")).page("/exports"))
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    for name, (title, use) in [*FORMATS.items(), *COLUMNS.items()]:
+        assert f"{title} {use}" in page
+        assert f"| `{name}` | {title} | {use}" in documented
