@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -46,7 +47,7 @@ class Pages:
         self.environment.globals.update(url=self.url, asset=self.asset, shown_author=shown_author)
         self.environment.filters.update(number=number, ago=ago, size=size, moment=moment)
         self.environment.filters.update(local=local_text, top_author=top_author)
-        self.environment.filters.update(counted=counted, with_code=with_code)
+        self.environment.filters.update(counted=counted, readable=readable, with_code=with_code)
 
     def url(self, path: str, **query: object) -> str:
         """An address of this site, below the base path."""
@@ -87,6 +88,11 @@ def size(value: float | None) -> str:
 def moment(value: datetime | None) -> str:
     """Format a time for `<time datetime>`; browsers show it in their own time zone."""
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def readable(value: datetime, zone: ZoneInfo) -> str:
+    """The text of `<time>` where browsers run no scripts: 2026-03-14 12:00 (Europe/Berlin)."""
+    return f"{local_text(value, zone).replace('T', ' ')} ({zone.key})"
 
 
 def ago(value: datetime | None, now: datetime | None = None) -> str:

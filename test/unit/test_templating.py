@@ -1,12 +1,14 @@
 """Templates escape what they show, and what has backticks around it in a message is code there."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from web.problem import Problem
-from web.templating import Pages, size, with_code
+from web.templating import Pages, readable, size, with_code
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "web" / "templates").glob("*.html"))
 # Sentences that API, command line and alerts have, too.
@@ -41,3 +43,10 @@ def test_the_page_of_an_error_has_no_backticks() -> None:
 )
 def test_sizes_have_the_unit_that_fits(bytes_: int | None, words: str) -> None:
     assert size(bytes_) == words
+
+
+def test_a_time_can_be_read_without_scripts() -> None:
+    at = datetime(2026, 3, 14, 12, 0, 5, tzinfo=UTC)
+    assert readable(at, ZoneInfo("Asia/Kolkata")) == "2026-03-14 17:30:05 (Asia/Kolkata)"
+    for path in TEMPLATES:
+        assert "moment }}</time>" not in path.read_text(), path.name

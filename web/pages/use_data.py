@@ -44,6 +44,8 @@ async def page(request: web.Request) -> web.StreamResponse:
         tracks=tracks,
         query=query,
         filters=asked.query(),
+        begin=asked.begin,
+        end=asked.end,
         snippets=[*of_export, *snippets(wanted, here.origin + here.base)],
     )
 

@@ -30,7 +30,7 @@ async def _list(
     here, who = app_context(request), person(request)
     async with here.database.acquire() as connection:
         hooks = await service.listed(connection, who)
-        choices = await _choices(connection, who.id)
+        choices = await _choices(connection, who.id, who.name)
     return render(
         request,
         "webhooks.html",
@@ -44,14 +44,20 @@ async def _list(
 
 
 async def _choices(
-    connection: Executor, user_id: UserId, chosen: Sequence[int] = ()
-) -> list[tuple[int, str]]:
-    """The tracks that a user can choose: those that are chosen, then the newest."""
+    connection: Executor, user_id: UserId, name: str, chosen: Sequence[int] = ()
+) -> list[tuple[int, str, str | None]]:
+    """The tracks that a user can choose: those that are chosen, then the newest.
+
+    Each with its id, its value, and its owner if that is another user.
+    """
     seen = await sharing.visible_tracks(connection, user_id)
     first = sorted(seen, key=lambda each: (each in chosen, each), reverse=True)
     found = await tracks.get_many(connection, first[: service.TRACKS_MAX])
-    values = {each.id: each.value for each in found}
-    return [(int(each), values[each]) for each in first if each in values]
+    rows = {each.id: each for each in found}
+    return [
+        (int(row.id), row.value, None if row.owner == name else row.owner)
+        for row in (rows[each] for each in first if each in rows)
+    ]
 
 
 def _fields(form: Form) -> WebhookFields:
@@ -88,7 +94,7 @@ async def _page(
     async with here.database.acquire() as connection:
         hook = await service.require(connection, who, webhook_id)
         values = await _deliveries(connection, hook)
-        choices = await _choices(connection, hook.user_id, hook.tracks or ())
+        choices = await _choices(connection, hook.user_id, hook.owner, hook.tracks or ())
     return render(
         request,
         "webhooks_one.html",

@@ -7,7 +7,7 @@ from typing import Any
 from stream.sinks import webhook_secrets
 from stream.store import webhooks
 from web.context import APP_CONTEXT
-from web_app import HOSTILE, Client, MakeApp, WebApp, assert_harmless
+from web_app import HOSTILE, Client, MakeApp, WebApp, assert_harmless, plain_text
 
 ADDRESS = "https://example.org/hook"
 DAY = timedelta(days=1)
@@ -169,6 +169,13 @@ async def test_others_do_not_see_a_webhook_and_admins_do(app: WebApp, ana: Clien
     assert (await viewer.json("GET", "/api/v1/webhooks"))[0] == 403
 
 
+async def test_tracks_of_others_are_offered_with_their_owner(app: WebApp, ana: Client) -> None:
+    await app.add_track("snow", "ana")
+    root = await app.log_in("root", "admin")
+    assert "snow of ana" in plain_text(await root.page("/webhooks"))
+    assert "snow of ana" not in plain_text(await ana.page("/webhooks"))
+
+
 async def test_a_new_secret_keeps_the_former_one_for_a_day(app: WebApp, ana: Client) -> None:
     made = await add(ana)
     before = datetime.now(UTC)
@@ -209,6 +216,8 @@ async def test_a_delivery_of_an_archived_day_is_not_sent_again_and_the_day_is_na
     status, found = await ana.json("POST", path)
     assert (status, found["error"]["code"]) == (409, "conflict")
     assert f"only in an archive ({day})" in found["error"]["message"]
+    status, page = await ana.post(f"/webhook-deliveries/{delivery}/send-again")
+    assert (status, "<code>archive restore</code>" in page, "`" in page) == (409, True, False)
     await app.execute("UPDATE archives SET state = 'restored'")
     assert (await ana.json("POST", path))[0] == 200
 
