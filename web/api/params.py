@@ -188,6 +188,9 @@ def _allowed(kind: inspect.Type | None) -> str:
         case inspect.IntType(ge=least, le=most):
             span = _span(least, most)
             words = f"a whole number ({span})" if span else "a whole number"
+        case inspect.FloatType(ge=least, le=most):
+            span = _span(least, most)
+            words = f"a number ({span})" if span else "a number"
         case inspect.BoolType():
             words = "true or false"
         case inspect.DateTimeType():
@@ -208,10 +211,14 @@ def _allowed(kind: inspect.Type | None) -> str:
     return words
 
 
-def _span(least: int | None, most: int | None) -> str:
+def _span(least: float | None, most: float | None) -> str:
     if least is None:
-        return "" if most is None else f"at most {most}"
-    return f"at least {least}" if most is None else f"{least} to {most}"
+        return "" if most is None else f"at most {_short(most)}"
+    return f"at least {_short(least)}" if most is None else f"{_short(least)} to {_short(most)}"
+
+
+def _short(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> Problem:

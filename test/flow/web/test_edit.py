@@ -146,7 +146,10 @@ async def test_programs_find_cities(app: WebApp, ana: Client) -> None:
     assert (city["name"], city["country"]) == ("Zürich", "Switzerland")
     new = {"kind": "place", "value": city["value"]}
     assert (await ana.json("POST", "/api/v1/tracks", new))[0] == 201
-    assert (await ana.json("GET", "/api/v1/cities?name=Rome&size=0"))[0] == 422
+    for size in ("0", "2000", "wide"):
+        status, refused = await ana.json("GET", f"/api/v1/cities?name=Rome&size={size}")
+        assert status == 422
+        assert refused["error"]["message"] == "`size` must be a number (1 to 1000)."
     _, found = await ana.json("GET", "/api/v1/cities?name=London,+Ontario,+Canada")
     assert [(each["region"], each["country"]) for each in found["cities"]] == [("ON", "Canada")]
 
