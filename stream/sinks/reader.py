@@ -74,7 +74,8 @@ class Reader:
 
     async def read(self, position: SinkPosition) -> MessageBatch:
         async with self._database.acquire() as connection:
-            page = await feed.after(connection, Cursor.parse(position.cursor), PAGE)
+            cursor = Cursor.parse(position.cursor)
+            page = await feed.after(connection, cursor, PAGE, with_doc=False)
             matches = await feed.matches(connection, page.tweets)
         messages, cursor, more, size = list[SinkMessage](), page.cursor, page.more, 0
         for tweet in page.tweets:

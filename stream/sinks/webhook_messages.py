@@ -13,12 +13,13 @@ from stream.sinks.messages import VERSION
 from stream.sinks.reader import SinkPosition
 from stream.store import deletion_log, feed, search
 from stream.store.deletion_log import LoggedDeletion
-from stream.store.feed import Cursor, StoredTweet
+from stream.store.feed import Cursor, Page, StoredTweet
 from stream.store.webhook_deliveries import Delivery, Event
 from stream.tweet import TrackId, TweetId
 from stream.tweet_view import view_of
 
 BATCH_MAX = 100  # tweets, or deletions
+PAGES_MAX = 20  # of BATCH_MAX tweets, that are looked through for those of many tracks
 BATCH_BYTES = 256_000  # of a message; a larger tweet is sent alone
 _NAMES: dict[Event, str] = {"tweets.matched": "tweets", "tweet.deleted": "deletions"}
 _ENVELOPE_BYTES = 150  # at most
@@ -67,14 +68,24 @@ class MessageReader:
         self, connection: Executor, position: SinkPosition, tracks: Tracks
     ) -> Batch:
         """The next tweets of these tracks; the batch may be empty."""
-        cursor = Cursor.parse(position.cursor)
-        page = await feed.after(connection, cursor, BATCH_MAX, sorted(tracks))
-        items = await self._encoded(connection, page.tweets, tracks)
-        keys, cursor, more = [key for key, _ in items], page.cursor, page.more
-        if (number := fitting(item for _, item in items)) < len(items):
-            keys, cursor, more = keys[:number], page.cursor_after(keys[number - 1]), True
+        cursor, more = Cursor.parse(position.cursor), True
+        many = len(tracks) > search.MANY_TRACKS  # then all are read, and theirs picked
+        found: list[tuple[Page, TweetId, bytes]] = []
+        for _ in range(PAGES_MAX if many else 1):
+            some = None if many else sorted(tracks)
+            page = await feed.after(connection, cursor, BATCH_MAX, some, with_doc=False)
+            items = await self._encoded(connection, page.tweets, tracks)
+            found += [(page, key, item) for key, item in items]
+            cursor, more = page.cursor, page.more
+            if not more or len(found) >= BATCH_MAX:
+                break
+        number = min(fitting(item for _, _, item in found), BATCH_MAX)
+        if number < len(found):
+            page, last, _ = found[number - 1]
+            cursor, more = page.cursor_after(last), True
         after = SinkPosition(str(cursor), position.deletion)
-        return Batch("tweets.matched", keys, [item for _, item in items[:number]], after, more)
+        keys = [key for _, key, _ in found[:number]]
+        return Batch("tweets.matched", keys, [item for _, _, item in found[:number]], after, more)
 
     async def deletions_after(
         self, connection: Executor, position: SinkPosition, tracks: Tracks
@@ -92,8 +103,9 @@ class MessageReader:
         if delivery.event == "tweet.deleted":
             found = await deletion_log.of_tweets(connection, delivery.tweets)
             return _deletions(found, tracks)[1]
-        tweets = (await search.by_keys(connection, delivery.tweets))[::-1]  # the oldest first
-        return [item for _, item in await self._encoded(connection, tweets, tracks)]
+        tweets = await search.by_keys(connection, delivery.tweets, with_doc=False)
+        oldest_first = tweets[::-1]
+        return [item for _, item in await self._encoded(connection, oldest_first, tracks)]
 
     async def _encoded(
         self, connection: Executor, tweets: Sequence[StoredTweet], tracks: Tracks

@@ -118,34 +118,47 @@ class WebhookWorker:
         """Send one message, if there is any."""
         async with self._parts.connection() as connection:
             hook = await webhooks.by_id(connection, self.id)
-            waiting = await webhook_deliveries.unfinished(connection, self.id)
-        if hook is None or not hook.allowed:
-            return "end"
-        is_active = hook.state == "active"
-        waiting = [each for each in waiting if is_active or each.state == "again"]
-        due = next((each for each in waiting if each.due), None)
-        first = next((each for each in waiting if each.state == "waiting"), None)
-        if first is not None:
-            self._status.wait_for(first)
-        self._is_blocked = first is not None and due is None
+            if hook is None or not hook.allowed:
+                return "end"
+            due = await self._due(connection, hook)
+            if due is None and hook.state != "active":
+                return "end"
+            if due is None and self._is_blocked:
+                return "wait"
+            following = None if due else await self._next(connection, hook)
         if due is not None:
             await self._send_again(hook, due)
             return "go on"
-        if not is_active:
-            return "end"
-        return "wait" if self._is_blocked else await self._send_next(hook)
+        assert following is not None
+        batch, delivery = following
+        if delivery is None:
+            return "go on" if batch.more else "wait"
+        body = webhook_messages.message(batch.event, delivery.created_at, batch.items)
+        if await self._send(hook, delivery, body) and not batch.more:
+            self._status.waiting_since = None
+        return "go on" if batch.more else "pause"
+
+    async def _due(self, connection: Executor, hook: Webhook) -> Delivery | None:
+        """The message to try again now; if the webhook is not active, one its user asked for."""
+        found = await webhook_deliveries.unfinished(connection, self.id)
+        found = [each for each in found if hook.state == "active" or each.state == "again"]
+        due = next((each for each in found if each.due), None)
+        first = next((each for each in found if each.state == "waiting"), None)
+        if first is not None:
+            self._status.wait_for(first)
+        self._is_blocked = first is not None and due is None
+        return due
 
     # -- what comes next --------------------------------------------------------------------------
 
-    async def _send_next(self, hook: Webhook) -> Then:
-        """Send the next message, of all that there is now."""
-        async with self._parts.connection() as connection:
-            tracks = await followed_tracks(connection, hook)
-            batch = await self._read(connection, self._position(hook), tracks)
+    async def _next(self, connection: Executor, hook: Webhook) -> tuple[Batch, Delivery | None]:
+        """What comes next, and its message, if there is anything to send."""
+        tracks = await followed_tracks(connection, hook)
+        batch = await self._read(connection, self._position(hook), tracks)
         if not batch.tweets:
-            await self._pass_over(hook, batch.position)
+            await self._pass_over(connection, hook, batch.position)
             self._status.waiting_since = None
-            return "go on" if batch.more else "wait"
+            return batch, None
         new = NewDelivery(
             f"msg_{uuid.uuid4().hex}",
             batch.event,
@@ -154,13 +167,9 @@ class WebhookWorker:
             "waiting",
             datetime.now(UTC),
         )
-        async with self._parts.connection() as connection:
-            delivery = await webhook_deliveries.add(connection, self.id, new)
+        delivery = await webhook_deliveries.add(connection, self.id, new)
         self._status.wait_for(delivery)
-        body = webhook_messages.message(batch.event, delivery.created_at, batch.items)
-        if await self._send(hook, delivery, body) and not batch.more:
-            self._status.waiting_since = None
-        return "go on" if batch.more else "pause"
+        return batch, delivery
 
     async def _read(self, connection: Executor, position: SinkPosition, tracks: Tracks) -> Batch:
         """Tweets and deletions by turns; the other kind if there are none of this one."""
@@ -180,14 +189,13 @@ class WebhookWorker:
             return self._ahead[1]
         return SinkPosition.parse(hook.position)
 
-    async def _pass_over(self, hook: Webhook, position: SinkPosition) -> None:
+    async def _pass_over(self, connection: Executor, hook: Webhook, position: SinkPosition) -> None:
         """Go on from here; noted now and then."""
         self._ahead = (hook.position, position)
         now = asyncio.get_running_loop().time()
         if now - self._saved_at > SAVE_INTERVAL and str(position) != hook.position:
             self._saved_at = now
-            async with self._parts.connection() as connection:
-                await webhooks.move(connection, self.id, str(position))
+            await webhooks.move(connection, self.id, str(position))
 
     # -- one try ----------------------------------------------------------------------------------
 
@@ -237,11 +245,14 @@ class WebhookWorker:
 
     async def _note_success(self, delivery: Delivery, found: Try) -> None:
         async with self._parts.transaction() as connection:
-            await webhooks.lock(connection, self.id)
-            await webhook_deliveries.note_try(connection, delivery.id, "delivered", found, None)
-            if delivery.state == "waiting":
+            if delivery.state == "again":
+                await webhooks.lock(connection, self.id)
+            elif found.status is None:  # nothing was left to send, which says nothing of it
+                await webhooks.move(connection, self.id, delivery.position)
+            else:
                 await webhooks.note_success(connection, self.id, delivery.position)
-            await webhook_deliveries.prune(connection, self.id)
+            await webhook_deliveries.note_try(connection, delivery.id, "delivered", found, None)
+            await webhook_deliveries.prune(connection, self.id, dead=False)
         self._status.count(found)
 
     async def _note_failure(self, delivery: Delivery, found: Try) -> None:
@@ -256,7 +267,8 @@ class WebhookWorker:
                 if state == "dead":
                     await webhooks.move(connection, self.id, delivery.position)
             if state == "dead":
-                await webhook_deliveries.prune(connection, self.id)
+                is_test = delivery.event == "webhook.test"
+                await webhook_deliveries.prune(connection, self.id, dead=not is_test)
         self._status.count(found, given_up=state == "dead")
 
     async def _note_failing(self, connection: Executor, found: Try) -> None:

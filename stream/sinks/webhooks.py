@@ -20,6 +20,7 @@ from stream.vault import Vault
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 1.0  # seconds between two looks at the table
+WORKED = 60.0  # seconds without an error, after which the next one is a new one
 
 
 class Webhooks:
@@ -96,10 +97,11 @@ class Webhooks:
 
     async def _keep_working(self, worker: WebhookWorker) -> None:
         """Work again after every error, with back-off, until there is nothing to do."""
-        backoff = Backoff()
+        backoff, loop = Backoff(), asyncio.get_running_loop()
         try:
             while True:
                 raise_if_cancelled()
+                began = loop.time()
                 try:
                     await worker.work()
                 except DatabaseAway:
@@ -108,6 +110,8 @@ class Webhooks:
                     logger.exception("webhook failed", extra={"webhook": worker.id})
                 else:
                     return
+                if loop.time() - began > WORKED:
+                    backoff.reset()
                 await asyncio.sleep(backoff.delay("resumable"))
         finally:
             self._workers.pop(worker.id, None)

@@ -50,6 +50,9 @@ _RUNS = "SELECT source_id, run, first_id, last_id, former FROM ingest_runs ORDER
 _COLUMNS = """tweets.id, tweets.received_at, tweets.created_at, tweets.network, tweets.native_id,
     tweets.kind, tweets.lang, tweets.author_id, tweets.author, tweets.url, tweets.text,
     tweets.doc"""
+_WITHOUT_DOC = _COLUMNS.replace(
+    "tweets.doc", "''::bytea AS doc"
+)  # most of a row, and costly to read
 # Stored, but not shown: what is flagged as deleted, or withheld everywhere, and what the author
 # has deleted and `stream.store.deletions` has not processed yet. Such tweets are rare.
 SHOWN = f"""tweets.deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(tweets.withheld, '{{}}')))
@@ -77,7 +80,7 @@ WHERE {_WANTED} AND {_BETWEEN} AND {SHOWN} AND {run} ORDER BY id LIMIT $5
 """  # noqa: S608 - constants
 
 
-def _after_of_tracks(run: str) -> str:
+def _after_of_tracks(run: str, columns: str = _COLUMNS) -> str:
     """As many of each track as are needed, by its own index; then the first of all.
 
     A match does not name its run: one of another run, or of a hidden tweet, has no tweet here.
@@ -93,7 +96,7 @@ WITH found AS (
         ORDER BY received_at, id LIMIT $5) AS first
     ORDER BY received_at, tweet_id LIMIT $5
 )
-SELECT found.tweet_id AS key, {_COLUMNS}
+SELECT found.tweet_id AS key, {columns}
 FROM found LEFT JOIN tweets
     ON tweets.id = found.tweet_id AND tweets.received_at = found.received_at AND {SHOWN} AND {run}
 ORDER BY key
@@ -115,8 +118,13 @@ FROM (SELECT FROM tweets WHERE {_WANTED} AND {_BETWEEN} {run} LIMIT $5) AS count
 
 
 _AFTER = _after(_FIRST_RUN), _after(_LATER_RUN.format(6))
+_TEXTS_AFTER = _after(_FIRST_RUN, _WITHOUT_DOC), _after(_LATER_RUN.format(6), _WITHOUT_DOC)
 _KEYS_AFTER = _after(_FIRST_RUN, "tweets.id"), _after(_LATER_RUN.format(6), "tweets.id")
 _AFTER_OF_TRACKS = (_after_of_tracks(_FIRST_RUN), _after_of_tracks(_LATER_RUN.format(7)))
+_TEXTS_AFTER_OF_TRACKS = (
+    _after_of_tracks(_FIRST_RUN, _WITHOUT_DOC),
+    _after_of_tracks(_LATER_RUN.format(7), _WITHOUT_DOC),
+)
 _NEWEST = _newest(_FIRST_RUN), _newest(_LATER_RUN.format(6))
 _COUNT = _count(""), _count(f"AND {_LATER_RUN.format(6)}")
 _MATCHES = """
@@ -213,11 +221,20 @@ async def _runs(connection: Executor) -> list[StoredRun]:
 
 
 async def after(
-    connection: Executor, cursor: Cursor, limit: int, tracks: Sequence[TrackId] | None = None
+    connection: Executor,
+    cursor: Cursor,
+    limit: int,
+    tracks: Sequence[TrackId] | None = None,
+    *,
+    with_doc: bool = True,
 ) -> Page:
     """The next tweets after the cursor, at most `limit`; of these tracks only, or of all."""
     ranges = await unread(connection, cursor)
-    query = _Query(_AFTER) if tracks is None else _Query(_AFTER_OF_TRACKS, (list(tracks),))
+    if tracks is None:
+        query = _Query(_AFTER if with_doc else _TEXTS_AFTER)
+    else:
+        statements = _AFTER_OF_TRACKS if with_doc else _TEXTS_AFTER_OF_TRACKS
+        query = _Query(statements, (list(tracks),))
     rows, reached, more = await _next(connection, ranges, limit, query)
     page = Page([_tweet(row) for row in rows if row["id"] is not None], cursor, more, ranges)
     return msgspec.structs.replace(page, cursor=page.cursor_after(reached)) if ranges else page

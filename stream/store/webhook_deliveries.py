@@ -13,7 +13,7 @@ from stream.tweet import TweetId
 Event = Literal["tweets.matched", "tweet.deleted", "webhook.test"]
 State = Literal["waiting", "again", "delivered", "dead"]
 
-KEPT = 50  # newest finished ones of a webhook
+KEPT = 50  # newest finished ones of a webhook, also tests that failed
 DEAD_KEPT = 100  # newest dead letters of a webhook
 
 _COLUMNS = """id, webhook_id, message_id, event, tweets, position, state, created_at, began_at,
@@ -49,7 +49,9 @@ SELECT count(*)::integer AS number FROM webhook_deliveries WHERE webhook_id = $1
 """
 _PRUNE = """
 DELETE FROM webhook_deliveries WHERE id IN (
-    SELECT id FROM webhook_deliveries WHERE webhook_id = $1 AND state = $2
+    SELECT id FROM webhook_deliveries
+    WHERE webhook_id = $1 AND next_at IS NULL
+      AND (state = 'dead' AND event <> 'webhook.test') = $2
     ORDER BY id DESC OFFSET $3)
 """
 
@@ -157,7 +159,6 @@ async def count_again(connection: Executor, webhook_id: int) -> int:
     return number
 
 
-async def prune(connection: Executor, webhook_id: int) -> None:
-    """Delete what is beyond the bounds of this webhook."""
-    await connection.execute(_PRUNE, webhook_id, "delivered", KEPT)
-    await connection.execute(_PRUNE, webhook_id, "dead", DEAD_KEPT)
+async def prune(connection: Executor, webhook_id: int, *, dead: bool) -> None:
+    """Delete the oldest dead letters of a webhook that are too many; or what else is finished."""
+    await connection.execute(_PRUNE, webhook_id, dead, DEAD_KEPT if dead else KEPT)

@@ -6,8 +6,9 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from stream.sinks import webhook_secrets
-from stream.store import webhook_deliveries, webhooks
+from stream.store import search, webhook_deliveries, webhooks
 from stream.store.webhook_deliveries import NewDelivery
+from stream.tweet import TrackId
 from webhook_bench import WebhookBench
 from webhook_receiver import Receiver, ok, status
 
@@ -38,6 +39,25 @@ async def test_tweets_of_followed_tracks_arrive_signed_and_the_position_is_commi
         await hooks.store("snow 2")
         await hooks.eventually(lambda: len(receiver.texts) == 3)
     assert receiver.texts == ["snow 1", "snow and rain", "snow 2"]
+
+
+async def test_a_webhook_of_many_tracks_gets_only_their_tweets(
+    hooks: WebhookBench, receiver: Receiver
+) -> None:
+    """These are read in another way: all tweets, and then those of the tracks are picked."""
+    rows = await hooks.database.fetch(
+        "INSERT INTO tracks (value, owner) SELECT 'word' || n, 'ana' FROM generate_series(1, $1)"
+        " AS n RETURNING id",
+        search.MANY_TRACKS,
+    )
+    many = [TrackId(row["id"]) for row in rows]
+    await hooks.add(receiver.url, [*many, hooks.snow])
+    rain = [f"rain {number}" for number in range(150)]
+    async with hooks.passing_on():
+        await hooks.store(*rain, "snow 1", *rain, "snow and rain")
+        await hooks.eventually(lambda: receiver.texts == ["snow 1", "snow and rain"])
+    both = receiver.received[-1].message["data"]["tweets"][-1]
+    assert [each["track"] for each in both["matches"]] == [str(hooks.snow)]
 
 
 async def test_the_headers_are_those_of_standard_webhooks(

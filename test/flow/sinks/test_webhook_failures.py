@@ -129,6 +129,27 @@ async def test_after_three_days_a_message_is_a_dead_letter_that_can_be_sent_agai
     assert again.texts == ["snow 2", "snow 3"]  # the first one was deleted meanwhile
 
 
+async def test_a_message_of_which_nothing_is_left_does_not_count_as_a_success(
+    hooks: WebhookBench, receiver: Receiver
+) -> None:
+    """Else a receiver that is gone for good would never be disabled."""
+    receiver.answer = status(500)
+    hook, _ = await hooks.add(receiver.url)
+    async with hooks.passing_on():
+        numbers = await hooks.store("snow")
+        await hooks.fails(hook)
+        before = await hooks.get(hook)
+        await hooks.delete(*numbers)
+        await hooks.due()
+        await hooks.eventually(lambda: hooks.value(FINISHED.format("delivered")))
+        after = await hooks.get(hook)
+    assert "Nothing was sent" in await hooks.value(
+        "SELECT answer FROM webhook_deliveries WHERE state = 'delivered'"
+    )
+    assert after.failing_since == before.failing_since is not None
+    assert after.position != before.position
+
+
 async def test_redirects_are_not_followed(hooks: WebhookBench, receiver: Receiver) -> None:
     receiver.answer = status(302, Location="http://127.0.0.1:1/other")
     hook, _ = await hooks.add(receiver.url)
@@ -223,18 +244,23 @@ async def test_deliveries_and_dead_letters_are_bounded(
     hook, _ = await hooks.add(receiver.url)
     await hooks.execute(
         "INSERT INTO webhook_deliveries (webhook_id, message_id, event, tweets, state, created_at,"
-        " next_at) SELECT $1, n::text, 'tweets.matched', '{}', state, now(), NULL"
-        " FROM generate_series(1, 300) AS n, unnest('{delivered, dead}'::text[]) AS state",
+        " next_at) SELECT $1, n::text, event, '{}', state, now(), NULL"
+        " FROM generate_series(1, 300) AS n, (VALUES ('tweets.matched', 'dead'),"
+        " ('tweets.matched', 'delivered'), ('webhook.test', 'dead')) AS kinds (event, state)",
         hook,
     )
+    number = "SELECT count(*) = {} FROM webhook_deliveries"
     async with hooks.passing_on():
-        await hooks.store("snow")
-        await hooks.eventually(lambda: receiver.received)
-
-        async def pruned() -> bool:
-            return bool(await hooks.value("SELECT count(*) = 150 FROM webhook_deliveries"))
-
-        await hooks.eventually(pruned)
+        await hooks.store("snow 1")
+        await hooks.eventually(lambda: hooks.value(number.format(50 + 300)))
+        receiver.answer = status(500)
+        await hooks.store("snow 2")
+        await hooks.fails(hook)
+        await hooks.execute("UPDATE webhook_deliveries SET began_at = now() - interval '73 hours'")
+        await hooks.due()
+        await hooks.eventually(lambda: hooks.value(number.format(50 + 100)))
+    dead_letters = "state = 'dead' AND event <> 'webhook.test'"
+    assert await hooks.value(f"{number.format(100)} WHERE {dead_letters}")  # tests displace none
 
 
 async def test_while_postgres_is_away_tweets_wait_and_nothing_counts_as_a_fault(
