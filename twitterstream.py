@@ -54,6 +54,7 @@ COMMANDS = {
     "track": "stream.commands.track:track",
     "user": "web.commands.user:user",
     "web": "web.commands.serving:web",
+    "webhooks": "monitor.commands.webhook:webhooks",
 }
 
 

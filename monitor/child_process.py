@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from stream.errors import TwitterstreamError
@@ -18,7 +18,7 @@ from stream.errors import TwitterstreamError
 logger = logging.getLogger(__name__)
 
 EXIT_TIMEOUT = 10.0  # seconds for a process that has closed its output, or was killed
-MAX_LINE_BYTES = 1 << 20  # of its output
+MAX_LINE_BYTES = 8 << 20  # of its output, which may be a tweet
 NICE = 19
 PROGRAM = Path(__file__).resolve().parents[1] / "twitterstream.py"
 
@@ -33,8 +33,13 @@ def command(config_path: Path | None, *words: str) -> list[str]:
     return [sys.executable, str(PROGRAM), *config, *words, "--die-with-parent"]
 
 
-async def run(name: str, command_line: Sequence[str]) -> None:
-    """Run it and log its output; ChildFailed when it fails. Cancelling kills it."""
+async def run(
+    name: str, command_line: Sequence[str], take: Callable[[bytes], bool] = lambda _: False
+) -> None:
+    """Run it and log its output; ChildFailed when it fails. Cancelling kills it.
+
+    `take` sees each line first, and says whether it takes it: then it is not logged.
+    """
     process = await asyncio.create_subprocess_exec(
         *command_line,
         stdin=asyncio.subprocess.PIPE,
@@ -46,6 +51,8 @@ async def run(name: str, command_line: Sequence[str]) -> None:
     try:
         assert process.stdout is not None
         async for line in process.stdout:
+            if take(line):
+                continue
             if text := line.decode(errors="replace").rstrip():
                 error.note(text)
                 logger.info("%s: %s", name, text)

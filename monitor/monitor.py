@@ -9,6 +9,7 @@ from monitor.alert.alerts import Alerts
 from monitor.archive.archive_process import ArchiveProcess
 from monitor.archive.drop import drop_early
 from monitor.backup.scheduled import Backups
+from monitor.export.delivery_process import ArchivedDeliveries
 from monitor.export.export_process import ExportProcess
 from monitor.export.housekeeping import ExportHousekeeping
 from monitor.jobs import Leader, PeriodicJob
@@ -58,6 +59,8 @@ class Monitor:
         exports_run = child_process.command(config_path, "exports", "run")
         exporting = ExportProcess(database, self.leader, exports_run)
         self.jobs += [self.archiving.job, looking_back.job, exporting.job]
+        read_archived = child_process.command(config_path, "webhooks", "read-archived")
+        daemon.sinks.read_archived = ArchivedDeliveries(read_archived).read
         files = ExportHousekeeping(database, settings, self.leader, self.alerts.announce)
         self.jobs.append(files.job)
         self.jobs += Backups(database, settings, self.leader).jobs()

@@ -8,10 +8,9 @@ import msgspec
 
 from stream.db import Executor
 from stream.errors import RowRefused, TwitterstreamError
-from stream.keys import received_at
 from stream.sinks import webhook_address, webhook_secrets
 from stream.sinks.reader import head_position
-from stream.store import archive_list, sharing, webhook_deliveries, webhooks
+from stream.store import sharing, webhook_deliveries, webhooks
 from stream.store.webhook_deliveries import Delivery, NewDelivery
 from stream.store.webhooks import NewWebhook, Webhook
 from stream.tweet import TrackId, UserId
@@ -177,24 +176,11 @@ async def send_again(here: AppContext, person: Person, delivery_id: int) -> Deli
             raise Problem("not_found", "This delivery does not exist, or no longer.")
         await require(connection, person, found.webhook_id, lock=True)
         await _check_again(connection, found.webhook_id)
-        await _check_tables(connection, found)
         if not await webhook_deliveries.send_again(connection, found.webhook_id, delivery_id):
             raise Problem("conflict", "This delivery is not finished yet.")
         sent = await webhook_deliveries.by_id(connection, delivery_id)
         assert sent is not None
         return sent
-
-
-async def _check_tables(connection: Executor, found: Delivery) -> None:
-    """Problem unless the tweets of a delivery are in the tables, as far as they still exist."""
-    if found.event == "tweets.matched":
-        days = {received_at(key).date() for key in found.tweets}
-        if archived := await archive_list.only_archived(connection, days):
-            which = ", ".join(map(str, archived))
-            words = f"Tweets of this delivery are only in an archive ({which})."
-            raise Problem(
-                "conflict", f"{words} An administrator can restore the day: `archive restore`."
-            )
 
 
 async def _check_again(connection: Executor, webhook_id: int) -> None:

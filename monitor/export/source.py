@@ -119,7 +119,7 @@ class Source:
         if self.store is None:
             raise ArchiveError(
                 f"{day.day} is only in an archive, and `archive.url` is not set: set it to where"
-                " the archive is, or export a time without this day."
+                " the archive is, or leave this day out."
             )
         reader = await asyncio.to_thread(_DayReader, self.store, day, self.selection, keys)
         after = keys.after

@@ -12,7 +12,7 @@ from stream.errors import DatabaseAway, TwitterstreamError
 from stream.loop_budget import LoopBudget
 from stream.sinks.status import Sink, SinkError, SinkStatus, Work, raise_if_cancelled
 from stream.sinks.webhook_status import WebhookStatus
-from stream.sinks.webhook_worker import DATABASE_CALLS
+from stream.sinks.webhook_worker import DATABASE_CALLS, ReadArchived
 from stream.sinks.webhooks import Webhooks
 from stream.store import server, sinks
 from stream.vault import Vault
@@ -32,6 +32,7 @@ class Sinks:
         self._settings = settings.sinks
         self._vault = vault
         self._budget = LoopBudget()
+        self.read_archived: ReadArchived = _no_archives  # until the monitor starts, which can
         self._configured: list[SinkStatus] = []  # of those that run here
         self._webhooks: Webhooks | None = None
         self._webhooks_exist = asyncio.Event()
@@ -83,6 +84,9 @@ class Sinks:
             if is_away:
                 await asyncio.sleep(LOCK_INTERVAL)
 
+    async def _read_archived(self, delivery_id: int) -> Sequence[bytes]:
+        return await self.read_archived(delivery_id)
+
     async def _forget(self) -> None:
         """Let status and Health show no sinks, where there are none any more."""
         with contextlib.suppress(DatabaseAway):
@@ -101,7 +105,12 @@ class Sinks:
             asyncio.TaskGroup() as group,
         ):
             hooks = Webhooks(
-                database, self._settings.webhooks, self._vault, self._budget, self._webhooks_exist
+                database,
+                self._settings.webhooks,
+                self._vault,
+                self._budget,
+                self._webhooks_exist,
+                self._read_archived,
             )
             self._configured, self._webhooks = [status for status, _ in configured], hooks
             tasks = [
@@ -138,6 +147,10 @@ class Sinks:
                         await sinks.write(connection, each.name, why, each.late_since)
                     await sinks.keep_only(connection, [each.name for each in statuses])
             await asyncio.sleep(REPORT_INTERVAL)
+
+
+async def _no_archives(_: int) -> Sequence[bytes]:
+    raise TwitterstreamError("this daemon runs without a monitor")
 
 
 async def keep_passing_on(status: SinkStatus, work: Work) -> None:

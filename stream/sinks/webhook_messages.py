@@ -13,7 +13,7 @@ from stream.sinks.messages import VERSION
 from stream.sinks.reader import SinkPosition
 from stream.store import deletion_log, feed, search
 from stream.store.deletion_log import LoggedDeletion
-from stream.store.feed import Cursor, Page, StoredTweet
+from stream.store.feed import Cursor, Page, StoredMatch, StoredTweet
 from stream.store.webhook_deliveries import Delivery, Event
 from stream.tweet import TrackId, TweetId
 from stream.tweet_view import view_of
@@ -51,6 +51,11 @@ def message(event: Event, created_at: datetime, items: Sequence[bytes]) -> bytes
     """The body of a request."""
     data = {"v": VERSION, _NAMES[event]: [msgspec.Raw(each) for each in items]}
     return _encode({"type": event, "timestamp": created_at, "data": data})
+
+
+def tweet_item(tweet: StoredTweet, matches: Sequence[StoredMatch]) -> bytes:
+    """A tweet as in the API, with these of its matches."""
+    return _encode(view_of(tweet, matches))
 
 
 def test_message(created_at: datetime, name: str) -> bytes:
@@ -118,7 +123,7 @@ class MessageReader:
             if own:
                 await self._budget.wait_turn()
                 with self._budget.spending():
-                    items.append((tweet.id, _encode(view_of(tweet, own))))
+                    items.append((tweet.id, tweet_item(tweet, own)))
         return items
 
 

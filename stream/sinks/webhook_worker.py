@@ -8,13 +8,14 @@ moves on when a message has arrived, or was given up.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from stream.backoff import Backoff, BackoffPolicy
 from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
+from stream.keys import received_at
 from stream.loop_budget import LoopBudget
 from stream.sinks import webhook_messages, webhook_secrets
 from stream.sinks.reader import SinkPosition
@@ -22,7 +23,7 @@ from stream.sinks.webhook_address import Network, Resolver
 from stream.sinks.webhook_client import WebhookClient
 from stream.sinks.webhook_messages import Batch, MessageReader, Tracks
 from stream.sinks.webhook_status import WebhookStatus
-from stream.store import sharing, webhook_deliveries, webhooks
+from stream.store import archive_list, sharing, webhook_deliveries, webhooks
 from stream.store.webhook_deliveries import Delivery, NewDelivery, Try
 from stream.store.webhooks import Webhook
 from stream.vault import Vault
@@ -39,6 +40,7 @@ SENDING_SLOWLY_MAX = 16  # at a time, to those whose last try failed or took lon
 SLOW_TRY = 5.0  # seconds
 NOTHING_LEFT = "Nothing was sent: its tweets were deleted, or are no longer shared."
 
+ReadArchived = Callable[[int], Awaitable[Sequence[bytes]]]  # what is left of a delivery, by its id
 # `pause`: new tweets shall come together in one message; `wait`: there is nothing to send.
 Then = Literal["go on", "pause", "wait", "end"]
 
@@ -53,8 +55,10 @@ class WebhookParts:
         budget: LoopBudget,
         allowed: Sequence[Network],
         resolver: Resolver,
+        read_archived: ReadArchived,
     ) -> None:
         self.vault = vault
+        self.read_archived = read_archived
         self.reader = MessageReader(budget)
         self.allowed = allowed
         self.resolver = resolver
@@ -208,6 +212,14 @@ class WebhookWorker:
         async with self._parts.connection() as connection:
             tracks = await followed_tracks(connection, hook)
             items = await self._parts.reader.again(connection, delivery, tracks)
+            is_archived = await _is_archived(connection, delivery)  # asked last: days can move
+        if is_archived:
+            try:
+                items = await self._parts.read_archived(delivery.id)
+            except TwitterstreamError as error:
+                why = f"Its tweets are in an archive, which cannot be read: {error}"
+                await self._note_failure(delivery, Try(0.0, None, why))
+                return
         if items:
             body = webhook_messages.message(delivery.event, delivery.created_at, items)
             await self._send(hook, delivery, body)
@@ -286,6 +298,14 @@ async def followed_tracks(connection: Executor, hook: Webhook) -> Tracks:
     if hook.tracks is None:
         return (await sharing.visible_tracks(connection, hook.user_id)).keys()
     return (await sharing.visible_among(connection, hook.user_id, hook.tracks)).keys()
+
+
+async def _is_archived(connection: Executor, delivery: Delivery) -> bool:
+    """Whether an archive has tweets of a delivery that Postgres may not have."""
+    if delivery.event != "tweets.matched":
+        return False
+    days = {received_at(key).date() for key in delivery.tweets}
+    return await archive_list.has_rows_of(connection, days)
 
 
 def next_try(delivery: Delivery, found: Try) -> datetime | None:

@@ -13,7 +13,7 @@ from stream.sinks.reader import SinkPosition, head_position
 from stream.sinks.status import SinkStatus, raise_if_cancelled
 from stream.sinks.webhook_address import Resolver, parse_networks
 from stream.sinks.webhook_status import WebhookStatus
-from stream.sinks.webhook_worker import WebhookParts, WebhookWorker
+from stream.sinks.webhook_worker import ReadArchived, WebhookParts, WebhookWorker
 from stream.store import webhooks
 from stream.vault import Vault
 
@@ -33,12 +33,14 @@ class Webhooks:
         vault: Vault,
         budget: LoopBudget,
         exist: asyncio.Event,
+        read_archived: ReadArchived,
     ) -> None:
         self._database = database
         self._allowed = parse_networks(settings.allowed_networks)
         self._vault = vault
         self._budget = budget
         self._exist = exist  # set while there are some
+        self._read_archived = read_archived
         self.hooks: dict[int, WebhookStatus] = {}
         self._workers: dict[int, tuple[WebhookWorker, asyncio.Task[None]]] = {}
         self._head: SinkPosition | None = None
@@ -56,7 +58,9 @@ class Webhooks:
     async def work(self) -> None:
         """Serve all webhooks until an error."""
         resolver = Resolver()
-        parts = WebhookParts(self._database, self._vault, self._budget, self._allowed, resolver)
+        parts = WebhookParts(
+            self._database, self._vault, self._budget, self._allowed, resolver, self._read_archived
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 while True:

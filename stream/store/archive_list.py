@@ -17,10 +17,11 @@ SELECT count(*) AS parts, coalesce(sum(tweets), 0)::bigint AS tweets,
     count(*) FILTER (WHERE problem IS NOT NULL) AS problems
 FROM archives
 """
-# Days whose rows Postgres does not have.
-_DROPPED = (
-    "SELECT DISTINCT day FROM archives WHERE day = ANY ($1) AND state = 'dropped' ORDER BY day"
-)
+# As Archive.is_authoritative of monitor.archive.catalog.
+_ARCHIVED = """
+SELECT EXISTS (SELECT FROM archives WHERE day = ANY ($1) AND (
+    state = 'dropped' OR state = 'verified' AND partially_expired_at IS NOT NULL)) AS found
+"""
 
 
 class ArchivedDay(msgspec.Struct, frozen=True):
@@ -54,9 +55,11 @@ async def newest_days(
     return [ArchivedDay(**row) for row in rows]
 
 
-async def only_archived(connection: Executor, days: Collection[date]) -> list[date]:
-    """Those of these days whose tweets are only in archives."""
-    return [row["day"] for row in await connection.fetch(_DROPPED, list(days))]
+async def has_rows_of(connection: Executor, days: Collection[date]) -> bool:
+    """Whether archives have rows of these days that Postgres does not have."""
+    [row] = await connection.fetch(_ARCHIVED, list(days))
+    found: bool = row["found"]
+    return found
 
 
 async def totals(connection: Executor) -> ArchiveTotals:

@@ -16,7 +16,7 @@ from stream.store import day_snapshot
 from stream.store.day_snapshot import finite_times
 from stream.store.deletions import author_deleted, author_scrubbed, doc_without_places, withheld_in
 from stream.store.export_columns import ExportColumn, ExportTable
-from stream.store.feed import SHOWN
+from stream.store.feed import SHOWN, StoredMatch, StoredTweet
 from stream.text import has_words
 from stream.tweet import TrackId, TweetId
 
@@ -62,6 +62,14 @@ CROSS JOIN LATERAL message_columns(tweets.network, tweets.doc) AS message
 WHERE tweets.received_at BETWEEN $2 AND $3 AND tweets.id > $4 AND tweets.id <= $5 AND {shown}
   AND ($6::bigint[] IS NULL OR tweets.id = ANY ($6))
 ORDER BY own.tweet_id {order}
+"""
+_STORED = """tweets.id, tweets.received_at, tweets.created_at, tweets.network, tweets.native_id,
+    tweets.kind, tweets.lang, tweets.author_id, tweets.author, tweets.url, tweets.text,
+    ''::bytea AS doc"""
+_MATCHES = """
+SELECT tweet_id, track_id, term, field, part, look_back FROM {matches} AS matches
+WHERE track_id = ANY ($1::bigint[]) AND {times} AND {keys} AND tweet_id = ANY ($6)
+ORDER BY tweet_id, track_id
 """
 _LIVE = {"tweets": "tweets", "matches": "matches"}
 _TWEET_NAMES = ", ".join(
@@ -244,6 +252,20 @@ async def fetch(
     text = ", ".join(f'{column.value} AS "{column.name}"' for column in columns)
     arguments = selection.arguments(keys)
     return await connection.fetch(_statement(text, keys), *arguments)
+
+
+async def stored(
+    connection: Executor, selection: Selection, keys: Range
+) -> list[tuple[StoredTweet, list[StoredMatch]]]:
+    """The chosen tweets of a range, without `doc`, each with its matches."""
+    rows = await connection.fetch(_statement(_STORED, keys), *selection.arguments(keys))
+    tables = _BOTH if keys.staged else _LIVE
+    statement = _MATCHES.format(times=_TIMES, keys=_KEYS, **tables)
+    matches: dict[TweetId, list[StoredMatch]] = {}
+    arguments = selection.tracks, *keys.arguments, keys.chosen
+    for row in await connection.fetch(statement, *arguments):
+        matches.setdefault(TweetId(row["tweet_id"]), []).append(StoredMatch(**row))
+    return [(StoredTweet(**row), matches.get(TweetId(row["id"]), [])) for row in rows]
 
 
 def _utc(value: str) -> str:

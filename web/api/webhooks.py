@@ -263,9 +263,8 @@ async def list_deliveries(request: web.Request, query: DeliveryQuery) -> Deliver
 async def send_again(request: web.Request) -> DeliveryStatus:
     """Send a delivery again.
 
-    Its tweets are read from the tables again, and the message has the same `webhook-id`. Tweets
-    that were deleted meanwhile, or are no longer shared with you, are left out. Where some are only
-    in an archive, the answer is 409 and names the day: an administrator can restore it.
+    Its tweets are read again, also from archives, and the message has the same `webhook-id`. Tweets
+    that were deleted meanwhile, or are no longer shared with you, are left out.
     """
     here = app_context(request)
     return _delivery(await service.send_again(here, person(request), row_number(request)))

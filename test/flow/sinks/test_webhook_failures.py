@@ -1,5 +1,8 @@
 """Webhooks whose receiver fails, hangs, or is where none may be; and a Postgres that is away."""
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 from aiohttp import web
 
@@ -8,6 +11,7 @@ from web_app import database_away
 from webhook_bench import WebhookBench
 from webhook_receiver import Receiver, hang, ok, receiving, status
 
+ALL_DELIVERED = "SELECT count(*) = 2 FROM webhook_deliveries WHERE state = 'delivered'"
 FINISHED = "SELECT count(*) = 1 FROM webhook_deliveries WHERE state = '{}'"
 
 
@@ -193,6 +197,36 @@ async def test_a_receiver_that_hangs_delays_no_other_one(
             await hooks.store("snow 2")
             await hooks.eventually(lambda: receiver.texts == ["snow 1", "snow 2"])
     assert len(dead.received) == 1
+
+
+async def test_reading_an_archive_delays_no_other_webhook(
+    hooks: WebhookBench, receiver: Receiver
+) -> None:
+    reading = asyncio.Event()
+
+    async def read(_: int) -> Sequence[bytes]:
+        reading.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await hooks.add(receiver.url, name="well")
+    async with hooks.passing_on() as sinks, receiving() as other:
+        sinks.read_archived = read
+        again, _ = await hooks.add(other.url, name="again")
+        await hooks.store("snow 1")
+        await hooks.eventually(lambda: other.texts == receiver.texts == ["snow 1"])
+        await hooks.eventually(lambda: hooks.value(ALL_DELIVERED))
+        await hooks.execute(
+            "INSERT INTO archives (day, state, path)"
+            " SELECT min(received_at)::date, 'dropped', 'a' FROM tweets"
+        )
+        await hooks.execute(
+            "UPDATE webhook_deliveries SET state = 'again', next_at = now() WHERE webhook_id = $1",
+            again,
+        )
+        await reading.wait()
+        await hooks.store("snow 2")
+        await hooks.eventually(lambda: receiver.texts == ["snow 1", "snow 2"])
 
 
 @pytest.mark.parametrize(
