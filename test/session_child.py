@@ -16,7 +16,12 @@ import psutil
 from stream.postgres import Embedded
 
 # A crash of the server loses nothing without fsync; only a crash of the machine would.
-QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+QUICK = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "file_copy_method": "clone",  # of the template, for the database of each test
+    "max_connections": "100",
+}
 SERVERS = ("postgres", "redis-server", "valkey-server")
 PROGRAM = str(Path(__file__).resolve().parents[1] / "twitterstream.py")
 
