@@ -1,117 +1,40 @@
 """SQL for users: a role of Postgres that sees what its user sees, and nothing else."""
 
-import base64
-import contextlib
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
+from sql_readers import ENTITIES, People, Reader, opened_people, store_five_tracks
 from stream.errors import TwitterstreamError
-from stream.store import sql_roles
 from waiting import Eventually
-from web.accounts.sql_access import new_login, scram_verifier
+from web.accounts.sql_access import new_login
 from web_app import WebApp
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/sql.md").read_text(encoding="utf-8")
 VIEWS = ("tweets_flat", "tweet_tracks", "hashtags", "links", "mentions")
-ENTITIES = {
-    "hashtags": [{"text": "Weather"}],
-    "urls": [{"expanded_url": "https://example.com/"}],
-    "user_mentions": [{"screen_name": "bob", "id": 7}],
-    "symbols": [],
-}
-
-
-class Reader:
-    """A user's own connection to Postgres."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.connection = psycopg.connect(url, autocommit=True)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(query.encode()).fetchall()
-
-    def ids(self, view: str = "tweets_flat") -> list[str]:
-        column = "id" if view == "tweets_flat" else "tweet_id"
-        return [
-            str(row[0]) for row in self.rows(f"SELECT DISTINCT {column} FROM {view} ORDER BY 1")
-        ]
-
-    def refused(self, statement: str) -> str:
-        """The code of the error that the statement ends with."""
-        with pytest.raises(psycopg.Error) as raised:
-            self.connection.execute(statement.encode())
-        return raised.value.sqlstate or ""
-
-
-class People:
-    """Users, and their connections to Postgres."""
-
-    def __init__(self, app: WebApp) -> None:
-        self.app = app
-        self.stack = contextlib.ExitStack()
-
-    async def reader(self, name: str) -> Reader:
-        user_id = await self.app.user(name)
-        async with self.app.database.transaction() as connection:
-            login = await new_login(connection, user_id)
-        reader = Reader(self.app.database.address_for(*login))
-        self.stack.callback(reader.connection.close)
-        return reader
 
 
 @pytest.fixture
 async def people(app: WebApp, eventually: Eventually) -> AsyncIterator[People]:
-    made = People(app)
-    with made.stack:
+    async with opened_people(app, eventually) as made:
         yield made
 
-    async def are_gone() -> bool:
-        return not await app.rows("SELECT 1 FROM pg_stat_activity JOIN sql_roles ON role = usename")
 
-    await eventually(are_gone)
-    await app.execute("DELETE FROM users")  # their roles are the server's, and stay otherwise
+@pytest.fixture
+async def filled(app: WebApp) -> WebApp:
+    await store_five_tracks(app)
+    return app
 
 
 async def allow_temporary_tables(app: WebApp) -> None:
     """As on a server whose database is another role's: the program cannot forbid them there."""
     database = await app.value("SELECT current_database()")
     await app.execute(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC")
-
-
-@pytest.fixture
-async def filled(app: WebApp) -> WebApp:
-    """Tweets of five tracks; two tracks are Ana's, and one of Bob's is shared with her."""
-    for name, role in (("ana", "user"), ("bob", "user"), ("cleo", "viewer"), ("dora", "admin")):
-        await app.user(name, role)  # type: ignore[arg-type]  # they are roles
-    for value, owner in (
-        ("snow", "ana"),
-        ("rain", "ana"),
-        ("hail", "bob"),
-        ("fog", "bob"),
-        ("wind", None),
-    ):
-        await app.add_track(value, owner)
-    await app.share(3, "ana", "cleo")
-    texts = ("snow", "rain snow", "hail", "fog", "fog hail", "wind", "none", "rain gone", "snow XX")
-    messages = [{"text": text, "entities": ENTITIES} for text in texts]
-    await app.store_tweets(*messages, {"text": "rain by the lost", "user": {"id_str": "66"}})
-    await app.execute(
-        """
-        UPDATE tweets SET deleted_at = now() WHERE text = 'rain gone';
-        UPDATE tweets SET withheld = '{XX}' WHERE text = 'snow XX';
-        INSERT INTO author_tombstones (network, author_id, deleted_at, pending)
-        VALUES ('x_v1', '66', now(), '{deleted}');
-        """
-    )
-    return app
 
 
 @pytest.mark.parametrize(("name", "number"), [("ana", 4), ("bob", 3), ("cleo", 2), ("dora", 6)])
@@ -199,32 +122,6 @@ async def test_nothing_can_be_changed(filled: WebApp, people: People) -> None:
     ):
         assert reader.refused(statement) in {"42501", "42P01", "55000"}, statement
     assert await filled.value("SELECT count(*) FROM tracks") == 5
-
-
-async def test_nobody_can_hold_the_locks_of_the_program(filled: WebApp, people: People) -> None:
-    """With one of them a login would stop the collection of all sources."""
-    reader = await people.reader("ana")
-    functions = reader.rows(
-        "SELECT proname, pronargs FROM pg_proc WHERE proname LIKE '%advisory%' ORDER BY oid"
-    )
-    assert functions
-    for name, arguments in functions:
-        call = f"SELECT {name}({', '.join('1' * arguments)})"
-        assert reader.refused(call) == "42501", call
-    await filled.store_tweets({"text": "snow"})  # with those locks
-
-
-async def test_a_new_password_brings_the_limits_back(filled: WebApp, people: People) -> None:
-    reader = await people.reader("ana")
-    reader.rows("SELECT set_config('default_transaction_read_only', 'off', false)")
-    for setting in ("default_transaction_read_only = off", "statement_timeout = 0"):
-        reader.connection.execute(f"ALTER ROLE CURRENT_USER SET {setting}".encode())
-    again = await people.reader("ana")
-    [(only_reads, timeout)] = again.rows(
-        "SELECT current_setting('default_transaction_read_only'),"
-        " current_setting('statement_timeout')"
-    )
-    assert (only_reads, timeout) == ("on", "1min")
 
 
 async def test_tables_of_ones_own_do_not_decide_what_one_sees(
@@ -369,82 +266,3 @@ async def test_the_newest_tweets_are_found_without_reading_all(app: WebApp, peop
     assert int(loops) == 5, plan
     found = reader.rows(query)
     assert [row[0] for row in found] == [int(each) for each in reader.ids()[:-6:-1]]
-
-
-async def test_a_role_has_limits(filled: WebApp, people: People) -> None:
-    reader = await people.reader("ana")
-    for name, value in (
-        ("statement_timeout", "1min"),
-        ("idle_in_transaction_session_timeout", "1min"),
-        ("default_transaction_read_only", "on"),
-        ("search_path", "sql_access"),
-    ):
-        assert reader.rows(f"SHOW {name}") == [(value,)]
-    more = [Reader(reader.url) for _ in range(sql_roles.CONNECTIONS_MAX - 1)]
-    with pytest.raises(psycopg.OperationalError, match="too many connections"):
-        Reader(reader.url)
-    for each in more:
-        each.connection.close()
-
-
-async def test_messages_of_a_role_do_not_fill_the_log(filled: WebApp, people: People) -> None:
-    reader = await people.reader("ana")
-    assert reader.rows("SHOW log_min_messages") == [("fatal",)]
-    assert reader.refused("SET log_min_messages = log") == "42501"
-
-
-async def test_a_transaction_ends_although_its_user_has_lifted_the_limits(
-    filled: WebApp, people: People, eventually: Eventually
-) -> None:
-    reader, other = await people.reader("ana"), await people.reader("bob")
-    reader.rows("SELECT set_config('idle_in_transaction_session_timeout', '0', false)")
-    reader.connection.execute("BEGIN")
-    reader.rows("SELECT 1")
-    async with filled.database.acquire() as connection:
-        limit = sql_roles.TRANSACTION_MAX
-        assert await sql_roles.end_long_transactions(connection, limit) == 0
-        assert await sql_roles.end_long_transactions(connection, timedelta(0)) == 1
-    with pytest.raises(psycopg.OperationalError):
-        reader.rows("SELECT 1")
-    assert other.rows("SELECT 1") == [(1,)]
-
-
-async def test_a_new_password_replaces_the_old_one(filled: WebApp, people: People) -> None:
-    first, second = await people.reader("ana"), await people.reader("ana")
-    assert first.connection.info.user == second.connection.info.user
-    with pytest.raises(psycopg.OperationalError, match="password"):
-        psycopg.connect(first.url)
-    assert second.ids()
-
-
-async def test_a_program_that_cannot_restrict_its_logins_says_so(filled: WebApp) -> None:
-    """What every role may do, only a superuser takes away; then the program keeps it."""
-    await filled.execute("ALTER TABLE sql_roles OWNER TO pg_monitor")
-    async with filled.database.transaction() as connection:
-        await connection.execute("SET LOCAL ROLE pg_monitor")
-        assert not await sql_roles.restrict(connection)
-    async with filled.database.transaction() as connection:
-        assert await sql_roles.restrict(connection)
-        await connection.execute("SET LOCAL ROLE pg_monitor")
-        assert await sql_roles.restrict(connection)
-        await connection.execute("SELECT pg_advisory_xact_lock(1)")
-
-
-async def test_a_program_that_may_not_create_roles_says_what_to_do(
-    filled: WebApp, database: str
-) -> None:
-    user_id = await filled.user("ana")
-    async with filled.database.transaction() as connection:
-        await connection.execute("SET ROLE pg_monitor")
-        with pytest.raises(TwitterstreamError, match='ALTER ROLE "pg_monitor" CREATEROLE'):
-            await new_login(connection, user_id)
-
-
-def test_postgres_makes_the_same_verifier_of_a_password(database: str) -> None:
-    with psycopg.connect(database) as connection:
-        connection.execute("CREATE ROLE verified PASSWORD 'correct horse'")
-        query = "SELECT rolpassword FROM pg_authid WHERE rolname = 'verified'"
-        [[made]] = connection.execute(query).fetchall()
-        connection.rollback()
-    salt = base64.b64decode(re.findall(r":(.+)\$", made)[0])
-    assert scram_verifier("correct horse", salt) == made
