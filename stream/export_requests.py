@@ -20,6 +20,13 @@ TRACKS_MAX = 1000
 WORDS_MAX = 1000  # characters
 GRAPH_LIMIT = 1_000_000  # of its least weight, and of its nodes
 NAMING_FORMATS = ("received", "ids")  # cannot have pseudonyms
+# What can be chosen for some formats only.
+FORMATS_WITH: dict[str, Sequence[Format]] = {
+    "columns": ("csv", "excel", "xlsx", "ndjson", "parquet"),
+    "graph": ("gexf",),
+    "min_weight": ("gexf",),
+    "max_nodes": ("gexf",),
+}
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no tweet has an older key
 
 PACKAGE = "export.zip"
@@ -66,20 +73,20 @@ GRAPH_TITLES: dict[Graph, str] = {
 
 
 class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be exported, as it was asked for."""
+    """What is to be exported, as it was asked for; None: not said."""
 
     tracks: Sequence[TrackId]
     format: Format
-    columns: ColumnSet = "everything"
+    columns: ColumnSet | None = None
     since: datetime | None = None
     until: datetime | None = None
     words: str = ""
     pseudonyms: bool = False
     time_zone: str = "UTC"
     part_rows: int | None = None
-    graph: Graph = "co-hashtag"  # these three: of the format gexf
-    min_weight: Annotated[int, Meta(ge=1, le=GRAPH_LIMIT)] = 1
-    max_nodes: Annotated[int, Meta(ge=1, le=GRAPH_LIMIT)] = MAX_NODES
+    graph: Graph | None = None
+    min_weight: Annotated[int, Meta(ge=1, le=GRAPH_LIMIT)] | None = None
+    max_nodes: Annotated[int, Meta(ge=1, le=GRAPH_LIMIT)] | None = None
 
 
 def folder_of(data_dir: Path, export_id: int) -> Path:
@@ -96,6 +103,7 @@ async def add(
     """
     if wanted.format not in FORMATS:
         raise InvalidField("format", "Unknown format.")
+    _check_options(wanted)
     if wanted.pseudonyms and wanted.format in NAMING_FORMATS:
         raise InvalidField("pseudonyms", "This format names accounts: choose another one.")
     await _check_tracks(connection, user_id, wanted.tracks)
@@ -106,20 +114,30 @@ async def add(
         user_id=user_id,
         tracks=sorted(set(wanted.tracks)),
         format=wanted.format,
-        columns=wanted.columns,
+        columns=wanted.columns or "everything",
         since=since,
         until=until,
         words=" ".join(wanted.words.replace("\0", " ").split()),
         time_zone=wanted.time_zone,
         part_rows=wanted.part_rows or settings.exports.part_rows,
         pseudonym_key=os.urandom(32) if wanted.pseudonyms else None,
-        graph=wanted.graph,
-        min_weight=wanted.min_weight,
-        max_nodes=wanted.max_nodes,
+        graph=wanted.graph or "co-hashtag",
+        min_weight=wanted.min_weight or 1,
+        max_nodes=wanted.max_nodes or MAX_NODES,
     )
     number = await exports.add(connection, new)
     await track_history.note_export(connection, user_id, new.tracks, _logged(number, new))
     return number
+
+
+def _check_options(wanted: ExportRequest) -> None:
+    """InvalidField for an option that the format does not have."""
+    for name, formats in FORMATS_WITH.items():
+        if getattr(wanted, name) is not None and wanted.format not in formats:
+            words = f"`{name}` cannot be chosen for the format {wanted.format}"
+            *others, last = formats
+            choice = f"{', '.join(others)} or {last}" if others else last
+            raise InvalidField(name, f"{words}: leave it out, or choose the format {choice}.")
 
 
 def _logged(number: int, new: NewExport) -> bytes:

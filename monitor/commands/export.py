@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 import msgspec
-from click.core import ParameterSource
 
 from monitor.child_process import die_with_parent
 from stream import export_requests, files
 from stream.commands.context import Context, command
 from stream.commands.parameters import RowId, UtcTime
-from stream.errors import TwitterstreamError
+from stream.db import Executor
+from stream.errors import InvalidField, TwitterstreamError
 from stream.export_requests import FORMATS, GRAPH_LIMIT, GRAPH_TITLES, ExportRequest
 from stream.store import exports as store
 from stream.store.export_columns import COLUMN_SETS
@@ -34,9 +34,8 @@ from stream.text import format_size
 @click.option(
     "--columns",
     type=click.Choice([*COLUMN_SETS]),
-    default="everything",
-    show_default=True,
-    help="Which columns; some formats have their own.",
+    show_default="everything",
+    help="Which columns; not for formats with columns of their own.",
 )
 @click.option("--since", type=UtcTime(), help="From this time on (UTC).")
 @click.option("--until", type=UtcTime(), help="Before this time (UTC).")
@@ -45,22 +44,19 @@ from stream.text import format_size
 @click.option(
     "--graph",
     type=click.Choice([*GRAPH_TITLES]),
-    default="co-hashtag",
-    show_default=True,
+    show_default="co-hashtag",
     help="What --format gexf links.",
 )
 @click.option(
     "--min-weight",
     type=click.IntRange(1, GRAPH_LIMIT),
-    default=1,
-    show_default=True,
+    show_default="1",
     help="Of a graph: only edges of at least so many tweets.",
 )
 @click.option(
     "--max-nodes",
     type=click.IntRange(1, GRAPH_LIMIT),
-    default=store.MAX_NODES,
-    show_default=True,
+    show_default=str(store.MAX_NODES),
     help="Of a graph: only so many nodes, those with the heaviest edges.",
 )
 @click.option(
@@ -89,13 +85,12 @@ async def export(
     """
     from monitor.export.run import do, new_worker  # noqa: PLC0415 - pyarrow, which few need
 
-    _check_graph_options(str(options["format"]))
     times = {"since": since, "until": until}
     wanted = msgspec.convert({"tracks": tracks, **times, **options}, ExportRequest)
     worker = new_worker()
     async with context.database() as database:
         async with database.transaction() as connection:
-            number = await export_requests.add(connection, context.settings, None, wanted)
+            number = await _add(connection, context, wanted)
             claimed = await worker.claim(connection, number)
         assert claimed is not None
         try:
@@ -114,13 +109,12 @@ async def export(
     context.out.print(f"{target}: {found.contents}, {format_size(found.size)}")
 
 
-def _check_graph_options(form: str) -> None:
-    """Refuse options that this format does not have."""
-    source_of = click.get_current_context().get_parameter_source
-    for name in ("graph", "min_weight", "max_nodes"):
-        if form != "gexf" and source_of(name) is not ParameterSource.DEFAULT:
-            option = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} is for graphs: add --format gexf.")
+async def _add(connection: Executor, context: Context, wanted: ExportRequest) -> int:
+    try:
+        return await export_requests.add(connection, context.settings, None, wanted)
+    except InvalidField as error:
+        option = f"--{error.field.replace('_', '-')}"
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 @contextlib.contextmanager

@@ -128,8 +128,9 @@ def readme(export: Export, facts: Facts) -> bytes:
         export.words
     )
     hidden = (
-        "\nNames and ids of accounts are pseudonyms, the same within this export. Texts and links"
-        " may still tell who wrote them." * (export.pseudonym_key is not None)
+        "\nNames and ids of accounts are pseudonyms, the same within this export. The networks' own"
+        " ids and addresses of tweets are left out. Texts and links may still tell who wrote them."
+        * (export.pseudonym_key is not None)
     )
     tables = tables_of(export)
     columns = "\n\n".join(_columns(table, titled=len(tables) > 1) for table in tables)

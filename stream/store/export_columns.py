@@ -71,6 +71,8 @@ _TEXT = (
     f" ELSE regexp_replace(tweets.text, '{_HANDLES}', '@…', 'g') END"
 )
 _URL = unless_pseudonyms("CASE WHEN tweets.url ~ '^https?://' THEN tweets.url END")
+# Where pseudonyms are used, the key stands for the network's id, which would lead to the author.
+_TWEET_ID = "CASE WHEN export.key IS NULL THEN tweets.native_id ELSE tweets.id::text END"
 _NATIVE_ID = unless_pseudonyms("tweets.native_id")
 AUTHOR, AUTHOR_ID = pseudonym("tweets.author"), pseudonym("tweets.author_id")
 _NAME = unless_pseudonyms("message.display_name")
@@ -151,7 +153,9 @@ SIMPLE = (
 )
 # The names of twarc-csv, for what all networks have.
 TWARC = (
-    ExportColumn("id", "text", "The network's own id.", _NATIVE_ID),
+    ExportColumn(
+        "id", "text", "The network's own id; with pseudonyms, the tweet's key here.", _TWEET_ID
+    ),
     ExportColumn(
         "conversation_id", "text", "Only X v2 sends one.", unless_pseudonyms(_CONVERSATION)
     ),

@@ -20,11 +20,11 @@ from exporting import ExportBench
 from monitor.export import tables
 from stream.config import Settings
 from stream.errors import InvalidField
-from stream.export_requests import FORMATS
+from stream.export_requests import FORMATS, FORMATS_WITH
 from stream.spreadsheets import csv_cell
 from stream.store import export_rows
 from stream.store.export_columns import COLUMN_SETS
-from stream.store.exports import ColumnSet
+from stream.store.exports import ColumnSet, Format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,6 +155,42 @@ async def test_pseudonyms_replace_names_and_ids(
     assert {row["author"] for row in first.csv_rows} != {row["author"] for row in second.json_rows}
     with pytest.raises(InvalidField):
         await bench.request(pseudonyms=True, format="received")
+
+
+async def test_with_pseudonyms_the_id_of_a_tweet_is_its_key_here(
+    bench: ExportBench, archive_bench: ArchiveBench
+) -> None:
+    """The network's own id would lead to the author."""
+    rows = archive_bench.rows(FLAT.format("id::text, native_id"))
+    plain, hidden = [
+        [row["id"] for row in (await bench.made(columns="twarc", pseudonyms=each)).csv_rows]
+        for each in (False, True)
+    ]
+    assert plain == [native_id for _, native_id in rows]
+    assert hidden == [key for key, _ in rows] != []
+    assert not set(plain) & set(hidden)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_choice_that_the_format_does_not_have_is_refused(
+    bench: ExportBench, form: Format
+) -> None:
+    values: dict[str, Any] = {
+        "columns": "simple",
+        "graph": "mention",
+        "min_weight": 2,
+        "max_nodes": 5,
+    }
+    assert values.keys() == FORMATS_WITH.keys()
+    for name, value in values.items():
+        if form in FORMATS_WITH[name]:
+            number = await bench.request(format=form, **{name: value})
+            assert getattr(await bench.row(number), name) == value
+            continue
+        with pytest.raises(InvalidField, match=f"`{name}` cannot be chosen") as caught:
+            await bench.request(format=form, **{name: value})
+        assert caught.value.field == name
+        assert f"for the format {form}: leave it out, or choose" in str(caught.value)
 
 
 @pytest.mark.parametrize("form", FORMATS)

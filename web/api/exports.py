@@ -17,7 +17,7 @@ from stream.export_requests import (
     Choice,
     ExportRequest,
 )
-from stream.store.exports import MAX_NODES, ColumnSet, Export, Format, Graph, State
+from stream.store.exports import ColumnSet, Export, Format, Graph, State
 from stream.tweet import TrackId
 from web import exports as service
 from web.api.operations import operation
@@ -36,7 +36,13 @@ class AddExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tracks: Annotated[Sequence[TrackNumber], Meta(min_length=1, max_length=TRACKS_MAX)]
     format: Annotated[Format, Meta(description=_described(FORMATS))] = "csv"
-    columns: Annotated[ColumnSet, Meta(description=_described(COLUMNS))] = "everything"
+    columns: Annotated[
+        ColumnSet | None,
+        Meta(
+            description=f"{_described(COLUMNS)} `everything` if left out. Some formats have columns"
+            " of their own."
+        ),
+    ] = None
     since: Moment | None = None
     until: Moment | None = None
     words: Annotated[
@@ -46,13 +52,32 @@ class AddExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pseudonyms: Annotated[
         bool, Meta(description="Replace names and ids of accounts by pseudonyms.")
     ] = False
-    graph: Annotated[Graph, Meta(description="What the format `gexf` links.")] = "co-hashtag"
-    min_weight: Annotated[
-        int, Meta(ge=1, le=GRAPH_LIMIT, description="Of a graph: tweets of an edge, at least.")
-    ] = 1
-    max_nodes: Annotated[
-        int, Meta(ge=1, le=GRAPH_LIMIT, description="Of a graph: those with the heaviest edges.")
-    ] = MAX_NODES
+    graph: Annotated[
+        Graph | None,
+        Meta(description="What the format `gexf` links: `co-hashtag` if left out."),
+    ] = None
+    min_weight: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=GRAPH_LIMIT,
+                description="Of a graph: tweets of an edge, at least; 1 if left out.",
+            ),
+        ]
+        | None
+    ) = None
+    max_nodes: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=GRAPH_LIMIT,
+                description="Of a graph: those with the heaviest edges; 10,000 if left out.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ExportStatus(msgspec.Struct, frozen=True):

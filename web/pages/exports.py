@@ -14,6 +14,7 @@ from stream.db import Executor
 from stream.export_requests import (
     COLUMNS,
     FORMATS,
+    FORMATS_WITH,
     GRAPH_LIMIT,
     GRAPH_TITLES,
     ExportRequest,
@@ -125,8 +126,10 @@ def _request(chosen: Any, fields: Mapping[str, str], zone: ZoneInfo) -> ExportRe
         "pseudonyms": "pseudonyms" in fields,
         "time_zone": zone.key,
     }
+    # The page hides these fields, but browsers send them.
+    hidden = [name for name, formats in FORMATS_WITH.items() if given["format"] not in formats]
     try:
-        return msgspec.convert(given, ExportRequest)
+        return msgspec.convert(given | dict.fromkeys(hidden), ExportRequest)
     except msgspec.ValidationError as error:
         raise Problem("invalid", f"{error}.", field="format") from error
 

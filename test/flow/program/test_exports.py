@@ -177,10 +177,20 @@ async def test_the_command_writes_a_file(program: Program, tables: Tables) -> No
     assert line.startswith(f"snow.zip: {len(rows):,} tweets, ")
 
 
-async def test_options_of_graphs_need_their_format(program: Program) -> None:
-    for option, value in (("--graph", "mention"), ("--min-weight", "2"), ("--max-nodes", "5")):
-        code, said = await program.fails("export", "1", option, value)
-        assert (code, f"{option} is for graphs: add --format gexf." in said) == (2, True), said
+async def test_the_command_refuses_options_that_the_format_does_not_have(
+    program: Program, tables: Tables
+) -> None:
+    for form, option, value, choose in (
+        ("received", "--columns", "simple", "csv, excel, xlsx, ndjson or parquet"),
+        ("csv", "--graph", "mention", "gexf"),
+        ("csv", "--min-weight", "2", "gexf"),
+        ("csv", "--max-nodes", "5", "gexf"),
+    ):
+        code, said = await program.fails("export", "1", "--format", form, option, value)
+        assert code == 2
+        words = f"for the format {form}: leave it out, or choose the format {choose}."
+        assert (option in said, words in " ".join(said.split())) == (True, True), said
+    assert tables.rows("SELECT id FROM exports") == []
 
 
 async def test_the_command_shows_its_progress_on_a_terminal(

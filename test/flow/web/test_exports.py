@@ -161,6 +161,28 @@ async def test_the_page_keeps_what_was_entered_and_names_tracks(
     assert "Graph (GEXF) of a removed track" in plain_text(await ana.page("/exports"))
 
 
+async def test_columns_are_chosen_for_the_formats_that_have_a_choice(
+    app: WebApp, bench: ExportBench
+) -> None:
+    """By the page, too, which hides them for the others, but sends them."""
+    program, ana = await app.api_client("ana"), await app.log_in("ana")
+    wanted = {"tracks": [1], "format": "ids"}
+    status, found = await program.json("POST", EXPORTS, wanted | {"columns": "twarc"})
+    error = found["error"]
+    assert (status, error["field"]) == (422, "columns")
+    assert error["message"] == (
+        "`columns` cannot be chosen for the format ids: leave it out, or choose the format csv,"
+        " excel, xlsx, ndjson or parquet."
+    )
+    assert (await program.json("POST", EXPORTS, wanted))[0] == 201
+    for form, expected in (("ids", "everything"), ("xlsx", "twarc")):
+        fields = {"track": "1", "format": form, "columns": "twarc", "graph": "mention"}
+        assert (await ana.post("/exports", fields))[0] == 303
+        assert await app.rows("SELECT columns FROM exports ORDER BY id DESC LIMIT 1") == [
+            (expected,)
+        ]
+
+
 async def test_a_graph_is_limited_as_the_page_and_the_api_ask(
     app: WebApp, bench: ExportBench
 ) -> None:
