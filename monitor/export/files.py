@@ -1,18 +1,15 @@
 """The data files of an export: one or several for each part, in the format that was asked for."""
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Protocol, Self, assert_never
+from typing import Protocol, Self, assert_never
 
-import msgspec
-
+from monitor.export import data_file
+from monitor.export.data_file import DataFile
+from monitor.export.hashed_file import Written
 from stream.db import Executor
-from stream.files import PARTIAL, sync_folder
 from stream.store import export_rows
 from stream.store.export_columns import COLUMN_SETS, IDS, RECEIVED, ExportColumn, ExportTable
 from stream.store.export_graphs import graph_tables
@@ -34,72 +31,6 @@ SUFFIXES: dict[Format, str] = {
 }
 
 
-class Written(msgspec.Struct, frozen=True):
-    """Size and checksum of a finished file."""
-
-    bytes: int
-    sha256: str
-
-
-class HashedFile:
-    """A new file, mode 0600, that gets its name when it is finished."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-        self._file: BinaryIO = self._open()
-        self._hash = hashlib.sha256()
-        self.bytes = 0
-
-    def _open(self) -> BinaryIO:
-        self._partial.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        return os.fdopen(os.open(self._partial, flags, 0o600), "wb")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        self.bytes += len(data)
-        return self._file.write(data)
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def tell(self) -> int:
-        return self.bytes
-
-    def close(self) -> None:
-        """Does nothing: `finish` does."""
-
-    def flush(self) -> None:
-        """Does nothing: `finish` does."""
-
-    async def output(self, data: bytes) -> None:
-        """Write what COPY sends."""
-        self.write(data)
-
-    def finish(self) -> Written:
-        """Give it its name, durably."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._partial.rename(self.path)
-        sync_folder(self.path.parent)
-        return Written(self.bytes, self._hash.hexdigest())
-
-
 class RowWriter(Protocol):
     """Writes rows of the tables into one file."""
 
@@ -117,7 +48,7 @@ class CsvWriter:
 
     keys_max = COPY_KEYS
 
-    def __init__(self, file: HashedFile, table: ExportTable) -> None:
+    def __init__(self, file: DataFile, table: ExportTable) -> None:
         self.file = file
         self.table = table
         file.write((",".join(column.name for column in table.columns) + "\n").encode())
@@ -134,7 +65,7 @@ class NdjsonWriter:
 
     keys_max = COPY_KEYS
 
-    def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
+    def __init__(self, file: DataFile, columns: Sequence[ExportColumn]) -> None:
         self.file = file
         self.columns = columns
 
@@ -152,7 +83,7 @@ class LineWriter:
 
     keys_max = COPY_KEYS
 
-    def __init__(self, file: HashedFile, columns: Sequence[ExportColumn]) -> None:
+    def __init__(self, file: DataFile, columns: Sequence[ExportColumn]) -> None:
         self.file = file
         [self.column] = columns
 
@@ -179,7 +110,7 @@ def tables_of(export: Export) -> Sequence[ExportTable]:
     return (ExportTable("tweets", COLUMN_SETS[export.columns]),)
 
 
-def _row_writer(export: Export, file: HashedFile, table: ExportTable) -> RowWriter:
+def _row_writer(export: Export, file: DataFile, table: ExportTable) -> RowWriter:
     """The writer for the format of an export."""
     match export.format:
         case "csv" | "relations" | "gexf":
@@ -206,11 +137,11 @@ class PartFiles:
     def __init__(self, folder: Path, export: Export, number: int) -> None:
         self.rows_are_tweets = not tables_of(export)[0].items  # in the first file
         self._open = ExitStack()
-        self._writers: dict[str, tuple[HashedFile, RowWriter]] = {}
+        self._writers: dict[str, tuple[DataFile, RowWriter]] = {}
         self.rows: dict[str, int] = {}
         for table in tables_of(export):
-            path = folder / part_name(export, table.name, number)
-            file = self._open.enter_context(HashedFile(path))
+            path = part_path(folder, export, table.name, number)
+            file = self._open.enter_context(DataFile(path))
             self._writers[table.name] = file, _row_writer(export, file, table)
             self.rows[table.name] = 0
 
@@ -237,10 +168,16 @@ class PartFiles:
         written = {}
         for name, (file, writer) in self._writers.items():
             await writer.close()
+            await file.settle()
             written[name] = await asyncio.to_thread(file.finish)
         return written
 
 
 def part_name(export: Export, name: str, number: int) -> str:
-    """The name of a part's file."""
+    """The name of a part's file in the package."""
     return f"{name}-{number:04d}.{SUFFIXES[export.format]}"
+
+
+def part_path(folder: Path, export: Export, name: str, number: int) -> Path:
+    """Where the file of a part is until the package has it."""
+    return folder / f"{part_name(export, name, number)}{data_file.SUFFIX}"

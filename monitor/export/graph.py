@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
-from monitor.export.files import HashedFile, Written
+from monitor.export.hashed_file import HashedFile, Written
 from stream.export_requests import GRAPH_TITLES
 from stream.store.export_graphs import DIRECTED
 from stream.store.exports import Export
@@ -29,9 +29,11 @@ _BIT = (
     + " ".join(f"WHEN '{name}' THEN {1 << place}" for place, name in enumerate(_NETWORKS))
     + " ELSE 0 END)"
 )
-# Times are texts of one format, which are in the order of the times.
+# Times are texts of one format, which are in the order of the times. DuckDB holds a buffer of each
+# compressed file, of 32 MB unless it is told otherwise.
 _READ = (
-    "read_csv([{}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')"
+    "read_csv([{}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"',"
+    " buffer_size = 4000000)"
 )
 _EDGES = f"""
 CREATE TABLE edges AS

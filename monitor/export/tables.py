@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitor.export.files import HashedFile
+from monitor.export.hashed_file import HashedFile
 from stream.db import Executor, Row
 from stream.spreadsheets import (
     BYTE_ORDER_MARK,

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.archive.store import Store
+from monitor.export import data_file
 from monitor.export.files import PartFiles
 from monitor.export.package import DamagedPart, remove_parts, space_needed, write_package
 from monitor.export.source import Moved, Source, first_key, key_at
@@ -162,7 +163,8 @@ class ExportTask:
         part = parts[-1]
         others = [each for each in self.parts if each.number != part.number]
         limit = self.settings.exports.max_disk_bytes
-        if sum(each.size for each in (*others, *parts)) > limit:
+        written = self.folder.glob(f"*{data_file.SUFFIX}")
+        if sum(path.stat().st_size for path in written) > limit:
             raise Refused(
                 f"The files are larger than exports.max_disk_bytes ({format_size(limit)}): export"
                 " a shorter time, or fewer columns."

@@ -221,13 +221,9 @@ COLUMN_SETS: dict[ColumnSet, tuple[ExportColumn, ...]] = {
     "4cat": FOUR_CAT,
 }
 IDS = (ExportColumn("native_id", "text", "The network's own id.", "tweets.native_id"),)
-# Without our rules that matched: they are of all users' tracks.
-RECEIVED = (
-    ExportColumn(
-        "message",
-        "text",
-        "The message as received.",
-        "CASE WHEN tweets.doc ? 'gnip' THEN tweets.doc - 'matching_rules'"
-        " #- '{gnip,matching_rules}' ELSE tweets.doc - 'matching_rules' END",
-    ),
-)
+# Without our rules that matched: they are of all users' tracks. Each operator would decompress the
+# message again.
+_RECEIVED = """(SELECT CASE WHEN doc ? 'gnip'
+    THEN doc - 'matching_rules' #- '{gnip,matching_rules}' ELSE doc - 'matching_rules' END
+    FROM (SELECT tweets.doc #> '{}' AS doc OFFSET 0) AS decompressed)"""
+RECEIVED = (ExportColumn("message", "text", "The message as received.", _RECEIVED),)
