@@ -20,6 +20,7 @@ from pgbench import (
     end_to_end,
     exports,
     ids,
+    large_exports,
     legacy_baseline,
     live,
     look_back,
@@ -228,10 +229,10 @@ def log(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-async def main(only: Sequence[str], posts: int) -> None:
+async def main(only: Sequence[str], posts: int, tweets: int | None) -> None:
     """Run everything, or only the named sections, whose results are then replaced."""
     for name in only:
-        print(report.replace(await _one_section(name, posts)))
+        print(report.replace(await _one_section(name, posts, tweets)))
     if only:
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -249,7 +250,7 @@ async def main(only: Sequence[str], posts: int) -> None:
     print(text)
 
 
-async def _one_section(name: str, posts: int) -> Section:
+async def _one_section(name: str, posts: int, tweets: int | None) -> Section:
     """Measure one section."""
     with tempfile.TemporaryDirectory(prefix="bench-") as here:
         folder = Path(here)
@@ -257,6 +258,9 @@ async def _one_section(name: str, posts: int) -> Section:
         async with postgres.running(folder / "data") as server:
             if name == "look_back":
                 return await _look_back(server, folder, posts)
+            if name == "exports" and tweets is not None:
+                made = corpus.make(large_exports.DISTINCT)
+                return await large_exports.measure(server, folder / "exports", made, tweets)
             return await SECTIONS[name](server, folder)
 
 
@@ -290,7 +294,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m pgbench")
     parser.add_argument("only", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--posts", type=int, default=look_back.POSTS, help="of look_back")
+    parser.add_argument("--tweets", type=int, help="of exports: measure only so many, once")
     given = parser.parse_args()
     if unknown := set(given.only) - set(SECTIONS):
         parser.error(f"unknown section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    asyncio.run(main(given.only, given.posts))
+    asyncio.run(main(given.only, given.posts, given.tweets))
