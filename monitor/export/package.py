@@ -21,7 +21,7 @@ from stream.export_requests import PACKAGE
 from stream.files import PARTIAL
 from stream.store.exports import COUNTED, Export, Package, Part
 
-GRAPH_SPACE = 4  # times the parts: the sums of their rows, what is sorted, and the package
+GRAPH_SPACE = 4  # times the rows: their sums, and what is sorted
 
 _Entry = tuple[str, Path, Part]  # its name in the package, and its file
 
@@ -54,9 +54,11 @@ async def write_package(
     return Package(written.bytes, written.sha256, export.nodes, export.edges)
 
 
-def space_needed(export: Export, parts: Sequence[Part]) -> int:
-    """The bytes on the disk that the package takes while it is written, at most."""
-    return sum(part.size for part in parts) * (GRAPH_SPACE if export.format == "gexf" else 1)
+def space_needed(folder: Path, export: Export, parts: Sequence[Part]) -> int:
+    """The bytes on the disk that the package takes while it is written, about."""
+    files = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    rows = sum(part.size for part in parts)
+    return files + (GRAPH_SPACE * rows if export.format == "gexf" else 0)
 
 
 def _complete(

@@ -248,7 +248,7 @@ class ExportTask:
             for number in await self._concerned(archived=archived):
                 await self._rewrite(source, number)
             await self._note_deletions(newest)
-        await self._check_disk(space_needed(self.export, self.parts))
+        await self._check_disk(space_needed(self.folder, self.export, self.parts))
         self._on_progress(f"writing {format_size(sum(part.size for part in self.parts))}")
         written = await self._package(source)
         self._is_finishing = True
