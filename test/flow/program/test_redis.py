@@ -108,7 +108,8 @@ async def test_the_stream_is_the_tables_however_often_daemon_redis_and_postgres_
         async def all_passed_on() -> bool:
             return await passed_on() >= len(stored)
 
-        await eventually(all_passed_on, 90 + KILLS)
+        # On a busy machine the sink may be tens of thousands of tweets behind after many kills.
+        await eventually(all_passed_on, 240 + 5 * KILLS)
         assert await ids_of(redis) == stored
         status = ""
 
