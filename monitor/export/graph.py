@@ -18,8 +18,7 @@ from stream.store.export_graphs import DIRECTED
 from stream.store.exports import Export
 
 EDGES_PER_NODE = 50  # on average at most, the heaviest ones: programs draw no more
-MEMORY_MB = 200
-NODES_PER_MB = 2000  # these are in memory, while edges need not be
+MEMORY_MB = 150  # of DuckDB, which exceeds it by about half
 ROWS_AT_ONCE = 10_000
 GRAPH_FILE = "graph.gexf"
 
@@ -27,18 +26,21 @@ _NETWORKS = ("x_v2", "x_v1", "bluesky", "mastodon")
 _BIT = (
     "bit_or(CASE network "
     + " ".join(f"WHEN '{name}' THEN {1 << place}" for place, name in enumerate(_NETWORKS))
-    + " ELSE 0 END)"
+    + " ELSE 0 END::UTINYINT)"
 )
-# Times are texts of one format, which are in the order of the times. DuckDB holds a buffer of each
-# compressed file, of 32 MB unless it is told otherwise.
+# To the second. Only sums of a fixed size go to the disk: the least and greatest texts do not.
+_TIME = "TRY_CAST(left(time, 19) AS TIMESTAMP)"
+_SUMS = f"{_BIT} AS networks, min({_TIME}) AS first, max({_TIME}) AS last"
+# DuckDB holds a buffer of each compressed file, of 32 MB unless it is told otherwise.
 _READ = (
     "read_csv([{}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"',"
     " buffer_size = 4000000)"
 )
+_ORDERED = "SET preserve_insertion_order = true"
+_UNORDERED = "SET preserve_insertion_order = false"  # takes less memory
 _EDGES = f"""
 CREATE TABLE edges AS
-SELECT source, target, count(*) AS weight, {_BIT} AS networks, min(time) AS first,
-    max(time) AS last
+SELECT source, target, count(*)::UINTEGER AS weight, {_SUMS}
 FROM {{files}} GROUP BY source, target HAVING count(*) >= {{min_weight}}
 """  # noqa: S608 - constants
 # Those with the heaviest edges; of the same weight by their keys, so that it is the same each time.
@@ -54,15 +56,25 @@ SELECT edges.* FROM edges
 WHERE source IN (SELECT node FROM chosen) AND target IN (SELECT node FROM chosen)
 ORDER BY weight DESC, source, target LIMIT {edges}
 """
-_NODES = f"""
-CREATE TABLE nodes AS
-SELECT node, max(label) AS label, min(type) AS type, count(*) AS tweets, {_BIT} AS networks,
-    min(time) AS first, max(time) AS last
-FROM {{files}}
-WHERE node IN (SELECT source FROM drawn UNION ALL SELECT target FROM drawn) GROUP BY node
+_ENDS = """
+CREATE TABLE ends AS
+SELECT DISTINCT node FROM (SELECT source AS node FROM drawn UNION ALL SELECT target FROM drawn)
+"""
+_NAMES = f"""
+CREATE TABLE names AS
+SELECT node, label, type, count(*)::UINTEGER AS tweets, {_SUMS}
+FROM {{files}} WHERE node IN (FROM ends) GROUP BY node, label, type
 """  # noqa: S608 - constants
-_SORTED_NODES = "SELECT * FROM nodes ORDER BY tweets DESC, node"
-_SORTED_EDGES = "SELECT * FROM drawn ORDER BY weight DESC, source, target"
+_NODES = """
+CREATE TABLE nodes AS
+SELECT node, max(label) AS label, min(type) AS type, sum(tweets) AS tweets,
+    bit_or(networks) AS networks, min(first) AS first, max(last) AS last
+FROM names GROUP BY node ORDER BY tweets DESC, node
+"""
+_TIMES = "strftime(first, '%Y-%m-%dT%H:%M:%SZ'), strftime(last, '%Y-%m-%dT%H:%M:%SZ')"
+# In the order in which they were written.
+_READ_NODES = f"SELECT node, label, type, tweets, networks, {_TIMES} FROM nodes"  # noqa: S608
+_READ_EDGES = f"SELECT source, target, weight, networks, {_TIMES} FROM drawn"  # noqa: S608
 _HEAD = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <gexf xmlns="http://gexf.net/1.3" version="1.3">
@@ -101,11 +113,14 @@ def write_graph(
         duckdb.connect(f"{temporary}/graph.duckdb") as database,
         HashedFile(folder / GRAPH_FILE) as file,
     ):
-        database.execute(f"SET memory_limit = '{MEMORY_MB + export.max_nodes // NODES_PER_MB}MB'")
+        database.execute(f"SET memory_limit = '{MEMORY_MB}MB'")
         database.execute("SET threads = 1")
-        database.execute("SET preserve_insertion_order = false")
         database.execute(f"SET temp_directory = '{temporary}/spilled'")
-        for statement, files in ((_EDGES, edges), (_CHOSEN, ()), (_DRAWN, ()), (_NODES, nodes)):
+        for statement, files in (
+            *((_UNORDERED, ()), (_EDGES, edges), (_CHOSEN, ())),
+            *((_ORDERED, ()), (_DRAWN, ()), ("DROP TABLE edges", ())),
+            *((_UNORDERED, ()), (_ENDS, ()), (_NAMES, nodes), (_ORDERED, ()), (_NODES, ())),
+        ):
             database.execute(
                 statement.format(
                     files=_READ.format(", ".join(f"'{_quoted(path)}'" for path in files)),
@@ -132,7 +147,7 @@ def _lines(database: Any, export: Export, nodes: int, edges: int) -> Iterator[st
         direction="directed" if is_directed else "undirected",
     )
     yield f'<nodes count="{nodes}">\n'
-    for key, label, kind, tweets, networks, first, last in _rows(database, _SORTED_NODES):
+    for key, label, kind, tweets, networks, first, last in _rows(database, _READ_NODES):
         name = quoteattr(label or key.partition(":")[2] or key)
         yield (
             f"<node id={quoteattr(key)} label={name}{_times(first, last)}><attvalues>"
@@ -140,7 +155,7 @@ def _lines(database: Any, export: Export, nodes: int, edges: int) -> Iterator[st
             f'<attvalue for="network" value="{_names(networks)}"/></attvalues></node>\n'
         )
     yield f'</nodes>\n<edges count="{edges}">\n'
-    for number, row in enumerate(_rows(database, _SORTED_EDGES)):
+    for number, row in enumerate(_rows(database, _READ_EDGES)):
         source, target, weight, networks, first, last = row
         yield (
             f'<edge id="{number}" source={quoteattr(source)} target={quoteattr(target)}'
@@ -161,9 +176,9 @@ def _rows(database: Any, query: str) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def _times(first: str, last: str) -> str:
+def _times(first: str | None, last: str | None) -> str:
     """When it was seen first and last, to the second."""
-    return f' start="{first[:19]}Z" end="{last[:19]}Z"'
+    return f' start="{first}" end="{last}"' if first else ""
 
 
 def _names(networks: int) -> str:

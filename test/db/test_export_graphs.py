@@ -12,6 +12,7 @@ import networkx as nx
 import pytest
 
 from exporting import ExportBench, Made
+from monitor.export import graph
 from network_messages import MESSAGES, Post
 from stored_messages import NOON, all_messages, damaged, fill, is_tweet, messages
 from stream.config import Settings
@@ -217,6 +218,40 @@ async def test_a_deleted_tweet_leaves_the_graph(bench: ExportBench) -> None:
     path = await bench.do(number)
     assert path is not None
     assert set(read(Made(path)).nodes) == {"#a", "#b2"}
+
+
+async def test_what_memory_does_not_hold_is_added_up_on_the_disk(
+    bench: ExportBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each account mentions two others, 30,000 of them twice."""
+    monkeypatch.setattr(graph, "MEMORY_MB", 60)
+    export = await bench.row(await bench.request(format="gexf", graph="mention", max_nodes=10**6))
+    number, tweets = 60_000, 90_000
+    moment = "2026-03-14T12:00:{:02}.000000Z"
+    names = [f"bluesky:did:plc:{number:024}" for number in range(number)]
+    with (tmp_path / "nodes").open("w") as nodes, (tmp_path / "edges").open("w") as edges:
+        nodes.write("tweet_id,node,label,type,network,time\n")
+        edges.write("tweet_id,source,target,network,time\n")
+        for place in range(tweets):
+            ends = [(place + step) % number for step in (0, 1, 77)]
+            rest = f"bluesky,{moment.format(place // 10_000)}\n"
+            for end in ends:
+                nodes.write(f"{place},{names[end]},account {end}.bsky.example,account,{rest}")
+            for end in ends[1:]:
+                edges.write(f"{place},{names[ends[0]]},{names[end]},{rest}")
+    graph.write_graph(tmp_path, export, [tmp_path / "nodes"], [tmp_path / "edges"])
+    found = nx.read_gexf(tmp_path / graph.GRAPH_FILE)
+    assert len(found.nodes) == number
+    assert sorted(weight for _, _, weight in found.edges(data="weight")) == (
+        [1] * 60_000 + [2] * 60_000
+    )
+    assert found.edges[names[0], names[77]] | {"id": ""} == {
+        "weight": 2,
+        "network": "bluesky",
+        "id": "",
+        "start": moment.format(0)[:19] + "Z",
+        "end": moment.format(6)[:19] + "Z",
+    }
 
 
 @pytest.mark.parametrize("name", GRAPHS)
