@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -69,6 +70,11 @@ from stream.text import format_size
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write (default: export-ID.zip).",
 )
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the files into this new folder, instead of a .zip.",
+)
 @command
 async def export(
     context: Context,
@@ -77,6 +83,7 @@ async def export(
     since: datetime | None,
     until: datetime | None,
     output: Path | None,
+    folder: Path | None,
     **options: object,
 ) -> None:
     """Export the tweets of tracks, from Postgres and from archives, as a .zip of files.
@@ -85,6 +92,7 @@ async def export(
     """
     from monitor.export.run import do, new_worker  # noqa: PLC0415 - pyarrow, which few need
 
+    _check_target(output, folder)
     times = {"since": since, "until": until}
     wanted = msgspec.convert({"tracks": tracks, **times, **options}, ExportRequest)
     worker = new_worker()
@@ -104,8 +112,8 @@ async def export(
     if made is None or found is None:
         why = "it was cancelled" if found is None or not found.reason else found.reason
         raise TwitterstreamError(f"Export {number} was not finished: {why}")
-    target = output or Path(f"export-{number}.zip")
-    await asyncio.to_thread(_copy, made, target)
+    target = folder or output or Path(f"export-{number}.zip")
+    await asyncio.to_thread(_unpack if folder else _copy, made, target)
     context.out.print(f"{target}: {found.contents}, {format_size(found.size)}")
 
 
@@ -129,11 +137,41 @@ def _progress(context: Context) -> Iterator[Callable[[str], None]]:
         yield lambda text: progress.update(task, description=text)
 
 
+def _check_target(output: Path | None, folder: Path | None) -> None:
+    """Refuse at once what could not be written at the end."""
+    if output is not None and folder is not None:
+        raise click.UsageError("Choose --output (a .zip) or --folder, not both.")
+    target = folder or output
+    if target is not None and not target.resolve().parent.is_dir():
+        raise TwitterstreamError(f"{target} cannot be written: {target.parent} is not a folder.")
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise TwitterstreamError(f"{folder} is not empty: give the name of a new folder.")
+
+
 def _copy(made: Path, target: Path) -> None:
     """Write the file where it was wanted, readable by its owner only."""
+    with _explained(target), made.open("rb") as source, files.replacing(target) as file:
+        shutil.copyfileobj(source, file)
+
+
+def _unpack(made: Path, target: Path) -> None:
+    """Write what is in the file into a folder, which gets its name when it is complete."""
+    target = target.resolve()
+    partial = target.with_name(f"{target.name}{files.PARTIAL}")
+    with _explained(target):
+        shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
+        partial.mkdir(mode=0o700)
+        with zipfile.ZipFile(made) as package:
+            for name in package.namelist():
+                with package.open(name) as source, files.replacing(partial / name) as file:
+                    shutil.copyfileobj(source, file)
+        partial.rename(target)
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
     try:
-        with made.open("rb") as source, files.replacing(target) as file:
-            shutil.copyfileobj(source, file)
+        yield
     except OSError as error:
         raise TwitterstreamError(f"{target} cannot be written: {error.strerror}.") from error
 

@@ -7,6 +7,7 @@ import os
 import random
 import shlex
 import signal
+import zipfile
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -175,6 +176,31 @@ async def test_the_command_writes_a_file(program: Program, tables: Tables) -> No
     assert [(row["id"],) for row in found] == rows != []
     [line] = said.splitlines()  # without progress, which is for terminals
     assert line.startswith(f"snow.zip: {len(rows):,} tweets, ")
+
+
+async def test_the_command_writes_a_folder(program: Program, tables: Tables) -> None:
+    folder, left = program.folder / "snow", program.folder / "snow.partial"
+    left.mkdir()  # by a command that was killed
+    (left / "half").touch()
+    said = await program.command("export", "1", "--part-rows", "1000", "--folder", "snow")
+    assert said.startswith("snow: ")
+    [package] = (program.data_dir / "exports").glob("*/export.zip")
+    with zipfile.ZipFile(package) as made:
+        wanted = {name: made.read(name) for name in made.namelist()}
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == wanted
+    assert len(wanted) > len(ABOUT) + 1  # in parts
+    assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not left.exists()
+    for options, words in (
+        (("--folder", "snow"), "snow is not empty: give the name of a new folder"),
+        (("--folder", "none/snow"), "none is not a folder"),
+        (("--output", "none/snow.zip"), "none is not a folder"),
+        (("--folder", "new", "--output", "new.zip"), "not both"),
+    ):
+        _, said = await program.fails("export", "1", *options)
+        assert words in " ".join(said.split()), said
+    assert tables.rows("SELECT count(*) FROM exports") == [(1,)]  # refused at once
 
 
 async def test_the_command_refuses_options_that_the_format_does_not_have(
