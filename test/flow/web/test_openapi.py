@@ -173,7 +173,8 @@ async def test_no_call_that_can_be_made_finds_a_fault(make_app: MakeApp, tmp_pat
             *("--exclude-path", "/api/v1/stream"),  # it never ends
             *("--checks", "all", "--seed", "1", "--max-examples", "6", "--no-shrink"),
             *("--generation-database", "none", "--no-color"),
-            *("--request-timeout", "120", "--suppress-health-check", "all"),  # however slow
+            *("--request-timeout", "300", "--max-response-time", "240"),  # however slow
+            *("--suppress-health-check", "all"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=tmp_path,
