@@ -25,11 +25,12 @@ _FLAT = (
     "SELECT tweets_flat.*, ARRAY[track_id] AS tracks, ARRAY[term] AS terms, look_back "
     f"{_OF_TRACK.format('tweets_flat')} AND tweet_id = id ORDER BY id"
 )
+Kind = tuple[str, str | None]  # format and columns
 # What psql copies for each kind of export.
-COPIES = {
+COPIES: dict[Kind, str] = {
     ("csv", "everything"): f"({_FLAT}) TO STDOUT CSV",
     ("ndjson", "everything"): f"(SELECT to_json(flat) FROM ({_FLAT}) AS flat) TO STDOUT",
-    ("received", "everything"): (
+    ("received", None): (
         f"(SELECT doc {_OF_TRACK.format('tweets')} AND tweet_id = id ORDER BY id) TO STDOUT"
     ),
 }
@@ -65,24 +66,24 @@ async def measure(server: Server, folder: Path, posts: Corpus) -> Section:
     return _section(results, posts.mean_bytes)
 
 
-async def _round(
-    server: Server, url: str, config: Path, kind: tuple[str, str], result: Measured
-) -> None:
+async def _round(server: Server, url: str, config: Path, kind: Kind, result: Measured) -> None:
     began = time.perf_counter()
     words = ["-o", "/dev/null", "-c", f"\\copy {COPIES[kind]}"]
     await server.program("psql", url, words)
     result.copies.append(TWEETS / (time.perf_counter() - began))
     program = [sys.executable, str(ROOT / "twitterstream.py"), "--config", str(config)]
-    export = ["export", "1", "--format", kind[0], "--columns", kind[1]]
+    form, columns = kind
+    export = ["export", "1", "--format", form, *(("--columns", columns) if columns else ())]
     output = ["--output", str(config.with_name("made.zip"))]
     result.exports.append(await asyncio.to_thread(measured, [*program, *export, *output]))
 
 
-def _section(results: dict[tuple[str, str], Measured], mean: float) -> Section:
+def _section(results: dict[Kind, Measured], mean: float) -> Section:
     lines: list[Line] = []
     memory: list[float] = []
-    raw = results["received", "everything"].copies
+    raw = results["received", None].copies
     for (form, columns), result in results.items():
+        name = f"{form}, {columns}" if columns else form
         rates = [TWEETS / step.seconds for step in result.exports]
         shares: Sequence[float] = [
             rate / most for rate, most in zip(rates, result.copies, strict=True)
@@ -90,12 +91,12 @@ def _section(results: dict[tuple[str, str], Measured], mean: float) -> Section:
         memory += [step.memory / MB for step in result.exports]
         lines += [
             Line(
-                f"\\copy, {form}, {columns}",
+                f"\\copy, {name}",
                 result.copies,
                 "rows/s",
                 [rate / most for rate, most in zip(result.copies, raw, strict=True)],
             ),
-            Line(f"export, {form}, {columns}", rates, "rows/s", shares, "≥ 0.5"),
+            Line(f"export, {name}", rates, "rows/s", shares, "≥ 0.5"),
         ]
     lines.append(Line("resident memory, highest of all", [max(memory)], "MB", (), "≤ 300"))
     return Section(

@@ -3,7 +3,7 @@
     python -m pgbench exports --tweets 10000000
 
 The tweets are short ones, each stored again and again with another time and id. 10 million of them
-take about 20 GB of disk, and an hour on two processors.
+take about 13 GB of disk.
 """
 
 import asyncio
