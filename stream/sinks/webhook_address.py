@@ -100,6 +100,15 @@ def check_url(text: str, allowed: Sequence[Network]) -> None:
         raise TwitterstreamError(sentence(error.why)) from None
 
 
+def could_be_allowed(text: str, allowed: Sequence[Network]) -> bool:
+    """Whether this depends on the addresses that its name has."""
+    try:
+        check_url(text, allowed)
+    except TwitterstreamError:
+        return False
+    return True
+
+
 def _check_host(url: URL, host: str, allowed: Sequence[Network]) -> None:
     """RefusedAddress when a host can be seen to be refused, without looking it up."""
     literal = literal_address(host)

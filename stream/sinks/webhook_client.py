@@ -13,7 +13,7 @@ from standardwebhooks import Webhook as Signer
 from stream.networks.egress import RefusedAddress, is_refusal
 from stream.networks.http import user_agent
 from stream.networks.http_errors import describe
-from stream.sinks.webhook_address import Network, Resolver, socket_factory
+from stream.sinks.webhook_address import Network, Resolver, could_be_allowed, socket_factory
 from stream.store.webhook_deliveries import Try
 
 TOTAL_TIMEOUT = 20.0  # seconds, for a whole try
@@ -31,6 +31,7 @@ class WebhookClient:
 
     def __init__(self, url: str, resolver: Resolver, allowed: Sequence[Network]) -> None:
         self.url = url
+        self._allowed = allowed
         plain = not url.startswith("https:")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -69,7 +70,9 @@ class WebhookClient:
                 )
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             seconds = time.monotonic() - began
-            return Try(seconds, None, _explain(error), is_final=is_refusal(error))
+            # A name may have had a wrong address for a while only.
+            is_final = is_refusal(error) and not could_be_allowed(self.url, self._allowed)
+            return Try(seconds, None, _explain(error), is_final=is_final)
 
 
 def signed(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:
