@@ -22,12 +22,11 @@ import msgspec
 
 from pgbench import processes
 from pgbench.corpus import Corpus
-from pgbench.end_to_end import ADD_TRACKS, CREDENTIALS, OUTCOMES, TIMES
+from pgbench.end_to_end import OUTCOMES, TIMES
+from pgbench.installation import NETWORK, prepare
 from pgbench.report import Line, Section
 from pgbench.server import Server
 from stream.db import connect
-from stream.tweet import NetworkName
-from stream.vault import Vault
 from web.accounts.credentials import begin_session
 from web.accounts.service import add_user
 from web.auth import SESSION
@@ -35,13 +34,9 @@ from web.auth import SESSION
 VIEWERS, RATE, SECONDS = 1000, 1000, 30
 VIEWERS_PER_OPEN_VIEW = 20  # of so many viewers, one watches everything
 USERS = 8
-NETWORK: NetworkName = "x_v2"
 CONNECTED_AT_ONCE = 50  # viewers
 POLL_INTERVAL = 0.2  # seconds
 TIMEOUT = 240  # seconds
-ADD_SOURCE = """
-INSERT INTO sources (name, network, url, secrets, enabled) VALUES ('bench', $1, $2, $3, false)
-"""
 START = "UPDATE sources SET enabled = true"
 COUNTED = "SELECT coalesce(sum(frames), 0)::bigint FROM source_minutes WHERE outcome = ANY ($1)"
 COMMITTED = """
@@ -172,7 +167,8 @@ async def _run(
     simulate = ["twitterstream.py", "simulate", f"--network={NETWORK}", f"--port={port}"]
     simulate += [f"--rate={RATE}", f"--replay={replayed}"]
     async with server.database() as url, contextlib.AsyncExitStack() as stack:
-        await _prepare(url, folder, port, pages, tracks, limit)
+        settings = {"web": {"listen": f"127.0.0.1:{pages}", "max_live_per_user": limit}}
+        await prepare(url, folder, port, tracks, settings)
         cookies = await _log_in(url)
         log = folder / "simulate.log"
         await stack.enter_async_context(processes.running("simulate", simulate, log))
@@ -188,24 +184,6 @@ async def _run(
             await collect(url)
             used = sum(map(processes.cpu_seconds, pids)) - used
             return await _outcome(url, viewers if is_watched else (), used / SECONDS)
-
-
-async def _prepare(
-    url: str, folder: Path, port: int, pages: int, tracks: Sequence[str], limit: int
-) -> None:
-    settings = {
-        "database": url, "data_dir": str(folder / "data"), "monitor": {"listen": ""},
-        "web": {"listen": f"127.0.0.1:{pages}", "max_live_per_user": limit},
-    }  # fmt: skip
-    (folder / "data").mkdir()
-    (folder / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    secrets = Vault(folder / "data").seal(CREDENTIALS[NETWORK])
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(ADD_TRACKS, ["keyword"] * len(tracks), tracks)
-        await connection.execute(ADD_SOURCE, NETWORK, f"http://127.0.0.1:{port}", secrets)
-    finally:
-        await connection.close()
 
 
 async def _log_in(url: str) -> list[str]:

@@ -16,6 +16,7 @@ import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import msgspec
@@ -23,18 +24,37 @@ from redis.asyncio import Redis
 
 from pgbench import processes
 from pgbench.corpus import Corpus
-from pgbench.end_to_end import ADD_TRACKS, CREDENTIALS, TIMES
-from pgbench.live import ADD_SOURCE, COMMITTED, NETWORK, RATE, SECONDS, collect
+from pgbench.end_to_end import TIMES
+from pgbench.installation import NETWORK, prepare
+from pgbench.live import COMMITTED, RATE, SECONDS, collect
 from pgbench.report import Line, Section
 from pgbench.server import Server
 from pgbench.subscribers import subscribed
-from stream.vault import Vault
+from pgbench.webhooks import SETTINGS, Receiver, receiving
+from stream.text import counted
 
 BIN = Path(sys.executable).parent  # of redis-server and redis-cli
 CHANNEL = "tweets"
-RUNS = ((0, 0), (1, 0), (10, 0), (100, 0), (100, 1))  # subscribers, and how many are frozen
 SUBSCRIBERS_WITHIN = 60  # seconds
 POLL_INTERVAL = 0.1  # seconds
+
+
+class Run(NamedTuple):
+    """How many subscribers, how many of them are frozen, and how many webhooks get the same."""
+
+    subscribers: int = 0
+    frozen: int = 0
+    webhooks: int = 0
+
+    def __str__(self) -> str:
+        if not self.subscribers:
+            return "no sink"
+        words = counted(self.subscribers, "subscriber")
+        words += ", one frozen" if self.frozen else ""
+        return f"{words}, {counted(self.webhooks, 'webhook')}" if self.webhooks else words
+
+
+RUNS = Run(), Run(1), Run(10), Run(100), Run(100, 1), Run(100, 1, 1)
 
 
 class SinkOutcome(msgspec.Struct, frozen=True):
@@ -52,11 +72,9 @@ async def measure(server: Server, folder: Path, posts: Corpus) -> Section:
     replayed = folder / "sinks.ndjson"
     replayed.write_bytes(b"".join(body + b"\n" for body in posts.bodies[: RATE * SECONDS]))
     lines: list[Line] = []
-    for subscribers, frozen in RUNS:
-        name = f"{subscribers} subscribers" if subscribers else "no sink"
-        name += ", one frozen" if frozen else ""
-        here = folder / f"run-{subscribers}-{frozen}"
-        one = await _run(server, here, replayed, posts.tracks, (subscribers, frozen))
+    for number, run in enumerate(RUNS):
+        name = str(run)
+        one = await _run(server, folder / f"run-{number}", replayed, posts.tracks, run)
         lines += [
             Line(f"{name}: tweets stored", [one.rate], "/s"),
             _line(f"{name}: received to stored, p99", one.stored_p99),
@@ -81,9 +99,8 @@ def _line(what: str, seconds: float, aim: str = "") -> Line:
 
 
 async def _run(
-    server: Server, folder: Path, replayed: Path, tracks: Sequence[str], run: tuple[int, int]
+    server: Server, folder: Path, replayed: Path, tracks: Sequence[str], run: Run
 ) -> SinkOutcome:
-    subscribers, frozen = run
     folder.mkdir()
     port = processes.free_port()
     simulate = ["twitterstream.py", "simulate", f"--network={NETWORK}", f"--port={port}"]
@@ -91,20 +108,28 @@ async def _run(
     collecting = ["twitterstream.py", "--config", str(folder / "config.yaml"), "collect"]
     async with server.database() as url, contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_redis(folder))
-        await _prepare(url, folder, port, redis if subscribers else 0, tracks)
+        hook = await stack.enter_async_context(receiving(Receiver()))
+        settings = _settings(redis) if run.subscribers else {}
+        await prepare(url, folder, port, tracks, settings, [hook] * run.webhooks)
         log = folder / "simulate.log"
         await stack.enter_async_context(processes.running("simulate", simulate, log))
         log = folder / "collect.log"
         pid = await stack.enter_async_context(processes.running("collect", collecting, log))
         got: list[tuple[float, bytes]] = []
-        if subscribers:
+        if run.subscribers:
             await _begun(url)
-            await stack.enter_async_context(_others(redis, subscribers - 1, frozen))
+            await stack.enter_async_context(_others(redis, run.subscribers - 1, run.frozen))
             await stack.enter_async_context(_subscribed(redis, got))
         used = processes.cpu_seconds(pid)
         await collect(url)
         used = processes.cpu_seconds(pid) - used
         return await _outcome(url, got, used / SECONDS)
+
+
+def _settings(redis: int) -> dict[str, object]:
+    """With both sinks of Redis; its port."""
+    address = f"redis://127.0.0.1:{redis}/0"
+    return {"sinks": {"redis": {"url": address, "streams": True}, **SETTINGS["sinks"]}}
 
 
 @contextlib.asynccontextmanager
@@ -119,23 +144,6 @@ async def _redis(folder: Path) -> AsyncIterator[int]:
     finally:
         server.kill()
         await server.wait()
-
-
-async def _prepare(url: str, folder: Path, port: int, redis: int, tracks: Sequence[str]) -> None:
-    """Settings, tracks and source; `redis`: its port, 0: no sink."""
-    settings = {"database": url, "data_dir": str(folder / "data"), "monitor": {"listen": ""}}
-    if redis:
-        address = f"redis://127.0.0.1:{redis}/0"
-        settings["sinks"] = {"redis": {"url": address, "streams": True}}
-    (folder / "data").mkdir()
-    (folder / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    secrets = Vault(folder / "data").seal(CREDENTIALS[NETWORK])
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(ADD_TRACKS, ["keyword"] * len(tracks), tracks)
-        await connection.execute(ADD_SOURCE, NETWORK, f"http://127.0.0.1:{port}", secrets)
-    finally:
-        await connection.close()
 
 
 async def _begun(url: str) -> None:

@@ -8,7 +8,6 @@ this process. A webhook waits up to a second for more tweets, so that they come 
 
 import asyncio
 import contextlib
-import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -19,19 +18,16 @@ from aiohttp import web
 
 from pgbench import processes
 from pgbench.corpus import Corpus
-from pgbench.end_to_end import ADD_TRACKS, CREDENTIALS, TIMES
-from pgbench.live import ADD_SOURCE, COMMITTED, NETWORK, RATE, TIMEOUT, collect
+from pgbench.end_to_end import TIMES
+from pgbench.installation import NETWORK, prepare
+from pgbench.live import COMMITTED, RATE, TIMEOUT, collect
 from pgbench.report import Line, Section
 from pgbench.server import Server
 from stream.db import Database, connect
-from stream.sinks import webhook_secrets
-from stream.sinks.reader import head_position
-from stream.store import users, webhooks
-from stream.store.webhooks import NewWebhook
-from stream.vault import Vault
 
 RUNS = (0, 1, 10)  # webhooks
 SECONDS = 20
+SETTINGS = {"sinks": {"webhooks": {"allowed_networks": ["127.0.0.0/8"]}}}
 POLL_INTERVAL = 0.1  # seconds
 MATCHED = "SELECT count(DISTINCT tweet_id) FROM matches"
 
@@ -113,7 +109,6 @@ def _lines(name: str, one: WebhookOutcome) -> list[Line]:
 async def _run(
     server: Server, folder: Path, replayed: Path, tracks: Sequence[str], number: int
 ) -> WebhookOutcome:
-    (folder / "data").mkdir(parents=True)
     port = processes.free_port()
     simulate = ["twitterstream.py", "simulate", f"--network={NETWORK}", f"--port={port}"]
     simulate += [f"--rate={RATE}", f"--replay={replayed}"]
@@ -122,8 +117,8 @@ async def _run(
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(server.database())
         database = await stack.enter_async_context(connect(url))
-        address = await stack.enter_async_context(_receiving(receiver))
-        await _prepare(database, url, folder, port, tracks, [address] * number)
+        address = await stack.enter_async_context(receiving(receiver))
+        await prepare(url, folder, port, tracks, SETTINGS, [address] * number)
         log = folder / "simulate.log"
         await stack.enter_async_context(processes.running("simulate", simulate, log))
         log = folder / "collect.log"
@@ -139,7 +134,7 @@ async def _run(
 
 
 @contextlib.asynccontextmanager
-async def _receiving(receiver: Receiver) -> AsyncIterator[str]:
+async def receiving(receiver: Receiver) -> AsyncIterator[str]:
     """The receiver's address."""
     app = web.Application(client_max_size=1 << 24)
     app.router.add_post("/", receiver.handle)
@@ -150,35 +145,6 @@ async def _receiving(receiver: Receiver) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
-
-
-async def _prepare(
-    database: Database,
-    url: str,
-    folder: Path,
-    port: int,
-    tracks: Sequence[str],
-    addresses: Sequence[str],
-) -> None:
-    """Settings, tracks, source and webhooks."""
-    settings = {
-        "database": url,
-        "data_dir": str(folder / "data"),
-        "monitor": {"listen": ""},
-        "sinks": {"webhooks": {"allowed_networks": ["127.0.0.0/8"]}},
-    }
-    (folder / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    vault = Vault(folder / "data")
-    async with database.transaction() as connection:
-        await connection.execute(ADD_TRACKS, ["keyword"] * len(tracks), tracks)
-        secrets = vault.seal(CREDENTIALS[NETWORK])
-        await connection.execute(ADD_SOURCE, NETWORK, f"http://127.0.0.1:{port}", secrets)
-        user = await users.add(connection, "bench", "admin", None)
-        position = str(await head_position(connection))
-        for number, address in enumerate(addresses):
-            sealed = webhook_secrets.seal(vault, webhook_secrets.new_secret())
-            new = NewWebhook(f"hook {number}", address, None, sealed, position)
-            await webhooks.add(connection, user, new)
 
 
 async def _outcome(
