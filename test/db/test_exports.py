@@ -83,7 +83,7 @@ async def test_it_says_how_far_it_is(bench: ExportBench) -> None:
     said: list[str] = []
     await bench.do(number, said.append)
     rows = (await bench.row(number)).rows
-    assert f"{rows:,} rows, up to " in said[-2]
+    assert f"{rows:,} tweets, up to " in said[-2]
     assert said[-1].startswith("writing ")
 
 
