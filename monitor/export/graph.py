@@ -43,18 +43,21 @@ CREATE TABLE edges AS
 SELECT source, target, count(*)::UINTEGER AS weight, {_SUMS}
 FROM {{files}} GROUP BY source, target HAVING count(*) >= {{min_weight}}
 """  # noqa: S608 - constants
-# Those with the heaviest edges; of the same weight by their keys, so that it is the same each time.
+# Heaviest first; of the same weight by their keys, so that it is the same each time.
+_RANKED = "CREATE TABLE ranked AS FROM edges ORDER BY weight DESC, source, target"
+# The ends of the heaviest edges: a row's id is its place in that order.
 _CHOSEN = """
 CREATE TABLE chosen AS
 SELECT node FROM (
-    SELECT source AS node, weight FROM edges UNION ALL SELECT target, weight FROM edges) AS ends
-GROUP BY node ORDER BY sum(weight) DESC, node LIMIT {max_nodes}
+    SELECT source AS node, rowid AS rank FROM ranked UNION ALL SELECT target, rowid FROM ranked
+) AS ends
+GROUP BY node ORDER BY min(rank), node LIMIT {max_nodes}
 """
 _DRAWN = """
 CREATE TABLE drawn AS
-SELECT edges.* FROM edges
+SELECT ranked.* FROM ranked
 WHERE source IN (SELECT node FROM chosen) AND target IN (SELECT node FROM chosen)
-ORDER BY weight DESC, source, target LIMIT {edges}
+ORDER BY ranked.rowid LIMIT {edges}
 """
 _ENDS = """
 CREATE TABLE ends AS
@@ -117,8 +120,8 @@ def write_graph(
         database.execute("SET threads = 1")
         database.execute(f"SET temp_directory = '{temporary}/spilled'")
         for statement, files in (
-            *((_UNORDERED, ()), (_EDGES, edges), (_CHOSEN, ())),
-            *((_ORDERED, ()), (_DRAWN, ()), ("DROP TABLE edges", ())),
+            *((_UNORDERED, ()), (_EDGES, edges), (_ORDERED, ()), (_RANKED, ())),
+            *(("DROP TABLE edges", ()), (_CHOSEN, ()), (_DRAWN, ()), ("DROP TABLE ranked", ())),
             *((_UNORDERED, ()), (_ENDS, ()), (_NAMES, nodes), (_ORDERED, ()), (_NODES, ())),
         ):
             database.execute(

@@ -163,6 +163,7 @@ async def test_an_archived_day_makes_the_same_graph(
 
 async def test_a_graph_is_limited_to_its_heaviest_edges(bench: ExportBench) -> None:
     texts = {"#a #b": 5, "#c #d": 3, "#e #f": 2, "#a #c": 1}
+    texts |= {f"#hub #x{n}": 1 for n in range(8)}  # many light edges are no heavy one
     bodies = [
         json.dumps({"id_str": str(10 * n + place + 1), "text": text}).encode()
         for n, (text, times) in enumerate(texts.items())
@@ -170,11 +171,16 @@ async def test_a_graph_is_limited_to_its_heaviest_edges(bench: ExportBench) -> N
     ]
     await fill(bench.database, {"x_v1": bodies})
     every = read(await bench.made(format="gexf"))
-    assert sorted(weight for _, _, weight in every.edges(data="weight")) == [1, 2, 3, 5]
+    assert sorted(weight for _, _, weight in every.edges(data="weight")) == [1] * 9 + [2, 3, 5]
     heavy = read(await bench.made(format="gexf", min_weight=3))
     assert set(heavy.nodes) == {"#a", "#b", "#c", "#d"}
-    few = read(await bench.made(format="gexf", max_nodes=2))
-    assert set(few.nodes) == {"#a", "#b"}
+    few = [read(await bench.made(format="gexf", max_nodes=number)) for number in (2, 4, 6)]
+    assert [set(each.nodes) for each in few] == [
+        {"#a", "#b"},
+        {"#a", "#b", "#c", "#d"},
+        {"#a", "#b", "#c", "#d", "#e", "#f"},
+    ]
+    assert [len(each.edges) for each in few] == [1, 3, 4]
     assert len((await bench.made(format="gexf", max_nodes=2)).rows_of("edges")) == sum(
         texts.values()
     )
