@@ -1,11 +1,14 @@
 """Exports of pages and the API: who may request, see, cancel and download which."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
 from stream import export_requests
 from stream.db import Executor
@@ -103,6 +106,8 @@ async def download(here: AppContext, person: Person, export_id: int) -> web.Stre
 
 async def _check(connection: Executor, export: Export) -> None:
     """Problem unless its user still sees the tracks, and no tweet of it was deleted since."""
+    if export.unfinished and export.finished_at is not None:
+        raise Problem("unavailable", _RENEWED, retry_after=RETRY_AFTER)
     if export.state != "done":
         raise Problem("not_found", f"This export has no file: it is {export.state}.")
     if export.user_id is not None:
@@ -115,6 +120,31 @@ async def _check(connection: Executor, export: Export) -> None:
         raise Problem("unavailable", _RENEWED, retry_after=RETRY_AFTER)
 
 
+class _File(web.FileResponse):
+    """Obeys an entity tag in `If-Range`, which aiohttp does not (RFC 9110, section 13.1.5).
+
+    The file of an export is written again when a tweet of it was deleted: a download that goes on
+    with the rest of another file would be damaged.
+    """
+
+    def __init__(self, path: Path, headers: Mapping[str, str]) -> None:
+        super().__init__(path, headers=headers)
+        self._file = path
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        wanted = request.headers.get(hdrs.IF_RANGE, "")
+        if '"' in wanted and wanted != await asyncio.to_thread(self._tag):
+            headers = CIMultiDict(request.headers)
+            headers.popall(hdrs.RANGE, None)
+            request = request.clone(headers=headers)
+        return await super().prepare(request)
+
+    def _tag(self) -> str:
+        """The entity tag that aiohttp gives the file."""
+        found = self._file.stat()
+        return f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+
+
 async def _send(here: AppContext, export: Export) -> web.StreamResponse:
     path = folder_of(Path(here.settings.data_dir), export.id) / PACKAGE
     if not await asyncio.to_thread(path.is_file):
@@ -122,4 +152,4 @@ async def _send(here: AppContext, export: Export) -> web.StreamResponse:
         raise Problem("not_found", f"{words}; it was written on {export.host}.")
     name = f'attachment; filename="export-{export.id}.zip"'
     headers = {"Content-Disposition": name, "Content-Type": "application/zip"}
-    return web.FileResponse(path, headers=headers)
+    return _File(path, headers)

@@ -121,7 +121,7 @@ async def _add(connection: Executor, context: Context, wanted: ExportRequest) ->
     try:
         return await export_requests.add(connection, context.settings, None, wanted)
     except InvalidField as error:
-        option = f"--{error.field.replace('_', '-')}"
+        option = "TRACK" if error.field == "tracks" else f"--{error.field.replace('_', '-')}"
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
@@ -143,7 +143,9 @@ def _check_target(output: Path | None, folder: Path | None) -> None:
         raise click.UsageError("Choose --output (a .zip) or --folder, not both.")
     target = folder or output
     if target is not None and not target.resolve().parent.is_dir():
-        raise TwitterstreamError(f"{target} cannot be written: {target.parent} is not a folder.")
+        raise TwitterstreamError(
+            f"{target} cannot be written: there is no folder {target.parent}. Create it first."
+        )
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise TwitterstreamError(f"{folder} is not empty: give the name of a new folder.")
 
@@ -161,11 +163,14 @@ def _unpack(made: Path, target: Path) -> None:
     with _explained(target):
         shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
         partial.mkdir(mode=0o700)
-        with zipfile.ZipFile(made) as package:
-            for name in package.namelist():
-                with package.open(name) as source, files.replacing(partial / name) as file:
-                    shutil.copyfileobj(source, file)
-        partial.rename(target)
+        try:
+            with zipfile.ZipFile(made) as package:
+                for name in package.namelist():
+                    with package.open(name) as source, files.replacing(partial / name) as file:
+                        shutil.copyfileobj(source, file)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

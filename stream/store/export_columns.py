@@ -141,7 +141,7 @@ SIMPLE = (
         "media_links",
         "text",
         "Addresses of its pictures and videos, with spaces between them.",
-        _joined(_MEDIA_LINKS, " "),
+        unless_pseudonyms(_joined(_MEDIA_LINKS, " ")),  # some have the id of the account
     ),
     ExportColumn("place", "text", "The place it names; only X sends places.", "message.place"),
     ExportColumn(

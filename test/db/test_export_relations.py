@@ -15,12 +15,14 @@ import pytest
 from exporting import ExportBench
 from stored_messages import NOON, all_messages, damaged, fill, is_tweet, messages
 from stream.config import Settings
+from stream.store.export_columns import COLUMN_SETS
 from stream.tweet import NETWORK_NAMES, NetworkName
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stream.db import Database
+    from stream.store.exports import ColumnSet
     from test.db.conftest import ArchiveBench
 
 VIEWS = {"hashtags": "hashtag", "links": "link", "mentions": "mention"}
@@ -127,6 +129,22 @@ async def test_pseudonyms_replace_mentioned_accounts(bench: ExportBench) -> None
         assert names & hidden <= {""}
         assert len(hidden) > 1
     assert {row["url"] for row in made.rows_of("media")} == {""}
+
+
+@pytest.mark.parametrize("columns", COLUMN_SETS)
+async def test_pseudonyms_leave_no_id_of_an_author_in_any_set_of_columns(
+    bench: ExportBench, columns: ColumnSet
+) -> None:
+    """Not in the addresses of media either, where Bluesky has it."""
+    await fill(bench.database, all_messages())
+    rows = await bench.database.fetch("SELECT DISTINCT author_id FROM tweets WHERE author_id <> ''")
+    ids = {row["author_id"] for row in rows if row["author_id"].startswith("did:")}
+    plain, hidden = [
+        b"".join((await bench.made(columns=columns, pseudonyms=each)).data).decode()
+        for each in (False, True)
+    ]
+    assert [each for each in ids if each in plain] or columns == "4cat"
+    assert [each for each in ids if each in hidden] == []
 
 
 @pytest.mark.parametrize("network", NETWORK_NAMES)

@@ -52,6 +52,7 @@ async def _listed(connection: Executor, who: Person) -> dict[str, Any]:
         "formats": FORMATS,
         "columns": COLUMNS,
         "graphs": GRAPH_TITLES,
+        "formats_with_columns": FORMATS_WITH["columns"],
         "graph_limit": GRAPH_LIMIT,
         "left": time_left,
         "ongoing": any(each.unfinished for each in found),

@@ -194,8 +194,8 @@ async def test_the_command_writes_a_folder(program: Program, tables: Tables) -> 
     assert not left.exists()
     for options, words in (
         (("--folder", "snow"), "snow is not empty: give the name of a new folder"),
-        (("--folder", "none/snow"), "none is not a folder"),
-        (("--output", "none/snow.zip"), "none is not a folder"),
+        (("--folder", "none/snow"), "there is no folder none"),
+        (("--output", "none/snow.zip"), "there is no folder none"),
         (("--folder", "new", "--output", "new.zip"), "not both"),
     ):
         _, said = await program.fails("export", "1", *options)
