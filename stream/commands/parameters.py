@@ -32,24 +32,20 @@ class Duration(click.ParamType[timedelta]):
         return found
 
 
-class UtcTime(click.DateTime):
-    """A day or a time, of UTC."""
+class UtcTime(click.ParamType[datetime]):
+    """A day, or a time as in RFC 3339; without an offset it is UTC."""
 
-    def __init__(self) -> None:
-        super().__init__(["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%SZ"])
+    name = "time"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         try:
-            found: datetime = super().convert(value, param, ctx)
-        except click.BadParameter:
-            words = "is not a time: write 2026-01-31, or 2026-01-31T12:00, in UTC."
-            self.fail(f"{value!r} {words}", param, ctx)
-        return found.replace(tzinfo=UTC)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
-        return "TIME"
+            found = datetime.fromisoformat(str(value).upper())
+            return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+        except (ValueError, OverflowError):
+            words = "is not a time: write 2026-01-31 or 2026-01-31T12:00, which are UTC"
+            self.fail(f"{value!r} {words}, or 2026-01-31T12:00:00+02:00.", param, ctx)
 
 
 class RowId(click.IntRange):

@@ -64,7 +64,7 @@ def test_a_simulator_that_cannot_start_shows_no_address(terminal: Terminal) -> N
         (("track", "pause", "9" * 30), "TRACK_ID"),
         (("track", "show", "flood"), "'flood' is not an id; `track list` shows them."),
         (("export", "flood"), "'flood' is not an id; `track list` shows them."),
-        (("export", "1", "--since", "soon"), "'soon' is not a time: write 2026-01-31,"),
+        (("export", "1", "--since", "soon"), "'soon' is not a time: write 2026-01-31 or"),
         (("simulate", "--network", "x_v1", "--fault", "402"), "402"),
     ],
 )
