@@ -166,8 +166,10 @@ def _times(wanted: ExportRequest) -> tuple[datetime | None, datetime | None]:
     now = datetime.now(UTC)
     since = None if wanted.since is None else max(wanted.since, EARLIEST)
     until = None if wanted.until is None else min(wanted.until, now)
-    if since is not None and since >= (until or now):
-        raise InvalidField("since", "The start must be before the end, and in the past.")
     if until is not None and until <= EARLIEST:
         raise InvalidField("until", "The end must be after 2020-01-01.")
+    if since is not None and since >= now:
+        raise InvalidField("since", "The start must be in the past.")
+    if since is not None and until is not None and since >= until:
+        raise InvalidField("since", "The start must be before the end.")
     return since, until

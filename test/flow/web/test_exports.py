@@ -171,6 +171,44 @@ async def test_the_page_keeps_what_was_entered_and_names_tracks(
     assert "Graph (GEXF) of a removed track" in plain_text(await ana.page("/exports"))
 
 
+@pytest.mark.parametrize(
+    ("times", "field", "said"),
+    [
+        ({"since": "9999-01-01T00:00"}, "since", "The start must be in the past."),
+        (
+            {"since": "9998-01-01T00:00", "until": "9999-01-01T00:00"},
+            "since",
+            "The start must be in the past.",
+        ),
+        (
+            {"since": "2026-02-01T00:00", "until": "2026-01-01T00:00"},
+            "since",
+            "The start must be before the end.",
+        ),
+        (
+            {"since": "2026-01-01T00:00", "until": "2026-01-01T00:00"},
+            "since",
+            "The start must be before the end.",
+        ),
+        (
+            {"since": "2018-01-01T00:00", "until": "2019-01-01T00:00"},
+            "until",
+            "The end must be after 2020-01-01.",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_time_is_said(
+    app: WebApp, bench: ExportBench, times: dict[str, str], field: str, said: str
+) -> None:
+    program, ana = await app.api_client("ana"), await app.log_in("ana")
+    moments = {name: f"{time}:00Z" for name, time in times.items()}
+    status, found = await program.json("POST", EXPORTS, {"tracks": [1]} | moments)
+    error = found["error"]
+    assert (status, error["field"], error["message"]) == (422, field, said)
+    status, page = await ana.post("/exports", {"track": "1", "format": "csv"} | times)
+    assert (status, said in page) == (422, True)
+
+
 async def test_columns_are_chosen_for_the_formats_that_have_a_choice(
     app: WebApp, bench: ExportBench
 ) -> None:
