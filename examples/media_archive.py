@@ -81,13 +81,15 @@ class Archive:
 
 
 async def call(api: aiohttp.ClientSession, path: str, **query: Any) -> Any:
-    """The answer of the API, None: there is no such thing; waits when it asks for patience."""
+    """The answer of the API, None: the tweet is gone; waits when it asks for patience."""
     while True:
         async with api.get(f"api/v1/{path}", params=query) as answer:
+            if answer.ok:
+                return await answer.json()
+            if answer.status == 404 and path.startswith("tweets/"):
+                return None
             if answer.status not in {429, 503}:
-                if answer.status != 404:
-                    answer.raise_for_status()
-                return await answer.json() if answer.ok else None
+                raise SystemExit(f"{answer.url}: {await answer.text()}")
             await asyncio.sleep(float(answer.headers.get("Retry-After", 5)))
 
 

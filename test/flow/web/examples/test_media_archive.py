@@ -174,3 +174,21 @@ async def test_a_blob_of_bluesky_comes_from_the_server_of_its_account(
     await app.store_tweets({"text": "snow", "did": "did:plc:abc", "record": {"image": blob}})
     await program.run(*words(app, tmp_path / "media", *ALLOWED, "--plc", media.address))
     assert files(tmp_path / "media") == {named(JPEG, "jpeg"): JPEG}
+
+
+async def refusal(program: Example, *words: object) -> str:
+    """The one line with which it ends."""
+    process = await program.start(*words)
+    output = (await process.communicate())[0].decode()
+    assert (process.returncode, output.count("\n")) == (1, 1), output
+    return output
+
+
+async def test_a_hidden_track_and_an_invalid_token_are_said(
+    app: WebApp, program: Example, tmp_path: Path
+) -> None:
+    await app.add_track("rain", "other")
+    words = app.address, tmp_path / "media", "--track"
+    assert "There is no track 2" in await refusal(program, *words, 2)
+    program.environment["TWEETS_TOKEN"] = "invalid"
+    assert "This token is invalid" in await refusal(program, *words, 1)
