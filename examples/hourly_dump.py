@@ -136,13 +136,16 @@ def main() -> None:
     if not os.environ.get("TWEETS_TOKEN"):
         parser.error("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
     uri = given.place if "://" in given.place else Path(given.place).resolve().as_uri()
-    place = Place(*FileSystem.from_uri(uri))
-    while True:
-        total = dump(given.address.rstrip("/"), given.track, place, given.rows)
-        print(f"{total} new tweets in {given.place}", flush=True)
-        if given.once:
-            return
-        time.sleep(3600 - time.time() % 3600)
+    try:
+        place = Place(*FileSystem.from_uri(uri))
+        while True:
+            total = dump(given.address.rstrip("/"), given.track, place, given.rows)
+            print(f"{total} new tweets in {given.place}", flush=True)
+            if given.once:
+                return
+            time.sleep(3600 - time.time() % 3600)
+    except (OSError, pa.ArrowException) as error:
+        raise SystemExit(f"{given.place}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -132,7 +132,13 @@ def main() -> None:
     if not os.environ.get("TWEETS_TOKEN"):
         parser.error("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
     host, _, port = given.listen.rpartition(":")
-    web.run_app(application(given.address.rstrip("/"), given.track), host=host, port=int(port))
+    if not port.isdecimal():
+        parser.error(f"--listen: HOST:PORT, such as {parser.get_default('listen')}")
+    made = application(given.address.rstrip("/"), given.track)
+    try:
+        web.run_app(made, host=host, port=int(port))
+    except (OSError, OverflowError) as error:
+        raise SystemExit(f"--listen {given.listen}: {error}") from error
 
 
 if __name__ == "__main__":

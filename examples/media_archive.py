@@ -143,7 +143,12 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=50_000_000, help="of a file, at most")
     parser.add_argument("--allow", action="append", default=[], help="a private network of yours")
     parser.add_argument("--plc", default="https://plc.directory", help="Bluesky's directory")
-    asyncio.run(run(parser.parse_args()))
+    given = parser.parse_args()
+    try:
+        asyncio.run(run(given))
+    except (aiohttp.ClientError, OSError, ValueError, sqlite3.Error) as error:
+        problem = str(error) or type(error).__name__
+        raise SystemExit(f"{given.address} to {given.folder}: {problem}") from error
 
 
 if __name__ == "__main__":

@@ -100,3 +100,15 @@ async def test_a_wrong_track_is_said(app: WebApp, tmp_path: Path) -> None:
     output, _ = await process.communicate()
     assert process.returncode == 1
     assert b"There is no track 99" in output
+
+
+async def test_a_place_that_cannot_be_used_is_said(app: WebApp, tmp_path: Path) -> None:
+    program = await example(app, "hourly_dump.py")
+    await app.add_track("snow", "ana")
+    await app.store_tweets({"text": "snow"})
+    (tmp_path / "file").touch()
+    for place in ("/proc/dump", str(tmp_path / "file"), "fax://dump"):
+        process = await program.start(app.address, place, "--once")
+        output = (await process.communicate())[0].decode()
+        assert (process.returncode, output.count("\n")) == (1, 1), output
+        assert output.startswith(f"{place}: "), output

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,3 +81,19 @@ async def test_several_browsers_see_the_same(app: WebApp) -> None:
             for shown in (first, second):
                 while (await anext(shown))["newest"] != ["snow"]:
                     pass
+
+
+async def test_a_port_that_cannot_be_used_is_said(app: WebApp) -> None:
+    program = await example(app, "last_hour.py")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for listen, said in (
+            (f"127.0.0.1:{port}", "address already in use"),
+            ("127.0.0.1:99999", "port must be 0-65535"),
+            ("no.such.host.invalid:8090", "no.such.host.invalid"),
+            ("localhost", "--listen: HOST:PORT"),
+        ):
+            process = await program.start(app.address, "--listen", listen)
+            output = (await process.communicate())[0].decode()
+            assert (process.returncode in {1, 2}, said in output) == (True, True), output
+            assert "Traceback" not in output

@@ -192,3 +192,18 @@ async def test_a_hidden_track_and_an_invalid_token_are_said(
     assert "There is no track 2" in await refusal(program, *words, 2)
     program.environment["TWEETS_TOKEN"] = "invalid"
     assert "This token is invalid" in await refusal(program, *words, 1)
+
+
+async def test_a_place_that_cannot_be_used_is_said(
+    app: WebApp, program: Example, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "media" / "index.sqlite").mkdir(parents=True)
+    for address, folder, said in (
+        (app.address, "/proc/media", "/proc/media"),
+        (app.address, tmp_path / "file", "file"),
+        (app.address, tmp_path / "media", "unable to open database file"),
+        ("http://127.0.0.1:1", tmp_path / "new", "127.0.0.1:1"),
+        ("127.0.0.1:1", tmp_path / "new", "URL should be absolute"),
+    ):
+        assert said in await refusal(program, address, folder, "--track", 1)
