@@ -138,6 +138,12 @@ def unread_ranges(runs: Iterable[StoredRun], cursor: Cursor) -> list[KeyRange]:
     return ranges
 
 
+def passed_ranges(ranges: Iterable[KeyRange], after: Cursor) -> list[KeyRange]:
+    """Of ranges to read, what a reader has passed who is at this cursor now."""
+    reached = (each._replace(high=after.positions.get(each.run, each.low)) for each in ranges)
+    return [each for each in reached if each.low < each.high]
+
+
 def _position_in_first_run(
     source: SourceId, cursor: Cursor, former: Sequence[StoredRun]
 ) -> TweetId | None:

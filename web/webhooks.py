@@ -175,6 +175,8 @@ async def send_again(here: AppContext, person: Person, delivery_id: int) -> Deli
         if found is None:
             raise Problem("not_found", "This delivery does not exist, or no longer.")
         await require(connection, person, found.webhook_id, lock=True)
+        if found.is_skipped_day:
+            raise Problem("conflict", found.result)
         await _check_again(connection, found.webhook_id)
         if not await webhook_deliveries.send_again(connection, found.webhook_id, delivery_id):
             raise Problem("conflict", "This delivery is not finished yet.")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from stream.db import Executor
+from stream.keys import KeyRange, passed_ranges
 from stream.loop_budget import LoopBudget
 from stream.sinks.messages import VERSION
 from stream.sinks.reader import SinkPosition
@@ -30,13 +31,17 @@ Tracks = AbstractSet[TrackId]
 
 
 class Batch(NamedTuple):
-    """What comes next; the position after it, and whether there may be more now."""
+    """What comes next; the position after it, and whether there may be more now.
+
+    `passed`: the keys of tweets from the position before to the one after it.
+    """
 
     event: Event
     tweets: Sequence[TweetId]
     items: Sequence[bytes]
     position: SinkPosition
     more: bool
+    passed: Sequence[KeyRange] = ()
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -76,12 +81,14 @@ class MessageReader:
         cursor, more = Cursor.parse(position.cursor), True
         many = len(tracks) > search.MANY_TRACKS  # then all are read, and theirs picked
         found: list[tuple[Page, TweetId, bytes]] = []
+        unread: Sequence[KeyRange] | None = None
         for _ in range(PAGES_MAX if many else 1):
             some = None if many else sorted(tracks)
             page = await feed.after(connection, cursor, BATCH_MAX, some, with_doc=False)
             items = await self._encoded(connection, page.tweets, tracks)
             found += [(page, key, item) for key, item in items]
             cursor, more = page.cursor, page.more
+            unread = page.ranges if unread is None else unread
             if not more or len(found) >= BATCH_MAX:
                 break
         number = min(fitting(item for _, _, item in found), BATCH_MAX)
@@ -89,8 +96,10 @@ class MessageReader:
             page, last, _ = found[number - 1]
             cursor, more = page.cursor_after(last), True
         after = SinkPosition(str(cursor), position.deletion)
+        passed = passed_ranges(unread or (), cursor)
         keys = [key for _, key, _ in found[:number]]
-        return Batch("tweets.matched", keys, [item for _, _, item in found[:number]], after, more)
+        bodies = [item for _, _, item in found[:number]]
+        return Batch("tweets.matched", keys, bodies, after, more, passed)
 
     async def deletions_after(
         self, connection: Executor, position: SinkPosition, tracks: Tracks

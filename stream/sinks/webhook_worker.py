@@ -7,6 +7,7 @@ moves on when a message has arrived, or was given up.
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ from stream.store.webhook_deliveries import Delivery, NewDelivery, Try
 from stream.store.webhooks import Webhook
 from stream.vault import Vault
 
+logger = logging.getLogger(__name__)
+
 RETRIES = BackoffPolicy(first=5, factor=3, more=0, cap=24 * 3600)
 RETRY_AFTER_MAX = 24 * 3600.0  # seconds; longer requests to wait are cut to this
 GIVE_UP_AFTER = timedelta(days=3)  # then a message is a dead letter
@@ -39,6 +42,10 @@ SENDING_MAX = 64  # at a time, to receivers that work
 SENDING_SLOWLY_MAX = 16  # at a time, to those whose last try failed or took long
 SLOW_TRY = 5.0  # seconds
 NOTHING_LEFT = "Nothing was sent: its tweets were deleted, or are no longer shared."
+SKIPPED = (
+    "The tweets of {} were archived and left Postgres before they were sent."
+    " Export the day (page Exports) to get them."
+)
 
 ReadArchived = Callable[[int], Awaitable[Sequence[bytes]]]  # what is left of a delivery, by its id
 # `pause`: new tweets shall come together in one message; `wait`: there is nothing to send.
@@ -159,6 +166,7 @@ class WebhookWorker:
         """What comes next, and its message, if there is anything to send."""
         tracks = await followed_tracks(connection, hook)
         batch = await self._read(connection, self._position(hook), tracks)
+        await self._note_skipped(connection, batch, tracks)
         if not batch.tweets:
             await self._pass_over(connection, hook, batch.position)
             self._status.waiting_since = None
@@ -186,7 +194,22 @@ class WebhookWorker:
             self._deletions_next = not self._deletions_next
             return first
         second = await reads[1](connection, first.position, tracks)
-        return second._replace(more=first.more or second.more)
+        passed = first.passed or second.passed
+        return second._replace(more=first.more or second.more, passed=passed)
+
+    async def _note_skipped(self, connection: Executor, batch: Batch, tracks: Tracks) -> None:
+        """A dead letter for each day whose tweets this webhook follows and cannot get any more.
+
+        Before the position moves on: after a kill they are found again, and not noted twice.
+        """
+        days = await archive_list.skipped_days(connection, batch.passed, tracks)
+        for day in days:
+            why = SKIPPED.format(day)
+            if await webhook_deliveries.add_skipped(connection, self.id, day, why):
+                self._status.given_up += 1
+                logger.warning("webhook missed a day: %s", why, extra={"webhook": self.id})
+        if days:
+            await webhook_deliveries.prune(connection, self.id, dead=True)
 
     def _position(self, hook: Webhook) -> SinkPosition:
         if self._ahead is not None and self._ahead[0] == hook.position:

@@ -1,7 +1,7 @@
 """Messages to webhooks, and what became of them: the table webhook_deliveries."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 import msgspec
@@ -31,6 +31,12 @@ _ADD = f"""
 INSERT INTO webhook_deliveries (webhook_id, message_id, event, tweets, position, state, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}, true AS due
 """  # noqa: S608 - a constant
+_ADD_SKIPPED = """
+INSERT INTO webhook_deliveries (webhook_id, message_id, event, tweets, state, created_at, next_at,
+    result)
+SELECT $1, $2, 'tweets.matched', '{}', 'dead', now(), NULL, $3
+WHERE NOT EXISTS (SELECT FROM webhook_deliveries WHERE webhook_id = $1 AND message_id = $2)
+"""
 _NOTE_TRY = """
 UPDATE webhook_deliveries SET state = $2, tries = tries + 1, tried_at = now(), seconds = $3,
     status = $4, result = $5, answer = $6, next_at = $7
@@ -86,6 +92,11 @@ class Delivery(msgspec.Struct, frozen=True):
     def last_at(self) -> datetime | None:
         return received_at(max(self.tweets)) if self.tweets else None
 
+    @property
+    def is_skipped_day(self) -> bool:
+        """It stands for the tweets of a day that cannot be sent; `result` says why."""
+        return self.event == "tweets.matched" and not self.tweets
+
 
 class NewDelivery(msgspec.Struct, frozen=True):
     """A message before its first try."""
@@ -132,6 +143,12 @@ async def by_id(connection: Executor, delivery_id: int) -> Delivery | None:
 async def add(connection: Executor, webhook_id: int, new: NewDelivery) -> Delivery:
     [row] = await connection.fetch(_ADD, webhook_id, *msgspec.structs.astuple(new))
     return Delivery(**row)
+
+
+async def add_skipped(connection: Executor, webhook_id: int, day: date, why: str) -> bool:
+    """Add a dead letter for the tweets of a day; False when there is one of this day."""
+    message_id = f"skipped_{day}"
+    return bool(row_count(await connection.execute(_ADD_SKIPPED, webhook_id, message_id, why)))
 
 
 async def note_try(

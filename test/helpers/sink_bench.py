@@ -33,6 +33,7 @@ class SinkBench:
         self.vault = Vault(folder)
         self.eventually = eventually
         self.sinks: Sinks | None = None
+        self.at = NOON  # when tweets are received, in microseconds; each one later than the former
         self._source: SourceId | None = None
         self._number = 0
 
@@ -76,7 +77,7 @@ class SinkBench:
         frames = []
         for body in bodies:
             self._number += 1
-            frames.append(Frame(NOON + self._number, body, self._number))
+            frames.append(Frame(self.at + self._number, body, self._number))
         await store_frames(self.database, self._source, frames, self.match)
 
     async def value(self, query: str, *values: object) -> Any:

@@ -94,7 +94,8 @@ class DeliveryStatus(msgspec.Struct, frozen=True):
 
     `state`: `waiting` for its next try, being sent `again`, `delivered`, or `dead`: given up.
     `tweets`: their ids. `seconds`, `status` and `answer` are of the last try; `result` says why it
-    failed.
+    failed. A dead one without tweets stands for a day whose tweets were archived and left Postgres
+    before they were sent: it cannot be sent again.
     """
 
     id: int

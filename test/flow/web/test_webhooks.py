@@ -217,6 +217,23 @@ async def test_a_delivery_of_an_archived_day_is_sent_again_as_any_other(
     assert (status, found["state"]) == (200, "again")
 
 
+async def test_a_day_that_was_archived_before_it_was_sent_is_shown_and_not_sent_again(
+    app: WebApp, ana: Client
+) -> None:
+    hook = (await add(ana))["id"]
+    why = "Export the day (page Exports) to get them."
+    delivery = await delivered(app, hook, "dead")
+    await app.execute("UPDATE webhook_deliveries SET tweets = '{}', result = $1", why)
+    _, found = await ana.json("GET", f"/api/v1/webhooks/{hook}/deliveries?state=dead")
+    assert [each["result"] for each in found["deliveries"]] == [why]
+    page = await ana.page(f"/webhooks/{hook}")
+    assert why in page
+    assert "send-again" not in page
+    path = f"/api/v1/webhook-deliveries/{delivery}/send-again"
+    status, found = await ana.json("POST", path)
+    assert (status, found["error"]["message"]) == (409, why)
+
+
 async def test_tests_and_messages_sent_again_are_limited(app: WebApp, ana: Client) -> None:
     hook = (await add(ana))["id"]
     answers = [(await ana.json("POST", f"/api/v1/webhooks/{hook}/test"))[0] for _ in range(11)]
