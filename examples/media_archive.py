@@ -3,14 +3,16 @@
     TWEETS_TOKEN=… python examples/media_archive.py http://127.0.0.1:8080 media --track 1
 
 Run it again, by cron for example: it continues where it stopped, and removes what was deleted.
-`index.sqlite` says which tweet has which file. Strangers choose the addresses in tweets, so private
-ones are refused when the connection is made. Needs aiohttp.
+`index.sqlite` says which tweet has which file, or why not; the first failure of each kind is shown.
+Strangers choose the addresses in tweets, so private ones are refused when the connection is made.
+Needs aiohttp.
 """
 
 import argparse
 import asyncio
 import hashlib
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ class Archive:
         self.given, self.http, self.folder = given, http, given.folder
         self.index = sqlite3.connect(self.folder / "index.sqlite", isolation_level=None)
         self.index.executescript(SCHEMA)
+        self.failures: Counter[str] = Counter()  # of this run, by kind
 
     def rows(self, query: str, *values: object) -> list[Any]:
         return self.index.execute(query, values).fetchall()
@@ -50,7 +53,16 @@ class Archive:
                 file = await self._download(await locate(self.http, url, self.given.plc))
             except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
                 problem = str(error) or type(error).__name__
+                self._report(
+                    f"{type(error).__name__} {getattr(error, 'status', '')}", f"{url}: {problem}"
+                )
         self.rows(KEEP, tweet, url, file, problem)
+
+    def _report(self, kind: str, line: str) -> None:
+        """Count a failure, and print it if it is the first of its kind."""
+        self.failures[kind] += 1
+        if self.failures[kind] == 1:
+            print(repr(line[:300])[1:-1], flush=True)  # escaped: strangers write addresses
 
     async def _download(self, url: str) -> str:
         part, digest, size = self.folder / "download.part", hashlib.sha256(), 0
@@ -132,7 +144,9 @@ async def run(given: argparse.Namespace) -> None:
         await collect(archive, api, given.track)
         await follow_deletions(archive, api)
         [[files, urls]] = archive.rows("SELECT count(DISTINCT file), count(*) FROM media")
-        print(f"{files} files of {urls} addresses in {given.folder}")
+        failed = archive.failures.total()
+        why = f"; {failed} failed now, index.sqlite says why" if failed else ""
+        print(f"{files} files of {urls} addresses in {given.folder}{why}")
 
 
 def main() -> None:

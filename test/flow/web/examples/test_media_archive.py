@@ -207,3 +207,20 @@ async def test_a_place_that_cannot_be_used_is_said(
         ("127.0.0.1:1", tmp_path / "new", "URL should be absolute"),
     ):
         assert said in await refusal(program, address, folder, "--track", 1)
+
+
+async def test_the_first_failure_of_each_kind_is_said_and_all_are_counted(
+    app: WebApp, program: Example, media: Media, tmp_path: Path
+) -> None:
+    """In a bounded number of lines; an address cannot write to the terminal."""
+    names = [f"http://no{number}.such.host.invalid/a.png" for number in range(30)]
+    gone = [f"{media.address}/gone{number}" for number in range(30)]
+    await app.store_tweets(photos(*names, *gone, f"{media.address}/a.png", "fax:\x1b[2Ja\nb"))
+    output = await program.run(*words(app, tmp_path / "media", *ALLOWED))
+    name, status, scheme, last = output.splitlines()
+    assert "no0.such.host.invalid" in name
+    assert "gone0: 404" in status
+    assert scheme.startswith("fax:\\x1b[2Ja\\nb: ")
+    assert last == (
+        f"1 files of 62 addresses in {tmp_path}/media; 61 failed now, index.sqlite says why"
+    )
