@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
@@ -61,9 +62,10 @@ async def _check_name(host: str, allowed: Sequence[Network]) -> None:
     try:
         found = await resolver.resolve(host)
     except OSError as error:
+        why = error.strerror or describe(error)
         raise TwitterstreamError(
-            f"{host} cannot be looked up ({describe(error)}), so it is not known whether http is"
-            " allowed there: use https, or try again when the name exists."
+            f"{host} cannot be looked up ({why}), so it is not known whether http is allowed there:"
+            " use https, or try again when the name exists."
         ) from None
     finally:
         resolver.end()
@@ -83,9 +85,12 @@ def check_url(text: str, allowed: Sequence[Network]) -> None:
     try:
         url = URL(text)
         host = (url.host or "").encode("idna").decode()
+        in_brackets = "[" in urlsplit(text).netloc
     except ValueError:
-        url, host = URL(), ""
-    if not host or url.scheme not in ("https", "http") or len(text) > URL_MAX or " " in text:
+        url, host, in_brackets = URL(), "", False
+    is_place = host and url.port and not (in_brackets and literal_address(host) is None)
+    is_written_well = text.isprintable() and " " not in text and len(text) <= URL_MAX
+    if not is_place or not is_written_well or url.scheme not in ("https", "http"):
         raise TwitterstreamError(
             "This is not an address for a webhook: it is written as https://host/path, without"
             f" spaces, and has at most {URL_MAX:,} characters."

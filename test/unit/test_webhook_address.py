@@ -56,6 +56,10 @@ def test_no_setting_allows_addresses_of_metadata(address: str) -> None:
         ("ftp://example.org/", "written as https://host/path"),
         ("https://", "written as https://host/path"),
         ("https://exa mple.org/", "written as https://host/path"),
+        ("https://example.org/hook\r", "written as https://host/path"),
+        ("https://example.org/\u2028hook", "written as https://host/path"),
+        ("https://example.org:0/", "written as https://host/path"),
+        ("https://[v1.fe]/", "written as https://host/path"),
         ("https://example.org/" + "x" * 2000, "at most 2,000 characters"),
         ("https://[::1/", "written as https://host/path"),
         ("https://example.org:99999/", "written as https://host/path"),
@@ -98,7 +102,7 @@ def test_with_networks_of_ones_own_http_is_allowed_there() -> None:
         (["8.8.8.8"], "http, which is not encrypted"),
         (["192.168.0.1"], "This address is private"),
         (["169.254.169.254"], "metadata service"),
-        ([], "receiver.example cannot be looked up .*use https"),
+        ([], r"receiver.example cannot be looked up \(Name or service not known\), .*use https"),
     ],
 )
 async def test_http_is_allowed_for_names_within_networks_of_ones_own_only(
