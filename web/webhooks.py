@@ -1,7 +1,7 @@
 """Changes of webhooks by pages and the API: who may do what, with an error where a rule fails."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -79,7 +79,7 @@ async def edit(here: AppContext, person: Person, webhook_id: int, given: Webhook
         await _check_address(here, given.url)
     async with here.database.transaction() as connection:
         hook = await require(connection, person, webhook_id, lock=True)
-        tracks = await _visible(connection, hook.user_id, given.tracks)
+        tracks = await _visible(connection, hook.user_id, given.tracks, hook.tracks or ())
         try:
             await webhooks.edit(connection, webhook_id, given.name, given.url, tracks)
         except RowRefused as error:
@@ -104,21 +104,28 @@ async def _check_address(here: AppContext, url: str) -> None:
 
 
 async def _visible(
-    connection: Executor, user_id: UserId, tracks: Sequence[int] | None
+    connection: Executor,
+    user_id: UserId,
+    tracks: Sequence[int] | None,
+    before: Collection[int] = (),
 ) -> list[TrackId] | None:
-    """These tracks, if the owner of the webhook sees all of them."""
+    """These tracks, if the owner of the webhook sees all of them.
+
+    Those that it had before are not checked: they may be gone, and then nothing of them is sent.
+    """
     if tracks is None:
         return None
     asked = sorted(set(tracks))
     if not 1 <= len(asked) <= TRACKS_MAX:
         words = f"Choose 1 to {TRACKS_MAX:,} tracks, or all."
         raise Problem("invalid", words, field="tracks")
-    seen = await sharing.visible_among(connection, user_id, asked)
-    if len(seen) < len(asked):
-        missing = next(each for each in asked if each not in seen)
+    added = [each for each in asked if each not in before]
+    seen = await sharing.visible_among(connection, user_id, added)
+    if len(seen) < len(added):
+        missing = next(each for each in added if each not in seen)
         words = f"Track {missing} does not exist, or the owner of the webhook does not see it."
         raise Problem("invalid", words, field="tracks")
-    return sorted(seen)
+    return [TrackId(each) for each in asked]
 
 
 def _refusal(error: RowRefused) -> Problem:

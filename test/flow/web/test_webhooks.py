@@ -128,6 +128,20 @@ async def test_a_webhook_without_its_tracks_says_that_nothing_is_sent(
     assert "Nothing is sent" not in await ana.page("/webhooks/2")
 
 
+async def test_tracks_that_are_not_changed_are_not_checked_again(app: WebApp, ana: Client) -> None:
+    """Also one that was deleted meanwhile; a new one is."""
+    gone, kept = await app.add_track("snow"), await app.add_track("rain")
+    path = f"/api/v1/webhooks/{(await add(ana, tracks=[gone]))['id']}"
+    await app.execute("DELETE FROM tracks WHERE id = $1", gone)
+    status, found = await ana.json("PATCH", path, {"name": "renamed"})
+    assert (status, found["name"], found["tracks"]) == (200, "renamed", [gone])
+    status, found = await ana.json("PATCH", path, {"tracks": [kept, gone]})
+    assert (status, found["tracks"]) == (200, [gone, kept])
+    status, found = await ana.json("PATCH", path, {"tracks": [gone, kept, 99]})
+    assert status == 422
+    assert "Track 99 does not exist" in found["error"]["message"]
+
+
 async def test_a_user_has_a_limited_number_of_webhooks(make_app: MakeApp) -> None:
     async with make_app(sinks={"webhooks": {"max_per_user": 2}}) as app:
         ana = await app.log_in("ana")
