@@ -92,6 +92,10 @@ class Delivery(msgspec.Struct, frozen=True):
     def last_at(self) -> datetime | None:
         return received_at(max(self.tweets)) if self.tweets else None
 
+    def next_try(self, *, is_active: bool) -> datetime | None:
+        """When it is tried next; what is sent again is, also when its webhook is not active."""
+        return self.next_at if is_active or self.state == "again" else None
+
     @property
     def is_skipped_day(self) -> bool:
         """It stands for the tweets of a day that cannot be sent; `result` says why."""

@@ -249,7 +249,7 @@ async def list_deliveries(request: web.Request, query: DeliveryQuery) -> Deliver
     async with app_context(request).database.acquire() as connection:
         hook = await service.require(connection, person(request), row_number(request))
         found = await webhook_deliveries.newest(connection, hook.id, query.limit, query.state)
-    return DeliveryList([_delivery(each) for each in found])
+    return DeliveryList([_delivery(each, hook.state) for each in found])
 
 
 @operation(
@@ -289,9 +289,12 @@ def _status(hook: Webhook) -> WebhookStatus:
     return msgspec.convert(hook, WebhookStatus, from_attributes=True)
 
 
-def _delivery(found: Delivery) -> DeliveryStatus:
+def _delivery(found: Delivery, state: State = "active") -> DeliveryStatus:
+    """A delivery, whose webhook is in this state."""
     values = {name: getattr(found, name) for name in DeliveryStatus.__struct_fields__}
-    return DeliveryStatus(**values | {"tweets": [str(key) for key in found.tweets]})
+    values["tweets"] = [str(key) for key in found.tweets]
+    values["next_at"] = found.next_try(is_active=state == "active")
+    return DeliveryStatus(**values)
 
 
 OPERATIONS = (

@@ -142,6 +142,29 @@ async def test_tracks_that_are_not_changed_are_not_checked_again(app: WebApp, an
     assert "Track 99 does not exist" in found["error"]["message"]
 
 
+async def test_only_what_will_be_tried_has_a_next_try(app: WebApp, ana: Client) -> None:
+    """What waits for a webhook that is disabled has none; what is sent again has one."""
+    hook = (await add(ana))["id"]
+    await app.execute(
+        "INSERT INTO webhook_deliveries (webhook_id, message_id, event, tweets, state, created_at)"
+        " VALUES ($1, 'msg_1', 'tweets.matched', '{1}', 'waiting', now())",
+        hook,
+    )
+
+    async def has_next_try() -> bool:
+        _, found = await ana.json("GET", f"/api/v1/webhooks/{hook}/deliveries")
+        [cell] = re.findall('data-label="Next try">(.*)</td>', await ana.page(f"/webhooks/{hook}"))
+        shown = found["deliveries"][0]["next_at"] is not None
+        assert shown == bool(cell)
+        return shown
+
+    assert await has_next_try()
+    await app.execute("UPDATE webhooks SET state = 'disabled'")
+    assert not await has_next_try()
+    await app.execute("UPDATE webhook_deliveries SET state = 'again'")
+    assert await has_next_try()
+
+
 async def test_a_user_has_a_limited_number_of_webhooks(make_app: MakeApp) -> None:
     async with make_app(sinks={"webhooks": {"max_per_user": 2}}) as app:
         ana = await app.log_in("ana")
