@@ -14,7 +14,7 @@ import yaml
 
 from stream import database_url
 from stream.config.fields import ACCEPTED, LEAVES, SECTIONS, quantity
-from stream.config.settings import Settings
+from stream.config.settings import SettingError, Settings
 from stream.errors import ConfigError
 from stream.text import decoded
 
@@ -247,7 +247,16 @@ def _validate(given: _Given) -> None:
         try:
             msgspec.convert(given.section(name), section)
         except msgspec.ValidationError as error:  # of the section's own __post_init__
-            raise ConfigError(f"{given.place(name)}: {name}: {error.__cause__}") from None
+            raise ConfigError(_of_section(given, name, error.__cause__)) from None
+
+
+def _of_section(given: _Given, section: str, error: BaseException | None) -> str:
+    """An error of settings of a section, with the place of each that is given."""
+    assert isinstance(error, SettingError)
+    keys = [f"{section}.{name}" for name in error.names]
+    places = dict.fromkeys(given.place(key) for key in keys if given.find(key) is not None)
+    subject = f"{section}." if len(keys) == 1 else f"{section}: "
+    return f"{' and '.join(places)}: {subject}{error}"
 
 
 def _shown(key: str, value: object) -> str:

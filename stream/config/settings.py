@@ -2,9 +2,10 @@
 
 import ipaddress
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
+
+from stream.config import redis_url
 
 YEAR = 365 * 24 * 3600  # seconds
 
@@ -33,14 +34,21 @@ Networks = list[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F.:]+(/\d{1,3})?
 StreamHosts = list[Annotated[str, msgspec.Meta(pattern=r"^(ws|http)s?://[^/?#@\s]+/?\Z")]]
 
 
-def _check_networks(name: str, networks: Networks) -> None:
-    for each in networks:
-        try:
-            ipaddress.ip_network(each, strict=False)
-        except ValueError:
-            raise ValueError(
-                f"{name} takes addresses or networks such as 10.0.0.0/8, not {each!r}"
-            ) from None
+class SettingError(ValueError):
+    """Settings of a section that are wrong, alone or together; the text begins with a name."""
+
+    def __init__(self, names: tuple[str, ...], text: str) -> None:
+        super().__init__(text)
+        self.names = names
+
+
+def _parse_network(name: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise SettingError(
+            (name,), f"{name} takes addresses or networks such as 10.0.0.0/8, not {text!r}"
+        ) from None
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,12 +74,8 @@ class RedisSettings(_Section, frozen=True, kw_only=True):
     track_stream_bytes: Annotated[Bytes, msgspec.Meta(ge=0)] = 16 << 20  # 0: no streams of tracks
 
     def __post_init__(self) -> None:
-        try:
-            urlsplit(self.url).port  # noqa: B018 - it may be invalid
-        except ValueError:
-            raise ValueError(
-                "url has an invalid host or port; percent-encode / ? # @ : % in the password"
-            ) from None
+        if problem := redis_url.problem(self.url):
+            raise SettingError(("url",), f"url {problem}")
 
 
 class WebhookSettings(_Section, frozen=True, kw_only=True):
@@ -81,7 +85,13 @@ class WebhookSettings(_Section, frozen=True, kw_only=True):
     allowed_networks: Networks = []
 
     def __post_init__(self) -> None:
-        _check_networks("allowed_networks", self.allowed_networks)
+        for each in self.allowed_networks:
+            if _parse_network("allowed_networks", each).is_link_local:
+                raise SettingError(
+                    ("allowed_networks",),
+                    f"allowed_networks cannot allow {each!r}: webhooks never use link-local"
+                    " addresses, where clouds hand out credentials",
+                )
 
 
 class SinkSettings(_Section, frozen=True, kw_only=True):
@@ -144,7 +154,10 @@ class BlueskySettings(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.hosts and not self.old_hosts:
-            raise ValueError("hosts and old_hosts are both empty; leave one out for its default")
+            raise SettingError(
+                ("hosts", "old_hosts"),
+                "hosts and old_hosts are both empty; leave one out for its default",
+            )
 
 
 class MastodonSettings(_Section, frozen=True, kw_only=True):
@@ -200,16 +213,18 @@ class AlertSettings(_Section, frozen=True, kw_only=True):
     runaway_factor: Annotated[float, msgspec.Meta(ge=1)] = 10  # times its average
 
     def __post_init__(self) -> None:
-        levels = (
-            self.disk_warn_percent,
-            self.disk_archive_percent,
-            self.disk_pause_low_percent,
-            self.disk_pause_all_percent,
+        names = (
+            "disk_warn_percent",
+            "disk_archive_percent",
+            "disk_pause_low_percent",
+            "disk_pause_all_percent",
         )
-        if list(levels) != sorted(levels, reverse=True):
-            raise ValueError(
+        levels = [getattr(self, name) for name in names]
+        if levels != sorted(levels, reverse=True):
+            raise SettingError(
+                names,
                 "disk_warn_percent, disk_archive_percent, disk_pause_low_percent and"
-                " disk_pause_all_percent must be in descending order"
+                " disk_pause_all_percent must be in descending order",
             )
 
 
@@ -258,7 +273,8 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     max_excel_temp_bytes: Annotated[Bytes, msgspec.Meta(ge=1 << 20)] = 4_000_000_000
 
     def __post_init__(self) -> None:
-        _check_networks("trusted_proxies", self.trusted_proxies)
+        for each in self.trusted_proxies:
+            _parse_network("trusted_proxies", each)
 
 
 class ExportSettings(_Section, frozen=True, kw_only=True):

@@ -44,8 +44,8 @@ class ChannelSink:
             batch = await self._reader.read(position)
             if batch.messages:
                 await self._publish(batch, position.seq)
-            await self._repeat_skipped()
             self._position = position = batch.position
+            await self._repeat_skipped()
             await self._save(position)
             self._status.passed_on(more=batch.more)
             if not batch.more:
@@ -57,9 +57,11 @@ class ChannelSink:
         if self._position is not None and self._is_certain:
             return self._position
         known = self._position or await self._saved()
-        # The clock, so that numbers rise although none is kept.
+        # The clock is above all numbers given, also those since the position was saved.
         head = await self._reader.head(time.time_ns() // 1000)
-        if known is not None and (known.cursor, known.deletion) != (head.cursor, head.deletion):
+        if known is not None and (known.cursor, known.deletion) == (head.cursor, head.deletion):
+            head = known  # nothing was stored since, so its number is the last one published
+        elif known is not None:
             first = known.cursor if self._skipped is None else self._skipped.from_
             self._skipped = Skipped(first, head.cursor)
             await self._publish_skipped(head.seq)

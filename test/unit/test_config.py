@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection
 
 from stream.config import Settings, load
 from stream.config.fields import LEAVES, SECTIONS
@@ -156,7 +158,7 @@ def test_a_setting_under_its_old_name_is_refused_with_the_new_one(
         ("web: {listen: '127.0.0.1:80:80'}", "a host and a port such as 127.0.0.1:8080"),
         ("alerts: {repeat_interval: 0 h}", "above 0"),
         ("alerts: {digest_at: '25:00'}", "a time of day such as 07:00"),
-        ("alerts:\n  disk_pause_all_percent: 50", "line 1: alerts: disk_warn_percent, disk"),
+        ("alerts:\n  disk_pause_all_percent: 50", "line 2: alerts: disk_warn_percent, disk"),
         ("alerts:\n  channels: 7", "line 2: alerts.channels takes a list of addresses such as"),
         ("web: {base_path: /a/../b}",
          "of ASCII letters, digits and . _ ~ -, or nothing, not '/a/../b'"),
@@ -221,6 +223,10 @@ def test_all_old_names_are_refused_at_once(file: Path) -> None:
          "the variable TWITTERSTREAM_JOURNAL__KEEP is now TWITTERSTREAM_JOURNAL__KEEP_HOURS"),
         ("JOURNAL", "1", "TWITTERSTREAM_JOURNAL matches no setting"),
         ("LOGLEVEL", "loud", "loglevel takes debug or error or info or warning, not 'loud'"),
+        ("SINKS__REDIS__URL", "redis://host:port",
+         "the variable TWITTERSTREAM_SINKS__REDIS__URL: sinks.redis.url has an invalid host or"),
+        ("WEB__TRUSTED_PROXIES", "1.2.3",
+         "the variable TWITTERSTREAM_WEB__TRUSTED_PROXIES: web.trusted_proxies takes addresses"),
     ],
 )  # fmt: skip
 def test_an_error_in_the_environment_names_the_variable(
@@ -228,6 +234,68 @@ def test_an_error_in_the_environment_names_the_variable(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         load(None, {f"TWITTERSTREAM_{name}": text})
+
+
+def test_an_error_of_several_settings_names_all_places(file: Path) -> None:
+    """Also when the section begins elsewhere, and a variable makes a value of the file wrong."""
+    file.write_text("alerts:\n  cpu_percent: 90\n  disk_warn_percent: 20\n")
+    with pytest.raises(ConfigError) as raised:
+        load(file, {"TWITTERSTREAM_ALERTS__DISK_ARCHIVE_PERCENT": "30"})
+    assert str(raised.value).startswith(
+        f"{file}, line 3 and the variable TWITTERSTREAM_ALERTS__DISK_ARCHIVE_PERCENT: alerts: disk"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("redis://127.0.0.1:6379/0?foo=bar", "unknown option 'foo': remove it"),
+        ("redis://h?db=1", "unknown option 'db'"),
+        ("redis://h?foo", "unknown option 'foo'"),
+        ("rediss://h?ssl_cert=x", "rediss:// takes only ssl_ca_certs, ssl_certfile, ssl_keyfile"),
+        ("rediss://h?ssl_ca_certs=", "invalid value for its option ssl_ca_certs"),
+        ("redis://:p@ss/w@h:1", "a database that is not a number; percent-encode"),
+        ("redis://h/zero", "a database that is not a number"),
+        ("redis://h:port", "invalid host or port"),
+        ("redis://h:99999", "invalid host or port"),
+        ("redis://h:0", "the port 0"),
+        ("redis://[::1", "invalid host or port"),
+        ("redis://:1#x@h", "has a #"),
+        ("unix://", "needs the path of a socket"),
+        ("unix:///", "needs the path of a socket"),
+        ("unix://run/redis.sock", "needs the path of a socket"),
+        ("unix:///run/redis.sock?db=x", "invalid value for its option db"),
+    ],
+)
+def test_an_address_of_redis_that_cannot_be_used_is_refused(url: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)) as raised:
+        load(None, {"TWITTERSTREAM_SINKS__REDIS__URL": url})
+    assert "sinks.redis.url " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h/", "redis://h:1/2", "redis://u:p%2Fw@[::1]:6379/0"),
+        *("unix:///run/redis.sock", "unix://:p@/run/redis.sock?db=2"),
+        "rediss://:p@h?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+    ],
+)
+def test_an_address_of_redis_that_is_accepted_makes_a_connection(url: str) -> None:
+    settings = load(None, {"TWITTERSTREAM_SINKS__REDIS__URL": url})
+    pool = BlockingConnectionPool.from_url(settings.sinks.redis.url)
+    assert isinstance(pool.connection_class(**pool.connection_kwargs), AbstractConnection)
+
+
+@pytest.mark.parametrize("network", ["169.254.0.0/16", "169.254.169.254", "fe80::/10"])
+def test_webhooks_cannot_be_allowed_link_local_networks(network: str) -> None:
+    with pytest.raises(ConfigError, match=r"allowed_networks cannot allow .* never use link-local"):
+        load(None, {"TWITTERSTREAM_SINKS__WEBHOOKS__ALLOWED_NETWORKS": f"['{network}']"})
+
+
+def test_webhooks_can_be_allowed_networks_that_contain_link_local_ones() -> None:
+    variables = {"TWITTERSTREAM_SINKS__WEBHOOKS__ALLOWED_NETWORKS": "0.0.0.0/0"}
+    assert load(None, variables).sinks.webhooks.allowed_networks == ["0.0.0.0/0"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +308,11 @@ def test_an_error_in_the_environment_names_the_variable(
         ("alerts: {heartbeat_url: 'ftp://host/hunter2'}", "alerts.heartbeat_url takes"),
         ("archive: {url: 's3://key:hunter2@bucket/x'}", "archive.url takes"),
         ("sinks: {redis: {url: 'http://:hunter2@host'}}", "sinks.redis.url takes"),
-        ("sinks: {redis: {url: 'redis://:hunter2/x@host'}}", "sinks.redis: url has an invalid"),
+        ("sinks: {redis: {url: 'redis://:hunter2/x@host'}}", "sinks.redis.url has an invalid"),
+        ("sinks: {redis: {url: 'redis://:p@ss/hunter2@host:1'}}", "url has a database that is not"),
+        ("sinks: {redis: {url: 'redis://:1#hunter2@host'}}", "sinks.redis.url has a #"),
+        ("sinks: {redis: {url: 'redis://:1?hunter2@host'}}", "sinks.redis.url has an unknown opt"),
+        ("sinks: {redis: {url: 'redis://:1?hunter2=@host'}}", "sinks.redis.url has an unknown opt"),
     ],
 )
 def test_a_wrong_value_that_may_contain_a_secret_is_not_shown(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +17,9 @@ from redis_servers import PRODUCTS, RedisServer, running
 from sink_bench import SinkBench
 from stream.config.settings import RedisSettings, SinkSettings
 from stream.db import Database
+from stream.sinks.reader import SinkPosition
 from stream.sinks.runner import Sinks
-from stream.store import sinks
+from stream.store import consumer_cursors, sinks
 from stream.store.sinks import SinkRow
 from stream.tweet import Match, TrackId, Tweet
 from webhook_bench import WebhookBench
@@ -96,6 +97,27 @@ class RedisBench(SinkBench):
 
         await self.eventually(met)
         return (await self.states())[name]
+
+    async def has_begun(self, name: str) -> None:
+        """Wait until a sink knows where to begin, also when it has run before: it saves that."""
+        await self.database.execute("UPDATE consumer_cursors SET cursor = cursor || ' '")
+        await self._cursor_meets(name, lambda text: not text.endswith(" "))
+
+    async def saved(self, name: str, seq: int) -> None:
+        """Wait until the saved position of a sink has this number."""
+        await self._cursor_meets(name, lambda text: SinkPosition.parse(text).seq == seq)
+
+    async def _cursor_meets(self, name: str, condition: Callable[[str], bool]) -> None:
+        async def met() -> bool:
+            async with self.database.acquire() as connection:
+                text = await consumer_cursors.read(connection, name)
+            return text is not None and condition(text)
+
+        await self.eventually(met)
+
+    async def published(self, subscriber: Subscriber, number: int) -> None:
+        """Wait until a subscriber has so many tweets."""
+        await self.eventually(lambda: len(subscriber.ids) == number)
 
     async def works(self, name: str) -> None:
         async def met() -> bool:

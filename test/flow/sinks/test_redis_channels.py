@@ -150,3 +150,59 @@ async def test_no_password_is_logged_or_shown(
     for text in (state.reason, *logged):
         assert PASSWORD not in text
         assert "an0ther" not in text
+
+
+async def test_after_a_restart_that_missed_nothing_the_numbers_continue(
+    bench: RedisBench, subscriber: MakeSubscriber
+) -> None:
+    async with subscriber("tweets") as listening:
+        for number in (2, 4, 6):
+            async with bench.passing_on():
+                await bench.has_begun(NAME)
+                await bench.store("snow", "rain")
+                await bench.published(listening, number)
+                await bench.saved(NAME, listening.messages[-1]["seq"])
+    numbers = [each["seq"] for each in listening.messages]
+    assert numbers == list(range(numbers[0], numbers[0] + 6))
+    assert listening.skipped == []
+
+
+async def test_after_a_kill_before_the_position_was_saved_numbers_rise_after_skipped(
+    bench: RedisBench, subscriber: MakeSubscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was published since may be told again, but no number is given twice."""
+    monkeypatch.setattr(redis_channels, "SAVE_INTERVAL", 1e9)
+    async with subscriber("tweets") as listening:
+        async with bench.passing_on():
+            await bench.has_begun(NAME)
+            await bench.store("snow 1", "snow 2")
+            await bench.published(listening, 2)
+        async with bench.passing_on():
+            await bench.has_begun(NAME)
+            await bench.store("snow 3")
+            await bench.published(listening, 3)
+    first, second, told, third = listening.messages
+    assert first["seq"] < second["seq"] < told["seq"] == third["seq"] - 1
+    assert await between(bench, told["skipped"]["from"], told["skipped"]["to"]) == {
+        first["id"],
+        second["id"],
+    }
+
+
+async def test_a_repeated_skipped_has_the_number_of_the_last_message(
+    bench: RedisBench, subscriber: MakeSubscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_channels, "REPEATS", (0.0,) * 1000)
+    async with bench.passing_on():
+        await bench.has_begun(NAME)
+    await bench.store("snow 1")
+    async with subscriber("tweets") as listening, bench.passing_on():
+        await bench.has_begun(NAME)
+        await bench.store("snow 2", "snow 3")
+        await bench.eventually(
+            lambda: len(listening.ids) == 2 and "skipped" in listening.messages[-1]
+        )
+    last = listening.messages[0]["seq"]
+    for message in listening.messages[1:]:
+        assert message["seq"] == last + ("skipped" not in message)
+        last = message["seq"]
