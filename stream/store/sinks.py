@@ -13,7 +13,12 @@ ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, late_since = excluded
     seen_at = now()
 """
 _ALL = """
-SELECT name, reason, late_since, seen_at, seen_at > now() - interval '1 minute' AS runs FROM sinks
+SELECT name, reason, late_since, seen_at, seen_at > now() - interval '1 minute' AS runs,
+    of_users.failing, of_users.webhooks
+FROM sinks CROSS JOIN (
+    SELECT count(*) FILTER (WHERE state = 'disabled' OR reason <> '') AS failing,
+        count(*) AS webhooks
+    FROM webhooks) AS of_users
 ORDER BY name
 """
 _PRUNE = """
@@ -34,6 +39,8 @@ class SinkRow(msgspec.Struct, frozen=True):
     late_since: datetime | None  # since when tweets wait; None: none does
     seen_at: datetime
     runs: bool  # it was seen lately
+    failing: int  # webhooks that fail or are disabled
+    webhooks: int  # all
 
     @property
     def state(self) -> str:
@@ -42,7 +49,14 @@ class SinkRow(msgspec.Struct, frozen=True):
             return f"no daemon has run it since {self.seen_at:%F %T %Z}"
         if self.reason:
             return f"fails: {self.reason}"
-        return f"late since {self.late_since:%F %T %Z}" if self.late_since else "ok"
+        return f"late since {self.late_since:%F %T %Z}" if self.late_since else self.works
+
+    @property
+    def works(self) -> str:
+        """How it is when it has no trouble of its own: receivers of webhooks can have some."""
+        if self.name != "webhooks" or not self.failing:
+            return "ok"
+        return f"ok, {self.failing:,} of {self.webhooks:,} fail{'s' if self.failing == 1 else ''}"
 
 
 async def write(

@@ -98,6 +98,26 @@ async def test_only_sinks_that_run_are_shown(
         await hooks.eventually(partial(is_shown, "webhooks"))
 
 
+async def test_how_many_webhooks_fail_is_said_where_sinks_are_shown(hooks: WebhookBench) -> None:
+    """Failing or disabled; one that is paused does not fail."""
+
+    async def shown() -> str:
+        async with hooks.database.acquire() as connection:
+            return "; ".join(each.state for each in await sinks.get_all(connection))
+
+    async with hooks.database.acquire() as connection:
+        await sinks.write(connection, "redis")
+        await sinks.write(connection, "webhooks")
+    for name in ("a", "b", "c"):
+        await hooks.add("https://example.org/", name=name)
+    assert await shown() == "ok; ok"
+    await hooks.execute("UPDATE webhooks SET state = 'paused' WHERE name = 'a'")
+    await hooks.execute("UPDATE webhooks SET state = 'disabled' WHERE name = 'b'")
+    assert await shown() == "ok; ok, 1 of 3 fails"
+    await hooks.execute("UPDATE webhooks SET reason = 'It fails.' WHERE name = 'c'")
+    assert await shown() == "ok; ok, 2 of 3 fail"
+
+
 async def test_a_daemon_without_sinks_leaves_those_of_another_one(hooks: WebhookBench) -> None:
     async with hooks.database.acquire() as other, hooks.database.acquire() as connection:
         assert await sinks.try_lock(other)

@@ -104,12 +104,17 @@ async def test_each_sink_is_listed_with_its_trouble_and_the_remedy(
     await app.database.execute(
         "INSERT INTO sinks (name, reason, late_since, seen_at) VALUES"
         " ('redis channels', '', NULL, now()), ('redis streams', $1, $2, now()),"
-        " ('old', '', NULL, $2)",
+        " ('old', '', NULL, $2), ('webhooks', '', NULL, now())",
         f"{HOSTILE} Start it.",
         late,
     )
+    await app.execute(
+        "INSERT INTO webhooks (user_id, name, url, state, position)"
+        " SELECT id, 'mine', 'https://example.org/', 'disabled', '' FROM users"
+    )
     _, text = await admin.get("/health")
     assert "redis channels: ok" in text
+    assert "webhooks: ok, 1 of 1 fails" in text
     assert "Start it." in text
     assert "Late since" in text
     assert "no daemon has run it since" in text
