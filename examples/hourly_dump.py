@@ -84,14 +84,14 @@ def row(tweet: dict[str, Any]) -> dict[str, Any]:
     return {name: tweet[name] for name in TEXTS} | parsed | {"tracks": tracks}
 
 
-def call(address: str, token: str) -> dict[str, Any]:
+def call(address: str) -> dict[str, Any]:
     """The answer of the API; waits while the server is away or asks for patience."""
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    token = {"Authorization": f"Bearer {os.environ['TWEETS_TOKEN']}"}
+    request = urllib.request.Request(address, headers=token)
     while True:
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+                return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             if error.code not in {429, 503}:
                 raise SystemExit(f"{address}: {error.read().decode()}") from error
@@ -103,26 +103,23 @@ def call(address: str, token: str) -> dict[str, Any]:
 
 def pages(address: str, tracks: list[int], cursor: str, limit: int) -> Iterator[dict[str, Any]]:
     """The pages with tweets after this cursor, up to the newest tweet."""
-    more = True
-    while more:
-        query: list[tuple[str, object]] = [("order", "oldest"), ("limit", limit)]
-        query += [("track", track) for track in tracks]
-        query += [("cursor", cursor)] if cursor else []
-        page = call(f"{address}/api/v1/tweets?{urlencode(query)}", os.environ["TWEETS_TOKEN"])
-        cursor, more = page["next"], page["more"]
+    page: dict[str, Any] = {"next": cursor, "more": True}
+    while page["more"]:
+        query: dict[str, Any] = {"order": "oldest", "limit": limit, "track": tracks}
+        query |= {"cursor": page["next"]} if page["next"] else {}
+        page = call(f"{address}/api/v1/tweets?{urlencode(query, doseq=True)}")
         if page["tweets"]:
             yield page
 
 
 def dump(address: str, tracks: list[int], place: Place, rows_max: int) -> int:
     """Write all tweets that are in no file yet; returns how many."""
-    number, cursor = place.newest()
-    total = 0
+    newest, cursor = place.newest()
     unwritten = pages(address, tracks, cursor, min(PAGE, rows_max))
-    for page in unwritten:
-        number += 1
-        total += place.write(number, chain([page], unwritten), rows_max)
-    return total
+    return sum(
+        place.write(number, chain([page], unwritten), rows_max)
+        for number, page in enumerate(unwritten, newest + 1)
+    )
 
 
 def main() -> None:

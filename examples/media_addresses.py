@@ -1,13 +1,15 @@
 """Where the media of a message are, what is kept of them, and connections to public addresses.
 
-For media_archive.py, with its token.
+For media_archive.py, with its token, its calls of the API, and its failures.
 """
 
+import asyncio
 import errno
 import ipaddress
 import json
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -73,3 +75,29 @@ def required_token() -> str:
     if not (token := os.environ.get("TWEETS_TOKEN")):
         raise SystemExit("TWEETS_TOKEN is missing: make a token with the scope read on My account.")
     return token
+
+
+async def call(api: aiohttp.ClientSession, path: str, **query: Any) -> Any:
+    """The answer of the API, None: the tweet is gone; waits when it asks for patience."""
+    while True:
+        async with api.get(f"api/v1/{path}", params=query) as answer:
+            if answer.ok:
+                return await answer.json()
+            if answer.status == 404 and path.startswith("tweets/"):
+                return None
+            if answer.status not in {429, 503}:
+                raise SystemExit(f"{answer.url}: {await answer.text()}")
+            await asyncio.sleep(float(answer.headers.get("Retry-After", 5)))
+
+
+class Failures(Counter[str]):
+    """How many failures there are of each kind; the first of each is printed."""
+
+    def add(self, url: str, error: Exception) -> str:
+        """Count a failure; returns what it is."""
+        problem = str(error) or type(error).__name__
+        kind = f"{type(error).__name__} {getattr(error, 'status', '')}"
+        self[kind] += 1
+        if self[kind] == 1:
+            print(repr(f"{url}: {problem}"[:300])[1:-1], flush=True)  # strangers write addresses
+        return problem

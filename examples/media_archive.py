@@ -12,13 +12,12 @@ import argparse
 import asyncio
 import hashlib
 import sqlite3
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from media_addresses import TYPES, addresses, locate, public_socket, required_token
+from media_addresses import TYPES, Failures, addresses, call, locate, public_socket, required_token
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS position (name TEXT PRIMARY KEY, value TEXT);
@@ -39,7 +38,7 @@ class Archive:
         self.given, self.http, self.folder = given, http, given.folder
         self.index = sqlite3.connect(self.folder / "index.sqlite", isolation_level=None)
         self.index.executescript(SCHEMA)
-        self.failures: Counter[str] = Counter()  # of this run, by kind
+        self.failures = Failures()  # of this run
 
     def rows(self, query: str, *values: object) -> list[Any]:
         return self.index.execute(query, values).fetchall()
@@ -52,17 +51,8 @@ class Archive:
             try:
                 file = await self._download(await locate(self.http, url, self.given.plc))
             except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
-                problem = str(error) or type(error).__name__
-                self._report(
-                    f"{type(error).__name__} {getattr(error, 'status', '')}", f"{url}: {problem}"
-                )
+                problem = self.failures.add(url, error)
         self.rows(KEEP, tweet, url, file, problem)
-
-    def _report(self, kind: str, line: str) -> None:
-        """Count a failure, and print it if it is the first of its kind."""
-        self.failures[kind] += 1
-        if self.failures[kind] == 1:
-            print(repr(line[:300])[1:-1], flush=True)  # escaped: strangers write addresses
 
     async def _download(self, url: str) -> str:
         part, digest, size = self.folder / "download.part", hashlib.sha256(), 0
@@ -90,19 +80,6 @@ class Archive:
     def position(self, name: str) -> str:
         found = self.rows("SELECT value FROM position WHERE name = ?", name)
         return str(found[0][0]) if found else ""
-
-
-async def call(api: aiohttp.ClientSession, path: str, **query: Any) -> Any:
-    """The answer of the API, None: the tweet is gone; waits when it asks for patience."""
-    while True:
-        async with api.get(f"api/v1/{path}", params=query) as answer:
-            if answer.ok:
-                return await answer.json()
-            if answer.status == 404 and path.startswith("tweets/"):
-                return None
-            if answer.status not in {429, 503}:
-                raise SystemExit(f"{answer.url}: {await answer.text()}")
-            await asyncio.sleep(float(answer.headers.get("Retry-After", 5)))
 
 
 async def collect(archive: Archive, api: aiohttp.ClientSession, track: int) -> None:
