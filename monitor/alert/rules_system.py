@@ -234,8 +234,8 @@ def webhook_disabled(context: RuleContext) -> Iterator[Condition]:
             f" {hook.reason.rstrip('.')}."
         )
         remedy = (
-            f"{hook.owner} repairs the receiver or the address, and resumes or deletes it on the"
-            " page Webhooks."
+            f"Its owner, {hook.owner}, repairs the receiver or the address, and resumes or deletes"
+            " the webhook on the page Webhooks."
         )
         yield Condition("webhook_disabled", str(hook.id), "warning", text, remedy, 1.0)
 

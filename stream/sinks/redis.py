@@ -18,6 +18,15 @@ CONNECTIONS = 3  # of channels and Streams, and one more
 TIMEOUT = 5.0  # seconds, for one answer; then the server counts as away
 _WAITING = "Tweets wait in Postgres; none is lost."
 _CODE = re.compile(r"(?:^|caused error: )([A-Z]{3,})\b")
+_NO_DATABASE = "DB index is out of range"  # of Redis and Valkey
+_DATABASE_REMEDY = (
+    "Correct the number at the end of sinks.redis.url, or raise `databases` in the settings of"
+    f" Redis. {_WAITING}"
+)
+_TLS_REMEDY = (
+    "sinks.redis.url begins with rediss://: check that this port of Redis has TLS, with a"
+    " certificate that this machine trusts; without TLS it is redis://. "
+)
 # The first one that fits.
 _EXPLANATIONS: tuple[tuple[type[RedisError], str, str], ...] = (
     (
@@ -82,11 +91,13 @@ def queue(pipeline: Pipeline, *command: str | bytes | int) -> None:
     pipeline.pipeline_execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
 
 
-def explain(error: RedisError) -> tuple[str, str]:
+def explain(error: RedisError, url: str = "") -> tuple[str, str]:
     """What is wrong, and the remedy. Without texts of the server: they may quote a command."""
-    for kind, *words in _EXPLANATIONS:
+    for kind, reason, remedy in _EXPLANATIONS:
         if isinstance(error, kind):
-            return words[0], words[1]
+            return reason, (_TLS_REMEDY if _concerns_tls(error, url) else "") + remedy
+    if _NO_DATABASE in str(error):
+        return "Redis has no database with this number", _DATABASE_REMEDY
     found = _CODE.search(str(error))
     code = found[1] if found else type(error).__name__
     if code == "WRONGTYPE":
@@ -95,3 +106,11 @@ def explain(error: RedisError) -> tuple[str, str]:
             "Delete or rename the keys that begin with {tweets}: and are not Streams.",
         )
     return f"Redis refuses a command ({code})", "See the log of Redis."
+
+
+def _concerns_tls(error: RedisError, url: str) -> bool:
+    """Whether TLS may be the reason: a server without it waits for more, or hangs up."""
+    return url.startswith("rediss:") and type(error) in (
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+    )

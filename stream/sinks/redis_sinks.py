@@ -21,22 +21,22 @@ async def opened(
     async with redis.opened(settings.url) as client:
         status = SinkStatus(redis_channels.NAME)
         channels = ChannelSink(client, database, Reader(database, budget), status)
-        found: list[Sink] = [(status, _explained(channels.work))]
+        found: list[Sink] = [(status, _explained(channels.work, settings.url))]
         if settings.streams:
             status = SinkStatus(redis_streams.NAME)
             reader = Reader(database, budget)
             streams = StreamSink(client, database, reader, status, settings)
-            found.append((status, _explained(streams.work)))
+            found.append((status, _explained(streams.work, settings.url)))
         yield found
 
 
-def _explained(work: Work) -> Work:
+def _explained(work: Work, url: str) -> Work:
     """The same work; errors of Redis say what is wrong, and the remedy."""
 
     async def explained() -> None:
         try:
             await work()
         except redis.RedisError as error:
-            raise SinkError(*redis.explain(error)) from error
+            raise SinkError(*redis.explain(error, url)) from error
 
     return explained

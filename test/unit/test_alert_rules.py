@@ -185,7 +185,7 @@ CASES: list[tuple[str, RuleContext, str | None]] = [
     ("job_failed", context(with_database(job("raw backup", 7200), up=False)), None),
     ("webhook_disabled", context(
         disabled_webhooks=(DisabledWebhook(7, "mine", "ana", "It answers with status 500."),)),
-     "Webhook 7 (mine) of ana is disabled: It answers with status 500. … ana repairs"),
+     "Webhook 7 (mine) of ana is disabled: It answers with status 500. … Its owner, ana, repairs"),
     ("key_file", context(files=FileProblems(KEY)), "warning: It is missing. "),
     ("key_file", context(files=FileProblems(KEY, set(KEY))), "critical: It is missing. "),
     ("restart_loop", context(crashes=3), None),

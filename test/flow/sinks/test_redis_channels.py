@@ -206,3 +206,22 @@ async def test_a_repeated_skipped_has_the_number_of_the_last_message(
     for message in listening.messages[1:]:
         assert message["seq"] == last + ("skipped" not in message)
         last = message["seq"]
+
+
+async def test_a_database_that_redis_does_not_have_is_named(bench: RedisBench) -> None:
+    async with bench.passing_on(url=bench.redis.url.removesuffix("0") + "99", streams=True):
+        for name in (NAME, "redis streams"):
+            state = await bench.fails(name, "Redis has no database with this number")
+            assert "Correct the number at the end of sinks.redis.url" in state.reason
+
+
+async def test_tls_is_mentioned_where_redis_has_none(bench: RedisBench) -> None:
+    async with bench.passing_on(url=bench.redis.url.replace("redis:", "rediss:")):
+        state = await bench.fails(NAME, "check that this port of Redis has TLS")
+    assert state.reason.startswith(("Redis does not answer", "Redis cannot be reached"))
+
+
+async def test_a_file_of_tls_that_does_not_exist_is_no_crash(bench: RedisBench) -> None:
+    url = bench.redis.url.replace("redis:", "rediss:") + "?ssl_ca_certs=/nowhere.pem"
+    async with bench.passing_on(url=url):
+        await bench.fails(NAME, "check that this port of Redis has TLS")

@@ -14,7 +14,7 @@ from stream.notes import EventNote, GapClosed, GapOpened
 from stream.store import events, gaps, partitions, rollups, sources
 from stream.store.events import EventFilter
 from waiting import Eventually
-from web_app import FRAGMENT, Client, WebApp, database_away
+from web_app import FRAGMENT, Client, MakeApp, WebApp, database_away
 
 HERE = socket.gethostname()
 MINUTE = timedelta(minutes=1)
@@ -236,6 +236,22 @@ async def test_events_are_filtered_and_gone_through_to_the_oldest(
     assert "Older" in text
     for query in ("source=x", "before=-1", f"before={'9' * 30}", "words=%00%27", "kind=%27"):
         assert (await admin.get(f"/health/events?{query}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("", "Past days are archived when <code>archive.url</code> is set."),
+        ("/srv/archive", "A day (UTC) is archived an hour or more after its end."),
+    ],
+)
+async def test_without_archives_it_says_what_the_first_one_needs(
+    make_app: MakeApp, url: str, sentence: str
+) -> None:
+    async with make_app(archive={"url": url}) as app:
+        admin = await app.log_in("ana", "admin")
+        _, text = await admin.get("/health")
+    assert f"No archives yet. {sentence}</p>" in text
 
 
 async def test_archives_are_gone_through_day_by_day(app: WebApp, admin: Client) -> None:
