@@ -1,5 +1,6 @@
 """Reads for a sink what was stored and what was deleted, from its position on."""
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,15 +9,22 @@ import msgspec
 
 from stream.db import Database, Executor
 from stream.errors import TwitterstreamError
+from stream.keys import passed_ranges
 from stream.loop_budget import LoopBudget
 from stream.sinks.messages import SinkMessage, deletion_message, message_of
-from stream.store import deletion_log, feed
+from stream.store import archive_list, deletion_log, feed
 from stream.store.feed import Cursor
+
+logger = logging.getLogger(__name__)
 
 PAGE = 200  # tweets read at a time
 BATCH_BYTES = 4 << 20  # about; a tweet counts once more for each of its tracks
 DELETIONS_PAGE = 500
 DELETIONS_INTERVAL = 0.5  # seconds between two looks at deletions
+SKIPPED_DAY = (
+    "The tweets of {} were archived and left Postgres before they were sent."
+    " Export the day (page Exports) to get them."
+)
 
 
 class SinkPosition(msgspec.Struct, frozen=True):
@@ -76,6 +84,9 @@ class Reader:
         async with self._database.acquire() as connection:
             cursor = Cursor.parse(position.cursor)
             page = await feed.after(connection, cursor, PAGE, with_doc=False)
+            passed = passed_ranges(page.ranges, page.cursor)
+            for day in await archive_list.skipped_days(connection, passed, None):
+                logger.warning("%s", SKIPPED_DAY.format(day))
             matches = await feed.matches(connection, page.tweets)
         messages, cursor, more, size = list[SinkMessage](), page.cursor, page.more, 0
         for tweet in page.tweets:

@@ -19,7 +19,7 @@ from stream.errors import TwitterstreamError
 from stream.keys import received_at
 from stream.loop_budget import LoopBudget
 from stream.sinks import webhook_messages, webhook_secrets
-from stream.sinks.reader import SinkPosition
+from stream.sinks.reader import SKIPPED_DAY, SinkPosition
 from stream.sinks.webhook_address import Network, Resolver
 from stream.sinks.webhook_client import WebhookClient
 from stream.sinks.webhook_messages import Batch, MessageReader, Tracks
@@ -42,10 +42,6 @@ SENDING_MAX = 64  # at a time, to receivers that work
 SENDING_SLOWLY_MAX = 16  # at a time, to those whose last try failed or took long
 SLOW_TRY = 5.0  # seconds
 NOTHING_LEFT = "Nothing was sent: its tweets were deleted, or are no longer shared."
-SKIPPED = (
-    "The tweets of {} were archived and left Postgres before they were sent."
-    " Export the day (page Exports) to get them."
-)
 
 ReadArchived = Callable[[int], Awaitable[Sequence[bytes]]]  # what is left of a delivery, by its id
 # `pause`: new tweets shall come together in one message; `wait`: there is nothing to send.
@@ -204,7 +200,7 @@ class WebhookWorker:
         """
         days = await archive_list.skipped_days(connection, batch.passed, tracks)
         for day in days:
-            why = SKIPPED.format(day)
+            why = SKIPPED_DAY.format(day)
             if await webhook_deliveries.add_skipped(connection, self.id, day, why):
                 self._status.given_up += 1
                 logger.warning("webhook missed a day: %s", why, extra={"webhook": self.id})

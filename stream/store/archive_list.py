@@ -31,7 +31,9 @@ _HAD_TWEETS = """
 (EXISTS (SELECT FROM {0}_minutes WHERE {1} AND minute BETWEEN since AND until)
  OR EXISTS (SELECT FROM {0}_hours WHERE {1} AND hour BETWEEN since AND until))
 """
-_OF_SOURCE = _HAD_TWEETS.format("source", "source_id = source AND outcome = 'stored'")
+_OF_SOURCE = _HAD_TWEETS.format(
+    "source", "source_id = source AND outcome IN ('stored', 'unmatched')"
+)
 _OF_TRACKS = _HAD_TWEETS.format("track", "track_id = ANY ($4) AND tweets > 0")
 _SKIPPED = f"""
 SELECT DISTINCT day
@@ -40,7 +42,7 @@ CROSS JOIN LATERAL (
     SELECT day, greatest(low, day) AS since,
         least(high, day + interval '1 day' - interval '1 microsecond') AS until
     FROM archives WHERE state = 'dropped' AND day BETWEEN $5 AND $6) AS dropped
-WHERE {_OF_SOURCE} AND {_OF_TRACKS}
+WHERE {_OF_SOURCE} AND ($4::bigint[] IS NULL OR {_OF_TRACKS})
 ORDER BY day
 """  # noqa: S608 - constants
 
@@ -84,11 +86,12 @@ async def has_rows_of(connection: Executor, days: Collection[date]) -> bool:
 
 
 async def skipped_days(
-    connection: Executor, passed: Sequence[KeyRange], tracks: Collection[TrackId]
+    connection: Executor, passed: Sequence[KeyRange], tracks: Collection[TrackId] | None
 ) -> list[date]:
-    """Days on which a reader of these tracks missed tweets, as they had left Postgres before.
+    """Days on which a reader missed tweets, as they had left Postgres before.
 
-    `passed`: what was read. Today's tweets are in Postgres, so nothing is asked about them.
+    `tracks`: what it reads; None: all tweets. `passed`: what was read. Today's tweets are in
+    Postgres, so nothing is asked about them.
     """
     first = min((received_at(each.low).date() for each in passed), default=date.max)
     today = datetime.now(UTC).date()
@@ -96,7 +99,8 @@ async def skipped_days(
         return []
     sources = [each.run.source for each in passed]
     times = [received_at(each.low) for each in passed], [received_at(each.high) for each in passed]
-    found = await connection.fetch(_SKIPPED, sources, *times, list(tracks), first, today)
+    followed = None if tracks is None else list(tracks)
+    found = await connection.fetch(_SKIPPED, sources, *times, followed, first, today)
     return [row["day"] for row in found]
 
 

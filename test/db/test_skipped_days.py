@@ -1,4 +1,4 @@
-"""What a webhook is not sent, as its day was archived and dropped meanwhile, is on record."""
+"""What a sink does not get, as its day was archived and dropped meanwhile, is on record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from sink_bench import NOON
 from stream.db import Database
+from stream.loop_budget import LoopBudget
+from stream.sinks.reader import Reader, head_position
 from webhook_bench import WebhookBench
 from webhook_receiver import Receiver, receiving, status
 
@@ -79,6 +81,28 @@ async def test_a_day_that_was_dropped_while_a_webhook_was_disabled_is_a_dead_let
     letters = archive_bench.rows(f"{LETTERS} ORDER BY id")
     assert letters == [(f"skipped_{each}", words.format(each)) for each in missed]
     assert all(words.format(each) in caplog.text for each in missed)
+
+
+async def test_a_sink_that_missed_a_day_says_so_in_the_log(
+    archive_bench: ArchiveBench, hooks: WebhookBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis has no dead letters; it gets the tweets of all tracks, and of none."""
+    async with hooks.database.acquire() as connection:
+        position = await head_position(connection)
+    await hooks.store("snow 1")
+    hooks.at = NOON + 5 * MINUTE
+    await hooks.store("snow 1")
+    hooks.at = NOON + DAY
+    await hooks.store("sun 2")
+    hooks.at = NOON + 2 * DAY
+    await hooks.store("snow 3")
+    for day in range(2):
+        await gone(archive_bench, NOON + day * DAY)
+    found = await Reader(hooks.database, LoopBudget()).read(position)
+    assert len(found.messages) == 1
+    missed = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [text.split()[3] for text in missed] == ["2026-03-14", "2026-03-15"]
+    assert "Export the day" in missed[0]
 
 
 async def test_a_day_is_noted_once_also_after_a_kill(
