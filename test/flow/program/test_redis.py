@@ -12,6 +12,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from redis_servers import PASSWORD, PRODUCTS, Product, RedisServer, running
+from simulator.server import Limits
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.program.conftest import Cluster, MakeProgram, Program, Simulate
 
 KILLS = int(os.environ.get("SINK_KILLS", "9"))  # more: make it a proof
+LIMITS = Limits(connects=10_000, rule_reads=10_000)  # of the network, for as many restarts
 VICTIMS = ("daemon", "redis", "postgres")
 STREAM = "{tweets}:stream"
 KEEPING = ("--appendonly", "yes")
@@ -66,7 +68,7 @@ async def test_the_stream_is_the_tables_however_often_daemon_redis_and_postgres_
     chance = random.Random(product)
     async with (
         running(tmp_path / product, product, *KEEPING) as redis,
-        simulate(rate=300) as server,
+        simulate(rate=300, limits=LIMITS) as server,
     ):
         sinks = {"redis": {"url": redis.url, "streams": True, "stream_bytes": 1 << 30}}
         program = make_program("main", cluster.url, sinks=sinks, flush_interval=0.05)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.server import Limits
 from stream import db
 from stream.sinks import webhook_secrets
 from stream.sinks.reader import head_position
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.program.conftest import Cluster, MakeProgram, Simulate
 
 KILLS = int(os.environ.get("SINK_KILLS", "6"))  # more: make it a proof
+LIMITS = Limits(connects=10_000, rule_reads=10_000)  # of the network, for as many restarts
 
 
 async def add_webhook(url: str, database: str, data_dir: Path) -> str:
@@ -58,7 +60,7 @@ async def test_every_stored_tweet_arrives_however_often_daemon_and_postgres_are_
 ) -> None:
     """At least once, none missing; what comes again has the same webhook-id."""
     chance = random.Random(7)
-    async with receiving() as receiver, simulate(rate=200) as server:
+    async with receiving() as receiver, simulate(rate=200, limits=LIMITS) as server:
         sinks = {"webhooks": {"allowed_networks": ["127.0.0.0/8"]}}
         program = make_program("main", cluster.url, sinks=sinks, flush_interval=0.05)
         tables = open_tables(cluster.url)
