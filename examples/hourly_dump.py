@@ -27,11 +27,12 @@ from pyarrow.fs import FileSelector, FileSystem
 
 PAGE = 1000  # tweets of one call
 GROUP = 50_000  # tweets of a row group: those in memory
-TIME = pa.timestamp("us", tz="UTC")
+TIMES = ("created_at", "received_at")
 TEXTS = ("id", "network", "native_id", "url", "kind", "lang", "author", "author_id", "text")
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in TEXTS]
-    + [("created_at", TIME), ("received_at", TIME), ("tracks", pa.list_(pa.string()))]
+    + [(name, pa.timestamp("us", tz="UTC")) for name in TIMES]
+    + [("tracks", pa.list_(pa.string()))]
 )
 
 
@@ -44,22 +45,21 @@ class Place(NamedTuple):
     def newest(self) -> tuple[int, str]:
         """The number of the newest file, and the cursor after it; 0 and none at first."""
         found = self.filesystem.get_file_info(FileSelector(self.folder, allow_not_found=True))
-        names = [info.base_name for info in found if info.base_name.endswith(".parquet")]
-        if not names:
+        newest = max((i.base_name for i in found if i.base_name.endswith(".parquet")), default="")
+        if not newest:
             return 0, ""
-        newest = max(names)
         with self.filesystem.open_input_file(f"{self.folder}/{newest}") as file:
             metadata = pq.read_metadata(file).metadata
         return int(newest.removeprefix("tweets-").partition(".")[0]), metadata[b"cursor"].decode()
 
     def write(self, number: int, unwritten: Iterator[dict[str, Any]], rows_max: int) -> int:
         """Write the next of these pages to one file; returns how many tweets."""
-        name = f"{self.folder}/tweets-{number:08}.parquet"
+        unfinished = f"{self.folder}/.unfinished"  # readers of folders ignore such names
         rows: list[dict[str, Any]] = []
         written, cursor = 0, ""
         self.filesystem.create_dir(self.folder)
         with (
-            self.filesystem.open_output_stream(f"{name}.part") as stream,
+            self.filesystem.open_output_stream(unfinished) as stream,
             pq.ParquetWriter(stream, SCHEMA) as writer,
         ):
             for page in unwritten:
@@ -72,22 +72,21 @@ class Place(NamedTuple):
                     break
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
             writer.add_key_value_metadata({"cursor": cursor})
-        self.filesystem.move(f"{name}.part", name)
+        self.filesystem.move(unfinished, f"{self.folder}/tweets-{number:08}.parquet")
         return written
 
 
 def row(tweet: dict[str, Any]) -> dict[str, Any]:
     """A tweet of the API as a row of the file."""
-    times = {name: tweet[name] for name in ("created_at", "received_at")}
-    parsed = {name: time and datetime.fromisoformat(time) for name, time in times.items()}
+    times = {name: tweet[name] and datetime.fromisoformat(tweet[name]) for name in TIMES}
     tracks = [match["track"] for match in tweet["matches"]]
-    return {name: tweet[name] for name in TEXTS} | parsed | {"tracks": tracks}
+    return {name: tweet[name] for name in TEXTS} | times | {"tracks": tracks}
 
 
 def call(address: str) -> dict[str, Any]:
     """The answer of the API; waits while the server is away or asks for patience."""
-    token = {"Authorization": f"Bearer {os.environ['TWEETS_TOKEN']}"}
-    request = urllib.request.Request(address, headers=token)
+    token = os.environ["TWEETS_TOKEN"].strip()
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
     while True:
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
@@ -97,6 +96,8 @@ def call(address: str) -> dict[str, Any]:
                 raise SystemExit(f"{address}: {error.read().decode()}") from error
             time.sleep(float(error.headers.get("Retry-After", 5)))
         except OSError as error:
+            if "unknown url type" in str(error):
+                raise SystemExit(f"{address}: {error}") from error
             print(f"{address}: {error}; trying again")
             time.sleep(5)
 
@@ -115,11 +116,9 @@ def pages(address: str, tracks: list[int], cursor: str, limit: int) -> Iterator[
 def dump(address: str, tracks: list[int], place: Place, rows_max: int) -> int:
     """Write all tweets that are in no file yet; returns how many."""
     newest, cursor = place.newest()
-    unwritten = pages(address, tracks, cursor, min(PAGE, rows_max))
-    return sum(
-        place.write(number, chain([page], unwritten), rows_max)
-        for number, page in enumerate(unwritten, newest + 1)
-    )
+    left = pages(address, tracks, cursor, min(PAGE, rows_max))
+    numbered = enumerate(left, newest + 1)
+    return sum(place.write(number, chain([page], left), rows_max) for number, page in numbered)
 
 
 def main() -> None:
@@ -136,8 +135,8 @@ def main() -> None:
     try:
         place = Place(*FileSystem.from_uri(uri))
         while True:
-            total = dump(given.address.rstrip("/"), given.track, place, given.rows)
-            print(f"{total} new tweets in {given.place}", flush=True)
+            number = dump(given.address.rstrip("/"), given.track, place, given.rows)
+            print(f"{number} new tweets in {given.place}", flush=True)
             if given.once:
                 return
             time.sleep(3600 - time.time() % 3600)

@@ -73,7 +73,7 @@ async def follow(address: str, tracks: list[int], hour: LastHour) -> None:
     """Read the stream for ever; after an interruption it continues where it stopped."""
     since = (datetime.now(UTC) - HOUR).isoformat()
     headers = {
-        "Authorization": f"Bearer {os.environ['TWEETS_TOKEN']}",
+        "Authorization": f"Bearer {os.environ['TWEETS_TOKEN'].strip()}",
         "Accept": "text/event-stream",
     }
     timeout = aiohttp.ClientTimeout(total=None, sock_read=120)

@@ -133,7 +133,8 @@ class _File(web.FileResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         wanted = request.headers.get(hdrs.IF_RANGE, "")
-        if '"' in wanted and wanted != await asyncio.to_thread(self._tag):
+        is_date = request.if_range is not None
+        if wanted and not is_date and wanted != await asyncio.to_thread(self._tag):
             headers = CIMultiDict(request.headers)
             headers.popall(hdrs.RANGE, None)
             request = request.clone(headers=headers)

@@ -142,12 +142,15 @@ def _check_target(output: Path | None, folder: Path | None) -> None:
     if output is not None and folder is not None:
         raise click.UsageError("Choose --output (a .zip) or --folder, not both.")
     target = folder or output
-    if target is not None and not target.resolve().parent.is_dir():
-        raise TwitterstreamError(
-            f"{target} cannot be written: there is no folder {target.parent}. Create it first."
-        )
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise TwitterstreamError(f"{folder} is not empty: give the name of a new folder.")
+    if target is None:
+        return
+    with _explained(target):
+        if not target.resolve().parent.is_dir():
+            raise TwitterstreamError(
+                f"{target} cannot be written: there is no folder {target.parent}. Create it first."
+            )
+        if folder is not None and folder.exists() and any(folder.iterdir()):
+            raise TwitterstreamError(f"{folder} is not empty: give the name of a new folder.")
 
 
 def _copy(made: Path, target: Path) -> None:

@@ -51,6 +51,11 @@ _EXPLANATIONS: tuple[tuple[type[RedisError], str, str], ...] = (
     ),
     (exceptions.BusyLoadingError, "Redis loads its data", f"Wait. {_WAITING}"),
     (
+        exceptions.InvalidResponse,
+        "What answers there is no Redis",
+        "Correct the address in sinks.redis.url.",
+    ),
+    (
         exceptions.TimeoutError,
         "Redis does not answer",
         f"Check whether it is overloaded or frozen. {_WAITING}",

@@ -90,7 +90,7 @@ def check_url(text: str, allowed: Sequence[Network]) -> None:
         url, host, in_brackets = URL(), "", False
     is_place = host and url.port and not (in_brackets and literal_address(host) is None)
     is_written_well = text.isprintable() and " " not in text and len(text) <= URL_MAX
-    if not is_place or not is_written_well or url.scheme not in ("https", "http"):
+    if not is_place or not is_written_well or not text.startswith(("https://", "http://")):
         raise TwitterstreamError(
             "This is not an address for a webhook: it is written as https://host/path, without"
             f" spaces, and has at most {URL_MAX:,} characters."

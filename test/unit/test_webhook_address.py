@@ -59,6 +59,7 @@ def test_no_setting_allows_addresses_of_metadata(address: str) -> None:
         ("https://example.org/hook\r", "written as https://host/path"),
         ("https://example.org/\u2028hook", "written as https://host/path"),
         ("https://example.org:0/", "written as https://host/path"),
+        ("HTTPS://example.org/", "written as https://host/path"),
         ("https://[v1.fe]/", "written as https://host/path"),
         ("https://example.org/" + "x" * 2000, "at most 2,000 characters"),
         ("https://[::1/", "written as https://host/path"),

@@ -197,6 +197,7 @@ async def test_the_command_writes_a_folder(program: Program, tables: Tables) -> 
         (("--folder", "none/snow"), "there is no folder none"),
         (("--output", "none/snow.zip"), "there is no folder none"),
         (("--folder", "new", "--output", "new.zip"), "not both"),
+        (("--folder", "n" * 300), "cannot be written: File name too long"),
     ):
         _, said = await program.fails("export", "1", *options)
         assert words in " ".join(said.split()), said

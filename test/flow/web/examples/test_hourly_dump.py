@@ -1,5 +1,6 @@
 """examples/hourly_dump.py: each tweet once, in a folder and in a bucket, although it is killed."""
 
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,27 @@ async def test_a_file_can_be_read_by_its_columns(app: WebApp, tmp_path: Path) ->
     assert row["received_at"] == received_at
     assert (row["tracks"], row["network"], row["text"]) == (["1"], "x_v1", "snow")
     assert [path.name for path in (tmp_path / "dump").iterdir()] == ["tweets-00000001.parquet"]
+
+
+async def test_an_unfinished_file_is_read_by_nobody(app: WebApp, tmp_path: Path) -> None:
+    """As a kill leaves one, in a bucket between its copy and its deletion."""
+    program = await example(app, "hourly_dump.py")
+    await app.add_track("snow", "ana")
+    await app.store_tweets({"text": "snow"})
+    await program.run(app.address, tmp_path / "dump", "--once")
+    [file] = (tmp_path / "dump").iterdir()
+    shutil.copy(file, tmp_path / "dump" / ".unfinished")
+    assert len(dumped((tmp_path / "dump").as_uri())) == 1
+    assert await program.run(app.address, tmp_path / "dump", "--once") == (
+        f"0 new tweets in {tmp_path}/dump\n"
+    )
+
+
+async def test_an_address_without_http_is_said(app: WebApp, tmp_path: Path) -> None:
+    program = await example(app, "hourly_dump.py")
+    process = await program.start(app.address.removeprefix("http://"), tmp_path / "dump", "--once")
+    output, _ = await process.communicate()
+    assert (process.returncode, b"unknown url type" in output, output.count(b"\n")) == (1, True, 1)
 
 
 async def test_a_wrong_track_is_said(app: WebApp, tmp_path: Path) -> None:
