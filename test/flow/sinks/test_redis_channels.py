@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -213,6 +214,18 @@ async def test_a_database_that_redis_does_not_have_is_named(bench: RedisBench) -
         for name in (NAME, "redis streams"):
             state = await bench.fails(name, "Redis has no database with this number")
             assert "Correct the number at the end of sinks.redis.url" in state.reason
+
+
+async def test_another_service_at_the_address_is_named(bench: RedisBench) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    other = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    async with other, bench.passing_on(url=f"redis://127.0.0.1:{port}/0"):
+        await bench.fails(NAME, "What answers there is no Redis")
 
 
 async def test_tls_is_mentioned_where_redis_has_none(bench: RedisBench) -> None:
