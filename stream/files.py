@@ -5,6 +5,7 @@ without an fsync of the folder may lose the name.
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ def replacing(
     `exclusive` raises FileExistsError instead of replacing a file, also when another process makes
     it at the same moment. `prepare` may change the descriptor before the file has its name.
     """
+    if path.exists() and not path.is_file():  # it would take the place of a device, as /dev/null
+        raise FileExistsError(errno.EEXIST, "it is not a file", str(path))
     # A name of its own where two may write at once; else what a kill has left is replaced.
     own = f".{threading.get_native_id()}" if exclusive else ""
     partial = path.with_name(f"{path.name}{own}{PARTIAL}")

@@ -149,6 +149,8 @@ def _check_target(output: Path | None, folder: Path | None) -> None:
             raise TwitterstreamError(
                 f"{target} cannot be written: there is no folder {target.parent}. Create it first."
             )
+        if output is not None and output.exists() and not output.is_file():
+            raise TwitterstreamError(f"{output} cannot be written: it is not a file.")
         if folder is not None and folder.exists() and any(folder.iterdir()):
             raise TwitterstreamError(f"{folder} is not empty: give the name of a new folder.")
 

@@ -84,3 +84,13 @@ def test_space_reserved_for_root_is_not_counted(least: int, percent: float, floo
     found = Disk(total=1000, used=450, free=450)
     assert found.free_percent == 50
     assert found.floor(least, percent) == floor
+
+
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
+    """As root, it would take the place of a device."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(FileExistsError, match="it is not a file"), files.replacing(path):
+        pass
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]

@@ -192,11 +192,14 @@ async def test_the_command_writes_a_folder(program: Program, tables: Tables) -> 
     assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert not left.exists()
+    fifo = program.folder / "fifo"
+    os.mkfifo(fifo)  # as devices, it would be replaced
     for options, words in (
         (("--folder", "snow"), "snow is not empty: give the name of a new folder"),
         (("--folder", "none/snow"), "there is no folder none"),
         (("--output", "none/snow.zip"), "there is no folder none"),
         (("--folder", "new", "--output", "new.zip"), "not both"),
+        (("--output", str(fifo)), "fifo cannot be written: it is not a file"),
         (("--folder", "n" * 300), "cannot be written: File name too long"),
     ):
         _, said = await program.fails("export", "1", *options)
