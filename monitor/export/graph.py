@@ -31,7 +31,7 @@ _BIT = (
 # To the second. Only sums of a fixed size go to the disk: the least and greatest texts do not.
 _TIME = "TRY_CAST(left(time, 19) AS TIMESTAMP)"
 _SUMS = f"{_BIT} AS networks, min({_TIME}) AS first, max({_TIME}) AS last"
-# DuckDB holds a buffer of each compressed file, of 32 MB unless it is told otherwise.
+# DuckDB holds a buffer of 32 MB for each compressed file by default.
 _READ = (
     "read_csv([{}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"',"
     " buffer_size = 4000000)"

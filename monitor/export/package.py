@@ -95,12 +95,7 @@ def _write(
     at = (export.valid_until or datetime.now(UTC)).astimezone(UTC)
     with HashedFile(folder / PACKAGE) as file:
         # It is written in one go: zipfile then needs no `seek`.
-        with zipfile.ZipFile(
-            cast("IO[bytes]", file),
-            "w",
-            zipfile.ZIP_DEFLATED,
-            compresslevel=data_file.COMPRESSION,
-        ) as package:
+        with zipfile.ZipFile(cast("IO[bytes]", file), "w") as package:
             for name, text in described.items():
                 package.writestr(_info(name, at), text)
             for name, path, part in entries:

@@ -71,7 +71,7 @@ async def get_all(connection: Executor) -> list[SinkRow]:
 
 
 async def keep_only(connection: Executor, names: Sequence[str]) -> None:
-    """Delete the others: whoever runs the sinks knows all that there are."""
+    """Delete the rows of all other sinks; for the daemon that runs the sinks."""
     await connection.execute(_KEEP_ONLY, names)
 
 
