@@ -119,12 +119,19 @@ class KeyRange(NamedTuple):
 
 
 def unread_ranges(runs: Iterable[StoredRun], cursor: Cursor) -> list[KeyRange]:
-    """Ranges of keys that a reader at this cursor has left to read, by run."""
+    """Ranges of keys that a reader at this cursor has left to read, by run.
+
+    The cursor may be of a server that has more than this one: a primary, where this is a replica
+    that lags or a standby that was promoted. What the reader knows beyond `runs` stays known, in
+    ranges that are empty: so it waits, and reads nothing twice.
+    """
     current: dict[SourceId, list[StoredRun]] = {}
     former: dict[SourceId, list[StoredRun]] = {}
+    newest: dict[SourceId, int] = {}
     for each in runs:
         of_source = former if each.former else current
         of_source.setdefault(each.run.source, []).append(each)
+        newest[each.run.source] = max(newest.get(each.run.source, 0), each.run.number)
     ranges = []
     for source, of_source_now in current.items():
         for each in of_source_now:
@@ -133,9 +140,23 @@ def unread_ranges(runs: Iterable[StoredRun], cursor: Cursor) -> list[KeyRange]:
             if position is None and is_first:
                 position = _position_in_first_run(source, cursor, former.get(source, ()))
             before = TweetId(each.first - 1)
-            low = before if position is None else max(before, min(position, each.last))
-            ranges.append(KeyRange(each.run, low, each.last, is_first))
-    return ranges
+            low = before if position is None else max(before, position)
+            ranges.append(KeyRange(each.run, low, max(low, each.last), is_first))
+    return ranges + [
+        KeyRange(run, key, key, is_first=False)
+        for run, key in cursor.positions.items()
+        if _is_unknown_yet(run, newest)
+    ]
+
+
+def _is_unknown_yet(run: Run, newest: Mapping[SourceId, int]) -> bool:
+    """Whether a run is newer than all that a server has; numbers are never given out again.
+
+    `newest`: the number of each source's last run. A run that is missing otherwise was deleted.
+    """
+    if run.source in newest:
+        return run.number > newest[run.source]
+    return run.source > max(newest, default=0)
 
 
 def passed_ranges(ranges: Iterable[KeyRange], after: Cursor) -> list[KeyRange]:

@@ -316,8 +316,8 @@ async def count(connection: Executor, cursor: Cursor, limit: int) -> int:
 
 async def newest(connection: Executor, cursor: Cursor, number: int) -> Cursor:
     """The cursor after all but the newest `number` tweets, if there are more after this one."""
-    runs = await _runs(connection)
-    for group in reversed(overlapping_groups(unread_ranges(runs, cursor))):
+    unread_now = await unread(connection, cursor)
+    for group in reversed(overlapping_groups(unread_now)):
         keys: list[TweetId] = []
         for ranges in split_by_query(group):
             query = _NEWEST[not ranges[0].is_first]
@@ -326,13 +326,7 @@ async def newest(connection: Executor, cursor: Cursor, number: int) -> Cursor:
             keys += [TweetId(row["id"]) for row in rows]
         if len(keys) > number:
             key = sorted(keys)[-number - 1]
-            return Cursor(
-                {
-                    each.run: min(max(key, TweetId(each.first - 1)), each.last)
-                    for each in runs
-                    if not each.former
-                }
-            )
+            return Cursor({each.run: each.clamp(key) for each in unread_now})
     return cursor
 
 

@@ -1,12 +1,13 @@
 """Stored tweets are read in order, from any cursor, and none is missed."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shelf import NOON, START, Shelf
-from stream.db import Database, Executor
+from stream.db import Database, Executor, Row, copy
 from stream.errors import TwitterstreamError
 from stream.keys import Cursor, KeyRange, Run, bounds_by_source, tweet_key
 from stream.store import feed
@@ -127,13 +128,64 @@ def test_a_cursor_is_text() -> None:
 
 
 async def test_a_cursor_of_a_database_that_was_restored_goes_on(shelf: Shelf) -> None:
-    """It knows a run that is not there any more."""
+    """It knows a run that is not there, and stays past what it has read of it."""
     one = await shelf.source("one")
     await shelf.store(one, range(5))
     ahead = Cursor({Run(one, 9): tweet_key(NOON + 3_000_000, one)})
     found, cursor = await shelf.read(ahead)
     assert found == ["4", "5"]
-    assert [run.number for run in cursor.positions] == [1]
+    assert [run.number for run in cursor.positions] == [1, 9]
+
+
+async def test_a_reader_that_has_seen_more_than_a_server_has_waits_and_reads_nothing_twice(
+    shelf: Shelf,
+) -> None:
+    """A replica that lags or was promoted has fewer tweets of a run, fewer runs, and no source."""
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(100, 105))
+    await shelf.read(Cursor({}))
+    behind = await shelf.database.fetch("SELECT * FROM ingest_runs")
+    await shelf.store(one, range(105, 110))
+    await shelf.store(one, [0, 1])  # a run of its own
+    await shelf.store(two, [107])
+    seen, cursor = await shelf.read(Cursor({}))
+    assert len(seen) == 13
+    now = await shelf.database.fetch("SELECT * FROM ingest_runs")
+
+    async def runs_are(rows: Sequence[Row]) -> None:
+        await shelf.database.execute("DELETE FROM ingest_runs")
+        async with shelf.database.acquire() as connection:
+            await copy(connection, "ingest_runs", list(rows[0].keys()), map(tuple, rows))
+
+    await runs_are(behind)
+    assert await shelf.read(cursor) == ([], cursor)
+    async with shelf.database.acquire() as connection:
+        assert await feed.newest(connection, cursor, 3) == cursor
+        assert await feed.count(connection, cursor, 10) == 0
+    await runs_are(now)
+    ids = await shelf.store(one, range(110, 112))
+    assert (await shelf.read(cursor))[0] == ids
+
+
+async def test_a_cursor_forgets_runs_that_were_deleted(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(two, range(5))
+    await shelf.store(two, [-1])
+    await shelf.store(two, [-2])
+    gone = Cursor({Run(one, 1): TweetId(7), Run(two, 2): TweetId(7), Run(two, 3): TweetId(8)})
+    await shelf.database.execute("DELETE FROM ingest_runs WHERE run = 2")
+    _, cursor = await shelf.read(gone)
+    assert sorted(cursor.positions) == [Run(two, 1), Run(two, 3)]
+
+
+async def test_the_newest_are_none_that_the_reader_knows(shelf: Shelf) -> None:
+    one, two = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(one, range(100, 110))
+    _, cursor = await shelf.read(Cursor({}))
+    await shelf.store(two, range(50, 60))
+    async with shelf.database.acquire() as connection:
+        some = await feed.newest(connection, cursor, 3)
+    assert (await shelf.read(some))[0] == ["18", "19", "20"]
 
 
 MANY = 40_000
