@@ -22,7 +22,7 @@ QUICK = {
     "file_copy_method": "clone",  # of the template, for the database of each test
     "max_connections": "100",
 }
-SERVERS = ("postgres", "redis-server", "valkey-server")
+SERVERS = ("postgres", "redis-server", "valkey-server", "nats-server")
 PROGRAM = str(Path(__file__).resolve().parents[1] / "twitterstream.py")
 
 
