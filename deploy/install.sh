@@ -136,6 +136,7 @@ mkdir -p "$DESTDIR$UNITDIR"
 put deploy/twitterstream.service "$DESTDIR$UNITDIR/twitterstream.service" 0644
 put deploy/twitterstream.service "$DESTDIR$UNITDIR/twitterstream@.service" 0644
 put deploy/twitterstream-web.service "$DESTDIR$UNITDIR/twitterstream-web.service" 0644
+put deploy/cluster/twitterstream-role@.service "$DESTDIR$UNITDIR/twitterstream-role@.service" 0644
 
 before=$(readlink "$root/current" || true)
 ln -sfn "releases/$release" "$root/current.new"

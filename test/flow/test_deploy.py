@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,26 +23,13 @@ import yaml
 from servers import free_port
 from simulator.server import Settings as Simulated
 from simulator.server import serve
-from tools import ROOT, run, tool
+from tools import ROOT, compose, run, tool
 
 DEPLOY = ROOT / "deploy"
 METRIC = re.compile(r"\btwitterstream_[a-z0-9_]+")
 
 
 # -- compose --------------------------------------------------------------------------------------
-
-
-def compose() -> list[str]:
-    docker = shutil.which("docker")
-    if (
-        docker
-        and subprocess.run(
-            [docker, "compose", "version"], check=False, capture_output=True
-        ).returncode
-        == 0
-    ):
-        return [docker, "compose"]
-    return [tool("docker-compose")]
 
 
 def test_compose_understands_its_file(tmp_path: Path) -> None:

@@ -180,14 +180,17 @@ def test_systemd_understands_the_unit(installed: Installation) -> None:
         "twitterstream.service",
         "twitterstream@next.service",
         "twitterstream-web.service",
+        "twitterstream-role@collect.service",
     ):
         unit = installed.units / name
         if not unit.exists():
-            shutil.copy(installed.units / "twitterstream@.service", unit)
+            shutil.copy(installed.units / f"{name.partition('@')[0]}@.service", unit)
         assert run(analyze, "verify", "--man=no", unit) == ""
 
 
-@pytest.mark.parametrize("name", ["twitterstream.service", "twitterstream-web.service"])
+@pytest.mark.parametrize(
+    "name", ["twitterstream.service", "twitterstream-web.service", "twitterstream-role@.service"]
+)
 def test_a_unit_is_confined(installed: Installation, name: str) -> None:
     unit = installed.units / name
     # The threshold is in tenths; beyond it the command fails.

@@ -47,7 +47,7 @@ class NatsServer:
         `routes` are the ports for other nodes of all nodes of its cluster.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "nats.conf").write_text(self._configuration(routes), encoding="utf-8")
+        (self.folder / "nats.conf").write_text(self.configuration(routes), encoding="utf-8")
         await self._launch()
         await _until(self._serves, f"{self.name} starts: see {self.folder}/log.txt")
 
@@ -126,7 +126,8 @@ class NatsServer:
                 return dict(json.loads(await response.read()))
         return {}
 
-    def _configuration(self, routes: Sequence[int]) -> str:
+    def configuration(self, routes: Sequence[int]) -> str:
+        """Its file of settings; `routes` as in `start`."""
         lines = [
             f"server_name: {self.name}",
             f'listen: "127.0.0.1:{self.port}"',
@@ -143,10 +144,12 @@ class NatsServer:
 class NatsCluster:
     """Three nodes; a stream with three replicas goes on while two of them run."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, settings: str = "", server: type[NatsServer] = NatsServer
+    ) -> None:
         ports = iter(_distinct_ports(9))
         self.nodes = [
-            NatsServer(folder / name, name, settings, [next(ports) for _ in range(3)])
+            server(folder / name, name, settings, [next(ports) for _ in range(3)])
             for name in ("n1", "n2", "n3")
         ]
         self.url = ",".join(node.url for node in self.nodes)
@@ -234,9 +237,11 @@ async def running_server(folder: Path, settings: str = "") -> AsyncIterator[Nats
 
 
 @contextlib.asynccontextmanager
-async def running_cluster(folder: Path, settings: str = "") -> AsyncIterator[NatsCluster]:
+async def running_cluster(
+    folder: Path, settings: str = "", server: type[NatsServer] = NatsServer
+) -> AsyncIterator[NatsCluster]:
     """Three servers that have found each other."""
-    cluster = NatsCluster(folder, settings)
+    cluster = NatsCluster(folder, settings, server)
     try:
         await cluster.start()
         yield cluster

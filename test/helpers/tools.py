@@ -28,6 +28,20 @@ def node_with(package: str) -> str:
     return tool("node")
 
 
+def compose() -> list[str]:
+    """The command of Docker Compose: of docker, or the older program."""
+    docker = shutil.which("docker")
+    if (
+        docker
+        and subprocess.run(
+            [docker, "compose", "version"], check=False, capture_output=True
+        ).returncode
+        == 0
+    ):
+        return [docker, "compose"]
+    return [tool("docker-compose")]
+
+
 def _miss(missing: str) -> NoReturn:
     if os.environ.get("CI_NEEDS_TOOLS"):
         pytest.fail(missing)
