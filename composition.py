@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +17,7 @@ from stream import credentials
 from stream.commands.context import Context, command, text_of_file
 from stream.commands.daemon_runner import collect_until_stopped, database_when_ready
 from stream.commands.parameters import NetworkChoice
+from stream.daemon import ROLES, Role
 from stream.db import Database
 from stream.errors import TwitterstreamError
 from stream.logs import LineWriter
@@ -24,6 +26,8 @@ from stream.store import sources, tracks
 from stream.store.tracks import NewTrack
 from stream.vault import parse_secrets
 from web.commands.serving import pages
+
+logger = logging.getLogger(__name__)
 
 SIMULATED_URL = "http://127.0.0.1:9000"
 SIMULATED_SECRETS = {"bearer_token": "simulated"}
@@ -41,13 +45,25 @@ LOOK = (
 
 @click.command()
 @click.option("--simulated", is_flag=True, help="Collect simulated tweets, also with internet.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(["all", *sorted(ROLES)]),
+    default=["all"],
+    help="With a bus: what this machine does; repeatable. See docs/scale.md.",
+)
 @command
-async def run(context: Context, simulated: bool) -> None:
+async def run(context: Context, simulated: bool, roles: tuple[str, ...]) -> None:
     """Collect; sets up the database and its schema, and adds Bluesky if there is no source.
 
     Without internet it adds simulated tweets instead.
     """
     context.set_up_logging()
+    chosen = ROLES if "all" in roles else frozenset(msgspec.convert(roles, set[Role]))
+    if chosen != ROLES:
+        await _run_roles(context, chosen)
+        return
     async with database_when_ready(context, migrate=True) as database:
         await _add_first_source(context, database, simulated=simulated)
         async with _simulated(context, database):
@@ -61,6 +77,23 @@ async def run(context: Context, simulated: bool) -> None:
             await collect_until_stopped(context, database, report, companions)
             lines.flush()
     click.echo("Stopped. Everything received is safe.")
+
+
+async def _run_roles(context: Context, roles: frozenset[Role]) -> None:
+    """Do a part of the work of an installation on several machines, as a service."""
+    if (
+        not context.settings.bus
+        and not roles >= {"collect", "write"}
+        and roles & {"collect", "write"}
+    ):
+        raise TwitterstreamError(
+            "Without a bus one process has to collect and write: set `bus`, or use both roles."
+        )
+    async with database_when_ready(context, migrate=False) as database:
+        companions = [monitor_companion(context)]
+        if "web" in roles:
+            companions.append(pages(context, logger.info))
+        await collect_until_stopped(context, database, logger.info, companions, roles)
 
 
 async def _add_first_source(context: Context, database: Database, *, simulated: bool) -> None:

@@ -1,6 +1,7 @@
 """A batch: frames decoded, matched and counted, ready for one transaction. Pure, no I/O."""
 
 import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,9 +14,9 @@ from stream import jsontext
 from stream.errors import Broken, Reject, RejectReason
 from stream.keys import EPOCH, NEXT_KEY, received_at, to_datetime, tweet_key
 from stream.networks.base import RuleOwner
-from stream.notes import Note, StreamOpened
+from stream.notes import Note, Passed, StreamOpened
 from stream.store.tweets import IncomingTweet
-from stream.tweet import Frame, Match, Message, SourceId, Tweet, TweetId
+from stream.tweet import BusPosition, Frame, Match, Message, SourceId, Tweet, TweetId
 
 MINUTE = 60_000_000  # microseconds
 
@@ -51,11 +52,20 @@ class ControlItem(msgspec.Struct, frozen=True, gc=False):
 class Batch:
     """A batch for one transaction: the rows, and the position after them."""
 
-    def __init__(self, source_id: SourceId, position: int, max_frame_bytes: int) -> None:
+    def __init__(
+        self,
+        source_id: SourceId,
+        position: int,
+        max_frame_bytes: int,
+        lane: SourceId | None = None,
+    ) -> None:
         self.source_id = source_id
+        self.lane = source_id if lane is None else lane  # of the keys
         self.max_frame_bytes = max_frame_bytes  # longer frames were cut to this when they came
         self.before = position
         self.after = position
+        self.journal = uuid.UUID(int=0)
+        self.bus_position: BusPosition | None = None  # of its last frame
         self.frames: list[Frame] = []
         self.arrivals: list[IncomingTweet] = []
         self.control_items: list[ControlItem] = []  # in order of arrival
@@ -87,7 +97,7 @@ class Batch:
                 note = _decode_note(frame.body)
                 if isinstance(note, StreamOpened):
                     self.openings.append((number, note))
-                else:
+                elif not isinstance(note, Passed):
                     self.control_items.append(ControlItem(note, to_datetime(frame.received)))
             elif frame.is_damage:
                 detail = f"{len(frame.body):,} bytes of the journal were damaged on disk"
@@ -155,7 +165,7 @@ class Batch:
 
     def _key(self, received: int) -> TweetId:
         """A unique key for a frame: after a clock was set back, two may share a microsecond."""
-        key = tweet_key(received, self.source_id)
+        key = tweet_key(received, self.lane)
         while key in self._keys:
             key = TweetId(key + NEXT_KEY)
         self._keys.add(key)

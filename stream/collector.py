@@ -8,18 +8,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stream import batch
 from stream.batch import Batch
+from stream.bus.publisher import Publisher
+from stream.bus.routing import LaneRouter
 from stream.config import Settings
 from stream.connection import ConnectionSupervisor
 from stream.connection.gap_records import GapRecords
 from stream.db import Database
 from stream.errors import DatabaseAway, JournalFull
-from stream.incoming_tweets import StorePolicy
+from stream.frame_readers import DirectReader
 from stream.journal import Journal, maintenance
 from stream.journal.journal import JournalTaken
 from stream.journal.segments import unwritable
@@ -27,10 +29,15 @@ from stream.networks.base import Plan, RuleOwner
 from stream.networks.registry import NETWORKS
 from stream.notes import GapOpened, StateNote
 from stream.reconciler import TrackReconciler
-from stream.store import events, gaps, ingest_log, sources
+from stream.source_writer import source_writer
+from stream.store import events, gaps, ingest_log, lanes, sources
+from stream.store.lanes import HOME
 from stream.store.sources import Locks
-from stream.tweet import Match, Source, Tweet
+from stream.tweet import Source
 from stream.writer import Writer
+
+if TYPE_CHECKING:
+    from stream.bus.connection import Bus
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +56,9 @@ class Collector:
         reconciler: TrackReconciler,
         locks: Locks,
         on_stored: Callable[[Batch], None] = lambda _: None,
+        *,
+        bus: "Bus | None" = None,
+        cells: Mapping[str, Database] | None = None,
     ) -> None:
         self.database = database
         self.locks = locks
@@ -56,6 +66,8 @@ class Collector:
         self.source = source
         self.reconciler = reconciler
         self.on_stored = on_stored
+        self.bus = bus  # None: this process stores what it collects
+        self.cells = {HOME: database} | dict(cells or {})
         self.stop = asyncio.Event()
         self._why_ended = "the daemon was stopped"
         self.collecting = False  # False: on standby
@@ -64,7 +76,8 @@ class Collector:
         self._gap_since: float | None = None  # start of the gap that was opened there
         self.failure = ""  # the unexpected error that ended it
         self.journal: Journal | None = None
-        self.writer: Writer | None = None
+        self.writer: Writer | None = None  # these two: one of them, once the journal is open
+        self.publisher: Publisher | None = None
         self.connection: ConnectionSupervisor | None = None
         self._plan: Plan | None = None
         self._elsewhere = False  # another process has the journal
@@ -145,63 +158,66 @@ class Collector:
 
     async def _work(self, journal: Journal) -> None:
         self.journal, self._elsewhere = journal, False
-        self.writer = self._make_writer(journal)
+        follower = await self._make_follower(journal)
+        if follower is None:
+            return
         async with asyncio.TaskGroup() as stages:
             keeping = maintenance.run(journal)
             keeper = stages.create_task(keeping, name=f"journal {self.source.name}")
-            writing = stages.create_task(self.writer.run(), name=f"writer {self.source.name}")
+            following = stages.create_task(follower.run(), name=f"follow {self.source.name}")
             async with asyncio.TaskGroup() as readers:
                 reading = readers.create_task(
-                    self._collect(journal, self.writer.started), name=f"collect {self.source.name}"
+                    self._collect(journal, follower.started), name=f"collect {self.source.name}"
                 )
                 await self.stop.wait()
                 if self.connection is not None:
                     self.connection.why_ended = self._why_ended
                 reading.cancel()
-            self.writer.drain()
-            await asyncio.wait([writing], timeout=DRAIN_TIMEOUT)
-            if not writing.done():
+            follower.drain()
+            await asyncio.wait([following], timeout=DRAIN_TIMEOUT)
+            if not following.done():
                 backlog = journal.end - journal.stored
                 logger.warning(
                     "stopped before everything was stored; the rest follows at the next start",
                     extra={"source": self.source.name, "bytes": backlog},
                 )
-            writing.cancel()
+            following.cancel()
             keeper.cancel()
 
-    def _make_writer(self, journal: Journal) -> Writer:
-        network = NETWORKS[self.source.network]
-        keeps_all = network.keeps_unmatched(self.settings)
-        writer = Writer(
+    async def _make_follower(self, journal: Journal) -> Writer | Publisher | None:
+        """What follows the journal: the writer, or with a bus its publisher; None after `stop`."""
+        if self.bus is not None:
+            router = await self._router()
+            if router is not None:
+                self.publisher = Publisher(self.bus, self.cells, self.source, journal, router)
+            return self.publisher
+        self.writer = source_writer(
             self.database,
+            self.settings,
             self.source,
-            journal,
-            network.decode,
-            self._credit_tracks,
-            flush_interval=self.settings.flush_interval,
-            max_frame_bytes=self.settings.max_frame_bytes,
-            policy=StorePolicy(
-                network=self.source.network,
-                keep_unmatched=keeps_all,
-                erase=self.settings.deletions == "erase",
-                respect_opt_out=self.settings.mastodon.respect_opt_out,
-                event_position=network.event_position,
-                names_authors=network.looks_up_handle is not None,
-                may_match=None if keeps_all else network.prefilter(self.reconciler.matcher),
-            ),
+            DirectReader(journal, self.source),
+            self.reconciler,
+            self._owners_of_rule,
+            self.on_stored,
         )
-        writer.on_stored = self.on_stored
-        return writer
+        return self.writer
 
-    def _credit_tracks(self, tweet: Tweet) -> Sequence[Match]:
-        return batch.credit_tracks(tweet, self.reconciler.matcher.match, self._owners_of_rule)
+    async def _router(self) -> LaneRouter | None:
+        """The source's lanes, which are added if need be; None after `stop`."""
+        while not self.stop.is_set():
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.transaction() as connection:
+                    found = await lanes.lanes_of(
+                        connection, self.source.id, list(self.cells), self.source.lanes
+                    )
+                return LaneRouter(found, NETWORKS[self.source.network].decode)
+            await self.pause(OPEN_RETRY)
+        return None
 
-    @property
-    def _owners_of_rule(self) -> Callable[[str], Sequence[RuleOwner]]:
+    def _owners_of_rule(self, rule: str) -> Sequence[RuleOwner]:
         if self.connection is not None:
-            return self.connection.owners_of_rule
-        owners = self._plan.rule_owners if self._plan is not None else {}
-        return lambda rule: owners.get(rule, ())
+            return self.connection.owners_of_rule(rule)
+        return () if self._plan is None else self._plan.rule_owners.get(rule, ())
 
     # -- the lock ---------------------------------------------------------------------------------
 

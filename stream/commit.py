@@ -55,9 +55,16 @@ async def commit(
         _cursor_after(batch, policy, before.cursor),
     )
     changed = after.cursor if after.cursor != before.cursor else None
-    if not await ingest_log.advance(
-        connection, journal, batch.before, batch.after, after.undelivered, changed
-    ):
+    to = ingest_log.Advance(
+        journal,
+        batch.lane,
+        batch.before,
+        batch.after,
+        after.undelivered,
+        changed,
+        batch.bus_position,
+    )
+    if not await ingest_log.advance(connection, to):
         return Committed(Counter(), after)
     track_counts = CountChanges()
     concerned = concerned_by(batch.source_id, batch.control_items)

@@ -15,6 +15,7 @@ from stream.notes import (
     GapOpened,
     GapRefilled,
     Note,
+    Passed,
     StateNote,
     StreamOpened,
     TracksCovered,
@@ -88,7 +89,7 @@ async def _apply_note(connection: Executor, source_id: SourceId, note: Note) -> 
             await sources.note_last_byte(connection, source_id, at)
         case EventNote():
             await events.add(connection, source_id, note)
-        case StreamOpened():
+        case StreamOpened() | Passed():
             raise AssertionError("a batch keeps these in `openings`")
         case _:
             assert_never(note)

@@ -112,7 +112,16 @@ def _words(where: Destination) -> str:
 def source_of(vault: Vault, row: SourceRow) -> Source:
     """The source with its credentials; raises as `unseal`."""
     secrets = unseal(vault, row, url=row.url, proxy=row.proxy)
-    return Source(row.id, row.name, row.network, row.url, row.proxy, secrets, enabled=row.enabled)
+    return Source(
+        row.id,
+        row.name,
+        row.network,
+        row.url,
+        row.proxy,
+        secrets,
+        enabled=row.enabled,
+        lanes=row.lanes,
+    )
 
 
 def rebound(vault: Vault, row: SourceRow) -> bytes | None:

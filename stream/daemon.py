@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 from stream import credentials
 from stream.backoff import supervised
@@ -18,6 +19,7 @@ from stream.config import Settings
 from stream.db import Database
 from stream.decoded_tweets import DecodedTweets
 from stream.errors import DatabaseAway, TwitterstreamError, is_broken, unexpected
+from stream.lane_writers import LaneWriters
 from stream.networks.base import Plan
 from stream.notes import SourceState, StateNote
 from stream.postgres import Embedded
@@ -28,7 +30,13 @@ from stream.store.sources import Locks, SourceRow
 from stream.tweet import Match, NetworkName, Source, SourceId, Tweet
 from stream.vault import Vault
 
+if TYPE_CHECKING:
+    from stream.bus.connection import Bus
+
 logger = logging.getLogger(__name__)
+
+Role = Literal["collect", "write", "web", "monitor"]
+ROLES: frozenset[Role] = frozenset(get_args(Role))
 
 HEARTBEAT_INTERVAL = 2.0  # seconds, in table `daemons`
 DATABASE_RETRY = 1.0  # seconds between two attempts at start while Postgres is unreachable
@@ -49,12 +57,16 @@ class Daemon:
         vault: Vault,
         report: Callable[[str], None],
         embedded: Embedded | None = None,
+        roles: frozenset[Role] = ROLES,
+        bus: "Bus | None" = None,
     ) -> None:
         self.database = database
         self.settings = settings
         self.vault = vault
         self.report = report
         self.embedded = embedded
+        self.roles = roles  # without a bus, what collects also writes
+        self.bus = bus
         self.stop = asyncio.Event()
         self.id = uuid.uuid4()
         # When Postgres was reachable with the right schema, in seconds since 1970.
@@ -70,8 +82,18 @@ class Daemon:
         self.sinks = Sinks(database, settings, vault)
         self.decoded = DecodedTweets()
         self.reconciler = TrackReconciler(
-            database, settings, self._use_sources, self._use_plans, self.sinks.use_webhooks
+            database,
+            settings,
+            self._use_sources,
+            self._use_plans,
+            self.sinks.use_webhooks,
+            writes_states="collect" in roles,
         )
+        self.lane_writers: LaneWriters | None = None
+        if bus is not None and "write" in roles:
+            self.lane_writers = LaneWriters(
+                database, settings, bus, self.reconciler, self._on_stored
+            )
 
     def _on_stored(self, batch: Batch) -> None:
         self.decoded.add(batch.arrivals)
@@ -95,14 +117,26 @@ class Daemon:
                 services.create_task(self.locks.run(), name="locks"),
                 services.create_task(self._heartbeat(), name="heartbeat"),
                 services.create_task(self._status_line(), name="status line"),
-                services.create_task(supervised("sinks", self.sinks.run), name="sinks"),
             ]
-            await self._keep_collectors()
+            if "write" in self.roles:
+                running.append(
+                    services.create_task(supervised("sinks", self.sinks.run), name="sinks")
+                )
+            await self._work()
             for service in running:
                 service.cancel()
         with contextlib.suppress(DatabaseAway, TimeoutError):
             async with asyncio.timeout(SIGN_OFF_TIMEOUT), self.database.acquire() as connection:
                 await sources.delete_daemon(connection, self.id)
+
+    async def _work(self) -> None:
+        """Collect and write, as the roles say, until `stop` is set."""
+        async with asyncio.TaskGroup() as group:
+            if self.lane_writers is not None:
+                group.create_task(self.lane_writers.run(self.stop), name="lane writers")
+            if "collect" in self.roles:
+                await self._keep_collectors()
+            await self.stop.wait()
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> None:
         """Run `work` until it ends or `stop` is set: a hanging server may take long to fail."""
@@ -180,6 +214,7 @@ class Daemon:
                     self.reconciler,
                     self.locks,
                     self._on_stored,
+                    bus=self.bus,
                 )
                 self.collectors[source_id] = collector
                 self._give_plan(collector)
@@ -242,12 +277,26 @@ class Daemon:
     async def _heartbeat(self) -> None:
         host, pid = socket.gethostname(), os.getpid()
         while True:
-            waiting = [collector.standing_by for collector in self.collectors.values()]
-            role = "standby" if waiting and all(waiting) else "collecting"
+            stores = [] if self.lane_writers is None else list(self.lane_writers.writers)
             with contextlib.suppress(DatabaseAway):
                 async with self.database.acquire() as connection:
-                    await sources.upsert_daemon(connection, self.id, host, pid, role)
+                    await sources.upsert_daemon(
+                        connection,
+                        self.id,
+                        host,
+                        pid,
+                        self._role(),
+                        roles=sorted(self.roles),
+                        lanes=stores,
+                    )
             await asyncio.sleep(HEARTBEAT_INTERVAL)
+
+    def _role(self) -> str:
+        """What the table `daemons` says that this one does."""
+        if "collect" not in self.roles:
+            return "other"
+        waiting = [collector.standing_by for collector in self.collectors.values()]
+        return "standby" if waiting and all(waiting) else "collecting"
 
     async def _watch(self, embedded: Embedded) -> None:
         """Restart the embedded server when it dies."""

@@ -134,8 +134,16 @@ class ConnectError(TwitterstreamError):
         return ConnectError(self.reason, self.retry, self.retry_at, self.code, status)
 
 
+class BusAway(TwitterstreamError):
+    """The bus cannot do it now; the same call may work later."""
+
+
 class Broken(TwitterstreamError):
     """An invariant of our own data is broken; never caused by external input."""
+
+
+class PositionMoved(Broken):
+    """A journal's position is not where its writer has left it: another one has moved it."""
 
 
 def is_broken(error: BaseException) -> bool:

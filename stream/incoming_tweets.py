@@ -78,7 +78,7 @@ async def store_tweets(
     if wanted or concerned.ids:
         reserved = await reserve_ids(connection, policy.network, wanted, concerned.ids)
         kept = await _new(connection, wanted, reserved, authors, policy, counts, track_counts)
-    run = await _run_of(connection, batch.source_id, kept, policy) if kept else None
+    run = await _run_of(connection, batch.lane, kept, policy) if kept else None
     if named:  # before the tweets: see row_locks.py
         await _add_server_ids(connection, named, policy.network)
     if kept:
@@ -205,20 +205,20 @@ async def _insert(
 
 
 async def _run_of(
-    connection: Executor, source_id: SourceId, kept: Sequence[IncomingTweet], policy: StorePolicy
+    connection: Executor, lane: SourceId, kept: Sequence[IncomingTweet], policy: StorePolicy
 ) -> int | None:
     """The number of the run that these tweets are stored in; their keys are free then."""
     await partitions.ensure_days(connection, sorted({a.received_at.date() for a in kept}))
     if policy.look_back:
         await tweet_ids.reassign_taken_keys(connection, policy.network, kept)
         keys = [arrival.id for arrival in kept]
-        await ingest_log.widen_first_run(connection, source_id, min(keys), max(keys))
+        await ingest_log.widen_first_run(connection, lane, min(keys), max(keys))
         return None
     keys = [arrival.id for arrival in kept]
-    run = await ingest_log.note_ingest_run(connection, source_id, min(keys), max(keys))
+    run = await ingest_log.note_ingest_run(connection, lane, min(keys), max(keys))
     if run.late:
         await tweet_ids.reassign_taken_keys(connection, policy.network, kept)
-        await ingest_log.extend_run(connection, source_id, run, max(a.id for a in kept))
+        await ingest_log.extend_run(connection, lane, run, max(a.id for a in kept))
     return run.number
 
 

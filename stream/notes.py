@@ -116,6 +116,10 @@ class EventNote(msgspec.Struct, frozen=True, gc=False, tag="event"):
     at: float
 
 
+class Passed(msgspec.Struct, frozen=True, gc=False, tag="passed"):
+    """The frames up to here belong to other lanes of the source."""
+
+
 Note: TypeAlias = (
     StateNote
     | GapOpened
@@ -126,6 +130,7 @@ Note: TypeAlias = (
     | StreamOpened
     | Alive
     | EventNote
+    | Passed
 )
 
 

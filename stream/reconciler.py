@@ -19,7 +19,7 @@ from stream.connection.recorder import ReportKind
 from stream.db import Database, listen
 from stream.errors import DatabaseAway
 from stream.matcher import Matcher
-from stream.networks.base import Plan
+from stream.networks.base import Plan, RuleOwner
 from stream.networks.registry import NETWORKS
 from stream.reach import Reached
 from stream.store import accounts, sources, tracks, webhooks
@@ -55,12 +55,15 @@ class TrackReconciler:
         use_sources: Callable[[Sequence[SourceRow]], None],
         use_plans: Callable[[Mapping[NetworkName, Plan]], None],
         use_webhooks: Callable[[bool], None],
+        *,
+        writes_states: bool = True,
     ) -> None:
         self.database = database
         self.settings = settings
         self.use_sources = use_sources
         self.use_plans = use_plans
         self.use_webhooks = use_webhooks  # whether there are any
+        self.writes_states = writes_states  # False: another daemon, which collects, does that
         self.matcher = Matcher()
         self.sources: Sequence[SourceRow] = ()
         self._active = ActiveTracks(settings)
@@ -84,6 +87,11 @@ class TrackReconciler:
         """All tracks whose rows can be read."""
         return list(self._tracks.values())
 
+    def rule_owners(self, network: NetworkName, rule: str) -> Sequence[RuleOwner]:
+        """The tracks of a rule that a network names, by the plan for it."""
+        plan = self._active.plans.get(network)
+        return () if plan is None else plan.rule_owners.get(rule, ())
+
     async def run(self) -> None:
         """Keep everything current until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -97,7 +105,7 @@ class TrackReconciler:
                 self.sources = await sources.get_all(connection)
                 has_webhooks = await webhooks.any_exist(connection)
             changes = await self._reader.read(self.database)
-            if changes.unreadable:
+            if changes.unreadable and self.writes_states:
                 async with self.database.acquire() as connection:
                     await tracks.refuse(connection, changes.unreadable)
         except DatabaseAway:
@@ -115,7 +123,8 @@ class TrackReconciler:
             finally:
                 if replanned:
                     self.use_plans(self._active.plans)
-            await self._write_statuses()
+            if self.writes_states:
+                await self._write_statuses()
 
     def note_network_report(self, source: SourceId, kind: ReportKind, tracks: Sentences) -> None:
         """Take over what a client reports about tracks; see `base.Reporter`."""

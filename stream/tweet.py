@@ -214,6 +214,13 @@ class NetworkCursor(msgspec.Struct, frozen=True):
     time: int
 
 
+class BusPosition(msgspec.Struct, frozen=True):
+    """A block on the bus: when the stream that has it was created, and its number there."""
+
+    created: datetime
+    sequence: int
+
+
 class Source(msgspec.Struct, frozen=True):
     """One configured connection to a network: a row of `sources`, its credentials decrypted."""
 
@@ -224,6 +231,7 @@ class Source(msgspec.Struct, frozen=True):
     proxy: str | None
     secrets: dict[str, str]
     enabled: bool
+    lanes: int = 1  # with a bus: how many writers of each database share its tweets
 
     def __repr__(self) -> str:
         # Credentials must not reach a log by way of a traceback.

@@ -1,15 +1,16 @@
-"""Follow the journal of one source: decode, match, and commit in ONE transaction.
+"""Follow the frames of one source: decode, match, and commit in ONE transaction.
 
-The writer reads whatever is there. While one batch is written to Postgres, the next is decoded, so
-batches grow with the load; only at low rates do frames wait for `flush_interval`. When Postgres is
-unreachable, the writer keeps its batch and retries: the frames are safe in the journal, so memory
-stays flat (backpressure without a queue).
+The writer reads whatever its reader has (frame_readers.py). While one batch is written to Postgres,
+the next is decoded, so batches grow with the load; only at low rates do frames wait for
+`flush_interval`. When Postgres is unreachable, the writer keeps its batch and retries: the frames
+are safe in the journal, so memory stays flat (backpressure without a queue).
 """
 
 import asyncio
 import logging
 import random
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -19,11 +20,11 @@ import msgspec
 from stream.batch import Batch, CreditTracks, Decode
 from stream.commit import Progress, commit
 from stream.db import Database, Executor
-from stream.errors import DatabaseAway, JournalFull, RowRefused
+from stream.errors import DatabaseAway, RowRefused
+from stream.frame_readers import FrameReader
 from stream.incoming_tweets import StorePolicy
-from stream.journal import Journal, JournalReader
-from stream.journal.reader import is_boundary
 from stream.store import ingest_log
+from stream.store.ingest_log import Position
 from stream.tweet import Source
 
 T = TypeVar("T")
@@ -50,13 +51,13 @@ class CommitTiming(msgspec.Struct, frozen=True, gc=False):
 
 
 class Writer:
-    """Stores the frames of one source; the only task that does."""
+    """Stores the frames of one source, or of one lane of it; the only task that does."""
 
     def __init__(
         self,
         database: Database,
         source: Source,
-        journal: Journal,
+        reader: FrameReader,
         decode: Decode,
         credit_tracks: CreditTracks,
         *,
@@ -66,7 +67,7 @@ class Writer:
     ) -> None:
         self.database = database
         self.source = source
-        self.journal = journal
+        self.reader = reader
         self.decode = decode
         self.credit_tracks = credit_tracks
         self.flush_interval = flush_interval
@@ -77,32 +78,42 @@ class Writer:
         self.timings: deque[CommitTiming] = deque(maxlen=TIMINGS_KEPT)
         self.away_since: float | None = None  # loop time; Postgres is unreachable since then
         self.on_stored: Callable[[Batch], None] = lambda _: None  # called after each commit
-        self.started = asyncio.Event()  # the journal may be appended to
-        self._progress = Progress()
+        self.started = asyncio.Event()  # it is known what is stored
+        self._progress: dict[uuid.UUID, Progress] = {}  # by journal
         self._batches: list[Batch] = []  # being written, and being gathered
         self._committing = False
         self._draining = False
 
     async def run(self) -> None:
         """Store until cancelled, or after `drain()` until all is stored."""
-        reader = await self._start()
         try:
-            batch = await self._gather(reader)
+            await self.reader.open(self)
+            self.started.set()
+            batch = await self._gather()
             while batch.frames:
                 self._committing = True
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._commit(batch), name=f"commit {self.source.name}")
-                    gathering = group.create_task(
-                        self._gather(reader), name=f"gather {self.source.name}"
-                    )
+                    gathering = group.create_task(self._gather(), name=f"gather {self.source.name}")
                 batch = gathering.result()
         finally:
-            reader.close()
+            await self.reader.close()
 
     def drain(self) -> None:
-        """Store what is in the journal without waiting, then end."""
+        """Store what is there without waiting, then end."""
         self._draining = True
-        self.journal.notify()
+        self.reader.notify()
+
+    async def open_journal(self, journal: uuid.UUID, start: int | None) -> Position | None:
+        """See `frame_readers.PositionStore`."""
+        found = await self.in_transaction(
+            lambda connection: ingest_log.open_position(
+                connection, journal, self.reader.lane, start
+            )
+        )
+        if found is not None:
+            self._progress[journal] = Progress(found.undelivered, found.cursor)
+        return found
 
     @property
     def waiting_since(self) -> float | None:
@@ -112,52 +123,10 @@ class Writer:
 
     # -- gathering --------------------------------------------------------------------------------
 
-    async def _start(self) -> JournalReader:
-        async def read(connection: Executor) -> ingest_log.Position:
-            if self.journal.id_lost:
-                await self._find_journal(connection)
-            return await ingest_log.open_position(
-                connection, self.journal.id, self.source.id, self.journal.start
-            )
-
-        found = await self._retrying(read)
-        await self._resume(found.position)
-        self._progress = Progress(found.undelivered, found.cursor)
-        self.started.set()
-        reader = JournalReader(self.journal, found.position)
-        await reader.find_start()
-        return reader
-
-    async def _resume(self, position: int) -> None:
-        """Allow appending to the journal, as soon as the disk has space."""
-        while True:
-            try:
-                self.journal.resume(position)
-            except JournalFull as error:
-                extra = {"source": self.source.name, "why": str(error)}
-                logger.warning("the journal is not writable; retrying", extra=extra)
-                await asyncio.sleep(RETRY_MAX)
-            else:
-                return
-
-    async def _find_journal(self, connection: Executor) -> None:
-        """Identify a journal whose id file is lost.
-
-        A stored position of this source that falls between two of its records is its own. Without
-        one all is read again: duplicates are recognized by their native ids.
-        """
-        low, high = max(self.journal.start, 1), self.journal.end  # 0 would fit any journal
-        for known, position in await ingest_log.find_positions(
-            connection, self.source.id, low, high
-        ):
-            if await asyncio.to_thread(is_boundary, self.journal, position):
-                self.journal.adopt(known)
-                return
-
-    async def _gather(self, reader: JournalReader) -> Batch:
-        """Gather the next batch; empty only at the end of a drain."""
-        batch = Batch(self.source.id, reader.position, self.max_frame_bytes)
-        self._batches.append(batch)
+    async def _gather(self) -> Batch:
+        """Gather the next batch, of one journal; empty only at the end of a drain."""
+        reader = self.reader
+        batch = self._begin_batch()
         deadline: float | None = None  # loop time
         clock = asyncio.get_running_loop().time
         while len(batch.frames) < BATCH_FRAMES and batch.bytes < BATCH_BYTES:
@@ -166,12 +135,27 @@ class Writer:
             frames = await reader.read(SLICE_FRAMES, SLICE_BYTES)
             if frames:
                 batch.add(frames, self.decode, self.credit_tracks, self.policy.may_match)
+                batch.bus_position = reader.bus_position
                 deadline = deadline or clock() + self.flush_interval
                 await asyncio.sleep(0)
+            elif reader.journal != batch.journal:
+                if batch.frames:
+                    deadline = clock()  # the next frames go into another batch
+                    await self._wait_commit()
+                else:
+                    self._batches.remove(batch)
+                    batch = self._begin_batch()
             elif self._draining and not self._committing:
                 break
             else:
                 await self._wait_frames(deadline)
+        return batch
+
+    def _begin_batch(self) -> Batch:
+        reader = self.reader
+        batch = Batch(self.source.id, reader.position, self.max_frame_bytes, reader.lane)
+        batch.journal = reader.journal
+        self._batches.append(batch)
         return batch
 
     def _is_ready(self, batch: Batch, deadline: float | None) -> bool:
@@ -181,12 +165,16 @@ class Writer:
         return batch.bytes >= READY_BYTES or late
 
     async def _wait_frames(self, deadline: float | None) -> None:
-        """Wait until the journal has grown, a commit has ended, or the deadline has passed."""
+        """Wait until there are more frames, a commit has ended, or the deadline has passed."""
         try:
             async with asyncio.timeout_at(None if self._committing else deadline):
-                await self.journal.wait_changed()
+                await self.reader.wait_changed()
         except TimeoutError:
             return
+
+    async def _wait_commit(self) -> None:
+        while self._committing:
+            await self.reader.wait_changed()
 
     # -- committing -------------------------------------------------------------------------------
 
@@ -194,12 +182,12 @@ class Writer:
         await self._store(batch)
         self._batches.remove(batch)
         self._committing = False
-        self.journal.notify()
+        self.reader.notify()
 
     async def _store(self, batch: Batch) -> None:
         """Store a batch; a row that Postgres refuses is found by halving."""
         try:
-            counted = await self._retrying(lambda connection: self._write(connection, batch))
+            counted = await self.in_transaction(lambda connection: self._write(connection, batch))
         except RowRefused as error:
             if len(batch.frames) > 1:
                 for half in self._halves(batch):
@@ -207,7 +195,7 @@ class Writer:
                 return
             logger.warning("row refused", extra={"source": self.source.name, "why": str(error)})
             batch.reject_all("refused", str(error))
-            counted = await self._retrying(lambda connection: self._write(connection, batch))
+            counted = await self.in_transaction(lambda connection: self._write(connection, batch))
         self._note_stored(batch, counted)
 
     def _note_stored(self, batch: Batch, counted: Counter[str]) -> None:
@@ -217,25 +205,27 @@ class Writer:
         self.timings.append(
             CommitTiming(now, len(batch.frames), now - first / 1e6, now - last / 1e6)
         )
-        self.journal.stored = batch.after
+        self.reader.note_stored(batch.after, batch.bus_position)
         self.on_stored(batch)
 
     def _halves(self, batch: Batch) -> list[Batch]:
         middle = len(batch.frames) // 2
         position, halves = batch.before, []
         for frames in (batch.frames[:middle], batch.frames[middle:]):
-            half = Batch(self.source.id, position, self.max_frame_bytes)
+            half = Batch(self.source.id, position, self.max_frame_bytes, batch.lane)
+            half.journal, half.bus_position = batch.journal, batch.bus_position
             half.add(frames, self.decode, self.credit_tracks, self.policy.may_match)
             position = half.after
             halves.append(half)
         return halves
 
     async def _write(self, connection: Executor, batch: Batch) -> Counter[str]:
-        committed = await commit(connection, batch, self.policy, self.journal.id, self._progress)
-        self._progress = committed.progress
+        before = self._progress[batch.journal]
+        committed = await commit(connection, batch, self.policy, batch.journal, before)
+        self._progress[batch.journal] = committed.progress
         return committed.outcomes
 
-    async def _retrying(self, work: Callable[[Executor], Awaitable[T]]) -> T:
+    async def in_transaction(self, work: Callable[[Executor], Awaitable[T]]) -> T:
         """Do `work` in a transaction; retried until Postgres is reachable."""
         pause = RETRY_FIRST
         while True:

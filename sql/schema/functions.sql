@@ -20,7 +20,7 @@ CREATE TRIGGER tracks_notify_change
 
 CREATE TRIGGER sources_notify_change
     AFTER INSERT OR DELETE OR TRUNCATE
-        OR UPDATE OF name, network, url, proxy, secrets, enabled ON sources
+        OR UPDATE OF name, network, url, proxy, secrets, enabled, lanes ON sources
     FOR EACH STATEMENT EXECUTE FUNCTION notify_change();
 
 CREATE TRIGGER tracked_accounts_notify_change

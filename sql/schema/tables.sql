@@ -41,6 +41,8 @@ CREATE TABLE sources (
     state_at   timestamptz,                 -- in this state since
     retry_at   timestamptz,                 -- waiting or paused until
     last_at    timestamptz,                 -- when the last byte was received
+    -- edited again, with a bus: how many writers of each database share its tweets
+    lanes      integer NOT NULL DEFAULT 1,
 
     CONSTRAINT sources_id_fits_tweet_key CHECK (id BETWEEN 1 AND 4095),
     CONSTRAINT sources_name_unique UNIQUE (name),
@@ -53,9 +55,26 @@ CREATE TABLE sources (
          'importing')),
     CONSTRAINT sources_dates_in_range CHECK (
         least(created_at, state_at, retry_at, last_at) >= '1900-01-01 00:00+00'
-        AND greatest(created_at, state_at, retry_at, last_at) <= '9999-12-31 00:00+00')
+        AND greatest(created_at, state_at, retry_at, last_at) <= '9999-12-31 00:00+00'),
+    CONSTRAINT sources_lanes_range CHECK (lanes BETWEEN 1 AND 64)
 );
 COMMENT ON TABLE sources IS 'Bound: created by admins; at most 4,095';
+
+-- The lanes of a source, beyond the first one in this database, which has the source's own id. The
+-- native id of a tweet decides about its lane. Each lane has an id of its own for keys, runs and
+-- positions, so that a reader's cursor knows how far it has read each; everything else names the source.
+CREATE TABLE lanes (
+    id        integer PRIMARY KEY DEFAULT nextval('sources_id_seq'), -- never that of a source
+    source_id integer NOT NULL,             -- no foreign key: tweets outlive their source
+    cell      text NOT NULL DEFAULT '',     -- the database that stores it; empty: this one
+    number    integer NOT NULL,             -- within the cell
+
+    CONSTRAINT lanes_id_fits_tweet_key CHECK (id BETWEEN 1 AND 4095),
+    CONSTRAINT lanes_cell_plain CHECK (cell ~ '^([a-z0-9][a-z0-9_-]{0,30})?$'),
+    CONSTRAINT lanes_number_range CHECK (number BETWEEN 0 AND 63),
+    CONSTRAINT lanes_number_unique UNIQUE (source_id, cell, number)
+);
+COMMENT ON TABLE lanes IS 'Bound: at most 4,095, with the sources; they stay with the tweets';
 
 CREATE TABLE tracks (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -594,16 +613,22 @@ COMMENT ON TABLE source_hours IS 'Bound: retention.counts_days';
 -- How far each journal is stored; committed with the rows. A journal has a name of its own, since a
 -- source that moves to another machine gets another journal.
 CREATE TABLE positions (
-    journal    uuid PRIMARY KEY,
-    source_id  integer NOT NULL,
+    journal    uuid NOT NULL,
+    source_id  integer NOT NULL,            -- or the lane's id
     position   bigint NOT NULL,
     undelivered bigint NOT NULL DEFAULT 0,  -- the network's running count on this connection
     updated_at timestamptz NOT NULL DEFAULT now(),
     network_cursor jsonb,                   -- where the network can resume: host, wire, seq, time
+    lanes      integer[],                   -- that share the journal's frames; null: one has them all
+    bus_created timestamptz,                -- these two: the stream, and the block of it stored last
+    bus_sequence bigint,
 
-    CONSTRAINT positions_position_positive CHECK (position >= 0)
+    CONSTRAINT positions_position_positive CHECK (position >= 0),
+    CONSTRAINT positions_pkey PRIMARY KEY (journal, source_id),
+    CONSTRAINT positions_bus_sequence_positive CHECK (bus_sequence > 0),
+    CONSTRAINT positions_bus_whole CHECK ((bus_created IS NULL) = (bus_sequence IS NULL))
 );
-COMMENT ON TABLE positions IS 'Bound: one row for each data folder and source that ever collected';
+COMMENT ON TABLE positions IS 'Bound: one row for each data folder and lane that ever collected';
 
 -- The order in which tweets were stored. A run is a sequence of a source's tweets in which keys rise;
 -- each tweet belongs to one run, and most sources have one. Tweets with older keys than its last one
@@ -777,8 +802,12 @@ CREATE TABLE daemons (
     role       text NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at    timestamptz NOT NULL DEFAULT now(),
+    -- these three: of daemons that share the work of one installation
+    roles      text[] NOT NULL DEFAULT '{collect,write,web,monitor}',
+    lanes      integer[] NOT NULL DEFAULT '{}', -- whose writer runs in it
+    report     jsonb NOT NULL DEFAULT '{}',     -- how its lanes, journals and the bus are
 
-    CONSTRAINT daemons_role_known CHECK (role IN ('collecting', 'standby'))
+    CONSTRAINT daemons_role_known CHECK (role IN ('collecting', 'standby', 'other'))
 );
 COMMENT ON TABLE daemons IS 'Bound: deleted a day after they were last seen';
 

@@ -6,14 +6,18 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from stream import db
 from stream.commands.context import Context
-from stream.daemon import Daemon
+from stream.config import Settings
+from stream.daemon import ROLES, Daemon, Role
 from stream.db import Database
 from stream.errors import DatabaseAway
 from stream.store import migrations
+
+if TYPE_CHECKING:
+    from stream.bus.connection import Bus
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +55,33 @@ async def collect_until_stopped(
     database: Database,
     report: Callable[[str], None],
     companions: Sequence[Companion],
+    roles: frozenset[Role] = ROLES,
 ) -> None:
     """Run the daemon together with its companions, such as the monitor and the pages.
 
     The first stop signal ends them in order, a second one at once.
     """
-    gc.freeze()  # what is imported stays
-    gc.set_threshold(GC_THRESHOLD)
-    daemon = Daemon(database, context.settings, context.vault, report, context.embedded)
+    async with _bus(context.settings) as bus:
+        gc.freeze()  # what is imported stays
+        gc.set_threshold(GC_THRESHOLD)
+        settings, vault = context.settings, context.vault
+        daemon = Daemon(database, settings, vault, report, context.embedded, roles, bus)
+        await _run(daemon, database, companions)
+
+
+@contextlib.asynccontextmanager
+async def _bus(settings: Settings) -> AsyncIterator["Bus | None"]:
+    """The bus of the settings. Most installations have none, and need not import its client."""
+    if not settings.bus:
+        yield None
+        return
+    from stream.bus.connection import Bus  # noqa: PLC0415
+
+    async with Bus(settings).connected() as bus:
+        yield bus
+
+
+async def _run(daemon: Daemon, database: Database, companions: Sequence[Companion]) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None

@@ -19,6 +19,7 @@ from stream.commands.parameters import NetworkChoice
 from stream.config import Settings
 from stream.db import Database
 from stream.errors import TwitterstreamError
+from stream.frame_readers import DirectReader
 from stream.importing.recording import STDIN, Recording
 from stream.importing.unfold import Unfolder
 from stream.importing.unpack import Damaged, NotRead
@@ -99,7 +100,7 @@ def _writer(
     return Writer(
         database,
         source,
-        journal,
+        DirectReader(journal, source),
         Unfolder(source.network).decode,
         # Recorded rules are not ours: only the matcher credits tracks.
         lambda tweet: batch.credit_tracks(tweet, matcher.match, lambda _: ()),

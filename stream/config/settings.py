@@ -19,6 +19,10 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 # Only a URL: the other form, "host=…", cannot be printed without its password.
 DatabaseURL = Annotated[str, msgspec.Meta(pattern=r"^($|postgres(ql)?://)")]
+# Servers of NATS; without `@`, as passwords belong into bus_credentials
+_BUS_SERVER = r"(nats|tls)://[^@,/\s]+/?"
+BusServers = Annotated[str, msgspec.Meta(pattern=rf"^({_BUS_SERVER}(,{_BUS_SERVER})*)?\Z")]
+BusStream = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 Folder = Annotated[str, msgspec.Meta(min_length=1)]
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]  # 0: for ever
 # host:port, or nothing
@@ -294,6 +298,12 @@ class Settings(_Section, frozen=True, kw_only=True):
     data_dir: Folder = "data"
     flush_interval: Seconds = 1
     poll_interval: Seconds = 10
+    bus: BusServers = ""
+    bus_credentials: str = ""
+    bus_ca: str = ""
+    bus_stream: BusStream = "twitterstream"
+    bus_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 3
+    bus_max_bytes: Annotated[Bytes, msgspec.Meta(ge=1 << 20)] = 20_000_000_000
     status_interval: Seconds = 60
     retry_failed_interval: Seconds = 900
     keep_unmatched: bool = True

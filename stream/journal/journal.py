@@ -43,6 +43,7 @@ class Journal:
         self.paused_because: str | None = None  # set by the disk watch
         self.keep_stored = True  # for `keep_hours`; False: the disk is short of space
         self._stored = 0
+        self._synced = 0
         self.last_at: float | None = None  # time of the newest record, seconds since 1970
         self.segments: list[Segment] = []
         self._descriptor = -1
@@ -258,6 +259,16 @@ class Journal:
     def stored(self, position: int) -> None:
         self._stored = position
         self.notify()  # an import may wait for it
+
+    @property
+    def synced(self) -> int:
+        """Everything before this position survives a power loss, as far as this process knows."""
+        return self._synced
+
+    @synced.setter
+    def synced(self, position: int) -> None:
+        self._synced = position
+        self.notify()
 
     @property
     def start(self) -> int:

@@ -28,11 +28,14 @@ async def run(journal: Journal) -> None:
 
 
 async def _sync_loop(journal: Journal) -> None:
+    journal.has_unsynced.set()  # what a killed process has left
     while True:
         await journal.has_unsynced.wait()
         journal.has_unsynced.clear()
         try:
+            end = journal.end
             await asyncio.to_thread(journal.sync, journal.take_unsynced())
+            journal.synced = end
         except OSError as error:  # no descriptor is left, or the folder is missing
             why = unwritable(journal.folder, error)
             logger.warning("the journal could not be synced; retrying", extra={"why": why})

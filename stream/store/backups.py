@@ -21,6 +21,7 @@ class BackupTable(msgspec.Struct, frozen=True):
 # In this order they are written and restored. A new table needs one line here.
 TABLES = (
     BackupTable("sources", numbered=True),
+    BackupTable("lanes"),
     BackupTable("tracks", numbered=True),
     BackupTable("look_backs", numbered=True),
     BackupTable("users", numbered=True),
@@ -46,7 +47,7 @@ TABLES = (
 WITH_SECRETS = ("sources", "webhooks")  # their column `secrets` is encrypted with the server's key
 
 # Older schemas that differ from this one in names, or lack columns: their backups are readable.
-SCHEMA = "0018_graph_counts.sql"
+SCHEMA = "0019_lanes.sql"
 READABLE_SCHEMAS = {
     "0004_faults.sql",
     "0005_health.sql",
@@ -62,6 +63,7 @@ READABLE_SCHEMAS = {
     "0015_restrict_logins.sql",
     "0016_message_columns.sql",
     "0017_look_back_turns.sql",
+    "0018_graph_counts.sql",
 }
 _OLD_TABLES = {"identities": "tweet_ids"}
 _OLD_VALUES = {  # by column, as JSON

@@ -7,27 +7,50 @@ from datetime import datetime
 import msgspec
 
 from stream.db import Executor, row_count
-from stream.errors import Broken, RejectReason
+from stream.errors import Broken, PositionMoved, RejectReason
 from stream.keys import to_datetime
 from stream.text import storable
-from stream.tweet import NetworkCursor, SourceId, TweetId
+from stream.tweet import BusPosition, NetworkCursor, SourceId, TweetId
 
-_POSITION = """
+_ADD_POSITION = """
 INSERT INTO positions (journal, source_id, position) VALUES ($1, $2, $3)
-ON CONFLICT (journal) DO UPDATE SET source_id = positions.source_id
-RETURNING source_id, position, undelivered, network_cursor
+ON CONFLICT (journal, source_id) DO NOTHING
+"""
+_POSITION = """
+SELECT position, undelivered, network_cursor, lanes FROM positions
+WHERE journal = $1 AND source_id = $2
 """
 _POSITIONS = """
 SELECT journal, position FROM positions
 WHERE source_id = $1 AND position BETWEEN $2 AND $3 ORDER BY updated_at DESC
 """
-_POSITIONS_OF = "SELECT journal, position FROM positions WHERE journal = ANY ($1::uuid[])"
-_ADVANCE = """
-UPDATE positions SET position = $3, undelivered = $4, updated_at = now(),
-    network_cursor = coalesce($5, network_cursor)
-WHERE journal = $1 AND position = $2
+# Of a source with several lanes, what all of them have stored.
+_POSITIONS_OF = """
+SELECT journal, min(position) AS position FROM positions
+WHERE journal = ANY ($1::uuid[]) GROUP BY journal
 """
-_CURRENT_POSITION = "SELECT position FROM positions WHERE journal = $1"
+_OWNERS = """
+SELECT DISTINCT coalesce(lanes.source_id, positions.source_id) AS source_id
+FROM positions LEFT JOIN lanes ON lanes.id = positions.source_id WHERE journal = $1
+"""
+_LANE_POSITIONS = "SELECT source_id AS lane, position, lanes FROM positions WHERE journal = $1"
+_FORGET_LANES = "DELETE FROM positions WHERE journal = $1 AND source_id <> ALL ($2::integer[])"
+_SHARE = """
+INSERT INTO positions (journal, source_id, position, lanes)
+SELECT $1, lane, $3, $4 FROM unnest($2::integer[]) AS lane
+ON CONFLICT (journal, source_id) DO UPDATE SET position = excluded.position, lanes = excluded.lanes
+"""
+_BUS_POSITION = """
+SELECT bus_created AS created, bus_sequence AS sequence FROM positions
+WHERE source_id = $1 AND bus_sequence IS NOT NULL
+ORDER BY bus_created DESC, bus_sequence DESC LIMIT 1
+"""
+_ADVANCE = """
+UPDATE positions SET position = $4, undelivered = $5, updated_at = now(),
+    network_cursor = coalesce($6, network_cursor), bus_created = $7, bus_sequence = $8
+WHERE journal = $1 AND source_id = $2 AND position = $3
+"""
+_CURRENT_POSITION = "SELECT position FROM positions WHERE journal = $1 AND source_id = $2"
 _NOTE_RUN = "SELECT number, late FROM note_ingest_run($1, $2, $3)"
 _EXTEND_RUN = """
 UPDATE ingest_runs SET last_id = greatest(last_id, $3)
@@ -58,10 +81,16 @@ WHERE NOT EXISTS (SELECT FROM rejects WHERE id = key)
   AND NOT EXISTS (SELECT FROM rejects WHERE id = $1 AND source_id = $2 AND body = $6)
 ORDER BY key LIMIT 1
 """
-# The newest of all journals of the source: another machine may have collected it since.
+# Of each lane the newest of all journals, as another machine may have collected it since; of these
+# the oldest, as the network has to replay what any lane lacks.
 _NETWORK_CURSOR = """
-SELECT network_cursor FROM positions WHERE source_id = $1 AND network_cursor IS NOT NULL
-ORDER BY (network_cursor->>'time')::bigint DESC LIMIT 1
+SELECT network_cursor FROM (
+    SELECT DISTINCT ON (positions.source_id) network_cursor
+    FROM positions JOIN sources ON sources.id = $1
+    LEFT JOIN lanes ON lanes.id = positions.source_id AND lanes.number < sources.lanes
+    WHERE sources.id IN (positions.source_id, lanes.source_id) AND network_cursor IS NOT NULL
+    ORDER BY positions.source_id, (network_cursor->>'time')::bigint DESC) AS newest
+ORDER BY (network_cursor->>'time')::bigint LIMIT 1
 """
 # The key is the time.
 _PRUNE_REJECTS = """
@@ -78,7 +107,7 @@ WITH oldest AS (
     WHERE inhparent = 'tweets'::regclass AND relname ~ '^tweets_[0-9]{8}$'
 ), kept AS (
     SELECT ingest_runs.source_id, min(run) FILTER (WHERE NOT former) AS first, max(run) AS last
-    FROM ingest_runs JOIN sources ON sources.id = ingest_runs.source_id
+    FROM ingest_runs WHERE source_id IN (SELECT id FROM sources UNION ALL SELECT id FROM lanes)
     GROUP BY ingest_runs.source_id
 )
 DELETE FROM ingest_runs WHERE ctid = ANY (ARRAY(
@@ -91,30 +120,33 @@ DELETE FROM ingest_runs WHERE ctid = ANY (ARRAY(
 DETAIL_MAX = 1000  # characters of a reject's detail
 
 
-class Position:
-    """How far one journal is stored."""
+class Position(msgspec.Struct, frozen=True):
+    """How far one lane has stored a journal, whose frames these lanes share; None: it has all."""
 
-    def __init__(
-        self, journal: uuid.UUID, position: int, undelivered: int, cursor: NetworkCursor | None
-    ) -> None:
-        self.journal = journal
-        self.position = position
-        self.undelivered = undelivered
-        self.cursor = cursor
+    position: int
+    undelivered: int
+    cursor: NetworkCursor | None
+    lanes: Sequence[SourceId] | None
 
 
 async def open_position(
-    connection: Executor, journal: uuid.UUID, source_id: SourceId, start: int
-) -> Position:
-    """Where to continue reading; `start` for a journal that is new to this database.
+    connection: Executor, journal: uuid.UUID, lane: SourceId, start: int | None
+) -> Position | None:
+    """Where to continue reading; a journal that is new to this database begins at `start`.
 
-    Broken when the journal belongs to another source.
+    None: it is new, and `start` is None. Broken when the journal belongs to another source.
     """
-    [row] = await connection.fetch(_POSITION, journal, source_id, start)
-    if row["source_id"] != source_id:
-        raise Broken(f"journal {journal} belongs to source {row['source_id']}, not {source_id}")
+    if start is not None:
+        await connection.execute(_ADD_POSITION, journal, lane, start)
+    rows = await connection.fetch(_POSITION, journal, lane)
+    owners = [owner["source_id"] for owner in await connection.fetch(_OWNERS, journal)]
+    if len(owners) > 1:
+        raise Broken(f"journal {journal} belongs to several sources: {owners}")
+    if not rows:
+        return None
+    [row] = rows
     cursor = _cursor(row["network_cursor"])
-    return Position(journal, row["position"], row["undelivered"], cursor)
+    return Position(row["position"], row["undelivered"], cursor, row["lanes"])
 
 
 async def network_cursor(connection: Executor, source_id: SourceId) -> NetworkCursor | None:
@@ -141,27 +173,68 @@ async def positions_of(connection: Executor, journals: Sequence[uuid.UUID]) -> d
     return {row["journal"]: row["position"] for row in rows}
 
 
-async def advance(
+class LanePosition(msgspec.Struct, frozen=True):
+    """As `Position`, of any lane."""
+
+    lane: SourceId
+    position: int
+    lanes: Sequence[SourceId] | None
+
+
+async def lane_positions(connection: Executor, journal: uuid.UUID) -> list[LanePosition]:
+    """How far each lane in this database has stored a journal."""
+    return [LanePosition(**row) for row in await connection.fetch(_LANE_POSITIONS, journal)]
+
+
+async def share_journal(
     connection: Executor,
     journal: uuid.UUID,
-    before: int,
-    after: int,
-    undelivered: int,
-    cursor: NetworkCursor | None,
-) -> bool:
+    here: Sequence[SourceId],
+    lanes: Sequence[SourceId] | None,
+    position: int,
+) -> None:
+    """Let these lanes, `here` of them in this database, share the frames from a position on."""
+    await connection.execute(_FORGET_LANES, journal, here)
+    await connection.execute(_SHARE, journal, here, position, lanes)
+
+
+async def bus_position(connection: Executor, lane: SourceId) -> BusPosition | None:
+    """The block that a lane has stored last, of any journal; None: it has stored none."""
+    rows = await connection.fetch(_BUS_POSITION, lane)
+    return BusPosition(**rows[0]) if rows else None
+
+
+class Advance(msgspec.Struct, frozen=True):
+    """A move of a position, and what is stored with it; `cursor` None: as it was."""
+
+    journal: uuid.UUID
+    lane: SourceId
+    before: int
+    after: int
+    undelivered: int
+    cursor: NetworkCursor | None
+    bus_position: BusPosition | None
+
+
+async def advance(connection: Executor, to: Advance) -> bool:
     """Move the position in the transaction of the rows; False: they are stored already.
 
     That happens when the answer to an earlier COMMIT was lost.
     """
-    encoded = None if cursor is None else msgspec.json.encode(cursor)
-    done = await connection.execute(_ADVANCE, journal, before, after, undelivered, encoded)
+    cursor = None if to.cursor is None else msgspec.json.encode(to.cursor)
+    bus = (None, None) if (at := to.bus_position) is None else (at.created, at.sequence)
+    done = await connection.execute(
+        _ADVANCE, to.journal, to.lane, to.before, to.after, to.undelivered, cursor, *bus
+    )
     if row_count(done):
         return True
-    rows = await connection.fetch(_CURRENT_POSITION, journal)
-    if rows and rows[0]["position"] == after:
+    rows = await connection.fetch(_CURRENT_POSITION, to.journal, to.lane)
+    if rows and rows[0]["position"] == to.after:
         return False
     found = rows[0]["position"] if rows else "nothing"
-    raise Broken(f"position of journal {journal} should be {before} or {after} but is {found}")
+    raise PositionMoved(
+        f"position of journal {to.journal} should be {to.before} or {to.after} but is {found}"
+    )
 
 
 class NotedRun(msgspec.Struct, frozen=True):

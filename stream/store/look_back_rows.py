@@ -72,7 +72,12 @@ _COPIES = """
 SELECT path, source_id, journal, position, until, began_at FROM raw_archives
 WHERE source_id = ANY ($1::integer[]) ORDER BY source_id, journal, position
 """
-_POSITIONS = "SELECT journal, position FROM positions WHERE source_id = ANY ($1::integer[])"
+# Of a source with several lanes, what all of them have stored.
+_POSITIONS = """
+SELECT journal, min(position) AS position
+FROM positions LEFT JOIN lanes ON lanes.id = positions.source_id
+WHERE coalesce(lanes.source_id, positions.source_id) = ANY ($1::integer[]) GROUP BY journal
+"""
 _TRACK_STATE = """
 SELECT state <> 'pending' OR reason <> '' AS known FROM tracks WHERE id = $1
 """

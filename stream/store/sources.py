@@ -16,13 +16,14 @@ from stream.text import storable
 from stream.tweet import NetworkName, SourceId
 
 LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source's id
+LANE_LOCK_CLASS = 0x7478  # of the writers of lanes; the second is the lane's id
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
 DAEMON_TIMEOUT = 15  # seconds; one without a heartbeat for longer counts as dead
 RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
 
 _COLUMNS = (
     "id, name, network, url, proxy, secrets, enabled, state, reason, state_at, retry_at, last_at,"
-    " source_state(sources) AS shown_state"
+    " source_state(sources) AS shown_state, lanes"
 )
 _ALL = f"SELECT {_COLUMNS} FROM sources ORDER BY id"  # noqa: S608 - a constant
 _BY_ID = f"SELECT {_COLUMNS} FROM sources WHERE id = $1"  # noqa: S608 - a constant
@@ -32,6 +33,7 @@ INSERT INTO sources (name, network, url, proxy, secrets, enabled) VALUES ($1, $2
 RETURNING id
 """
 _ENABLE = "UPDATE sources SET enabled = $2 WHERE name = $1 RETURNING id"
+_SET_LANES = "UPDATE sources SET lanes = $2 WHERE name = $1 RETURNING id"
 _SET_CREDENTIALS = "UPDATE sources SET secrets = $2 WHERE name = $1 RETURNING id"
 _SET_URL = "UPDATE sources SET url = $2, secrets = $3, enabled = true WHERE id = $1"
 _REBIND = """
@@ -60,12 +62,18 @@ WHERE locktype = 'advisory' AND granted AND classid = $1
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _UPSERT_DAEMON = """
-INSERT INTO daemons (id, host, pid, role) VALUES ($1, $2, $3, $4)
-ON CONFLICT (id) DO UPDATE SET role = excluded.role, seen_at = now()
+INSERT INTO daemons (id, host, pid, role, roles, lanes, report)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET role = excluded.role, seen_at = now(), lanes = excluded.lanes,
+    report = excluded.report
+"""
+_COUNT_WRITERS = """
+SELECT count(*)::integer AS number FROM daemons
+WHERE 'write' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
 """
 _DELETE_DAEMON = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(secs => $2)"
 _DAEMONS = """
-SELECT id, host, pid, role, started_at, seen_at FROM daemons
+SELECT id, host, pid, role, started_at, seen_at, roles, lanes, report FROM daemons
 WHERE seen_at > now() - make_interval(secs => $1) ORDER BY started_at
 """
 
@@ -97,6 +105,7 @@ class SourceRow(msgspec.Struct, frozen=True):
     retry_at: datetime | None
     last_at: datetime | None
     shown_state: str = ""  # for people: `stopped` where no daemon collects it
+    lanes: int = 1  # in each database that stores it
 
     def __repr__(self) -> str:
         return f"SourceRow(id={self.id}, name={self.name!r}, network={self.network!r})"
@@ -151,6 +160,11 @@ def _refusal(error: RowRefused, name: str) -> str:
 async def enable(connection: Executor, name: str, *, enabled: bool) -> bool:
     """Enable or disable a source; False: there is none."""
     return bool(await connection.fetch(_ENABLE, name, enabled))
+
+
+async def set_lanes(connection: Executor, name: str, lanes: int) -> bool:
+    """Let this many writers of each database share a source's tweets; False: there is none."""
+    return bool(await connection.fetch(_SET_LANES, name, lanes))
 
 
 async def set_credentials(connection: Executor, name: str, secrets: bytes) -> bool:
@@ -211,15 +225,15 @@ async def last_byte_at(connection: Executor, source_id: SourceId) -> float | Non
     return rows[0]["at"] if rows else None
 
 
-async def try_lock(connection: Executor, source_id: SourceId) -> bool:
-    """Try to become the only collector of this source, for as long as the connection lives."""
-    [row] = await connection.fetch(_LOCK, LOCK_CLASS, source_id)
+async def try_lock(connection: Executor, number: SourceId, lock_class: int = LOCK_CLASS) -> bool:
+    """Try to become the only collector of a source, for as long as the connection lives."""
+    [row] = await connection.fetch(_LOCK, lock_class, number)
     return bool(row["ours"])
 
 
-async def unlock(connection: Executor, source_id: SourceId) -> None:
+async def unlock(connection: Executor, number: SourceId, lock_class: int = LOCK_CLASS) -> None:
     """Let another daemon collect this source."""
-    await connection.execute(_UNLOCK, LOCK_CLASS, source_id)
+    await connection.execute(_UNLOCK, lock_class, number)
 
 
 async def collected_ids(connection: Executor) -> set[SourceId]:
@@ -229,10 +243,27 @@ async def collected_ids(connection: Executor) -> set[SourceId]:
 
 
 async def upsert_daemon(
-    connection: Executor, daemon: uuid.UUID, host: str, pid: int, role: str
+    connection: Executor,
+    daemon: uuid.UUID,
+    host: str,
+    pid: int,
+    role: str,
+    *,
+    roles: Sequence[str] = (),
+    lanes: Sequence[SourceId] = (),
+    report: bytes = b"{}",
 ) -> None:
-    """Record a heartbeat of this daemon, and its role."""
-    await connection.execute(_UPSERT_DAEMON, daemon, host, pid, role)
+    """Record a heartbeat of this daemon, and what it does.
+
+    `role`: whether it collects; `lanes`: those that it stores; `report`: JSON.
+    """
+    await connection.execute(_UPSERT_DAEMON, daemon, host, pid, role, roles, lanes, report)
+
+
+async def count_writers(connection: Executor) -> int:
+    """How many running daemons store lanes."""
+    [row] = await connection.fetch(_COUNT_WRITERS, DAEMON_TIMEOUT)
+    return int(row["number"])
 
 
 async def delete_daemon(connection: Executor, daemon: uuid.UUID) -> None:
@@ -287,8 +318,10 @@ class Locks:
     lock counts as ours until Postgres is back and another daemon has taken it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, lock_class: int = LOCK_CLASS) -> None:
         self.database = database
+        self.limit: int | None = None  # how many to hold at most
+        self._class = lock_class
         self._wanted: dict[SourceId, Lock] = {}
         self._held: set[SourceId] = set()  # over the current connection
         self._changed = asyncio.Event()
@@ -322,15 +355,18 @@ class Locks:
 
     async def _take_and_give(self, connection: Executor) -> None:
         for source_id in self._held - self._wanted.keys():
-            await unlock(connection, source_id)
+            await unlock(connection, source_id, self._class)
             self._held.discard(source_id)
         for source_id, lock in list(self._wanted.items()):
             if source_id not in self._held:
-                ours = await try_lock(connection, source_id)
+                ours = self._may_hold_more() and await try_lock(connection, source_id, self._class)
                 if ours:
                     self._held.add(source_id)
                 lock.set(ours=ours)
         await server.ping(connection)
+
+    def _may_hold_more(self) -> bool:
+        return self.limit is None or len(self._held) < self.limit
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):

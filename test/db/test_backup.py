@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SECRET = {"bearer_token": "hunter2 hunter2 hunter2"}
 SIGNING = {"secret": "whsec_aHVudGVyMg=="}  # of a webhook
 FILL = """
+INSERT INTO lanes (source_id, cell, number) VALUES (1, '', 1), (1, 'east', 0);
 INSERT INTO tracks (value, owner, priority, keep_days) VALUES ('snow, "€"', 'ann', 3, 40), ('gone', NULL, 0, NULL);
 DELETE FROM tracks WHERE value = 'gone';
 INSERT INTO look_backs (track_id, place, author, state, resume_at)

@@ -17,6 +17,7 @@ from monitor.maintenance.table_maintenance import ensure_partitions
 from stream.config import JournalSettings
 from stream.db import Database
 from stream.errors import DatabaseAway
+from stream.frame_readers import DirectReader
 from stream.incoming_tweets import StorePolicy
 from stream.journal import Journal
 from stream.networks.x_v1.decode import decode
@@ -70,7 +71,7 @@ async def writing(database: Database, folder: Path) -> AsyncIterator[tuple[Write
         writer = Writer(
             database,
             source,
-            journal,
+            DirectReader(journal, source),
             decode,
             snow,
             flush_interval=0.01,

@@ -16,6 +16,7 @@ from monitor.look_back.task import Task
 from monitor.look_back.track_matcher import digest, matcher_of
 from stream.config import Settings
 from stream.db import Database
+from stream.frame_readers import DirectReader
 from stream.incoming_tweets import StorePolicy
 from stream.journal import Journal
 from stream.networks.registry import NETWORKS
@@ -72,7 +73,7 @@ class LookBackBench:
         writer = Writer(
             self.database,
             self.source,
-            self.journal,
+            DirectReader(self.journal, self.source),
             network.decode,
             matcher.match,
             flush_interval=0.01,

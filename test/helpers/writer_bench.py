@@ -8,6 +8,7 @@ from typing import Any
 
 from stream.config import JournalSettings
 from stream.db import Database
+from stream.frame_readers import DirectReader
 from stream.incoming_tweets import StorePolicy
 from stream.journal import Journal
 from stream.networks.registry import NETWORKS
@@ -69,7 +70,7 @@ class WriterBench:
         return Writer(
             self.database,
             self.source,
-            self.journal,
+            DirectReader(self.journal, self.source),
             network.decode,
             snow,
             flush_interval=0.01,

@@ -22,6 +22,7 @@ TABLES = {
     "exports": ("export_parts", "exports"),
     "gaps": ("gaps", "track_gaps"),
     "ingest_log": ("ingest_runs", "positions", "rejects"),
+    "lanes": ("lanes",),
     "jobs": ("jobs",),
     "look_backs": ("look_backs",),
     "machine_history": ("machine_minutes",),

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -103,9 +103,13 @@ class Program:
         async with db.connect(database, size=1) as opened, opened.acquire() as connection:
             await sources.add(connection, "main", network, url, None, sealed)
 
-    async def start(self, ahead: Path | None = None) -> None:
-        """Let the daemon run, with a clock that is as many seconds ahead as this file says."""
-        python, *words = self._command("collect")
+    async def start(self, ahead: Path | None = None, *, roles: Sequence[str] = ()) -> None:
+        """Let the daemon run, with a clock that is as many seconds ahead as this file says.
+
+        `roles`: the part of the work that it does, with a bus.
+        """
+        given = ["run", *(f"--role={role}" for role in roles)] if roles else ["collect"]
+        python, *words = self._command(*given)
         if ahead is not None:
             words = ["-c", AHEAD, str(ahead), *words]
         with self.log.open("ab") as log:

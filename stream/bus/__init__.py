@@ -1,0 +1,1 @@
+"""Between machines: journals' frames in blocks on a stream of NATS JetStream."""

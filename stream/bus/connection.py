@@ -1,0 +1,304 @@
+"""The bus: one stream of NATS JetStream that has the blocks of all lanes.
+
+Reading needs no consumer on the server: the bus is asked for the next messages of a subject from a
+number on (Direct Get in batches, NATS ADR-31), so that only that number has to be remembered. The
+errors of this module are BusAway: the same call may work later.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext, api
+
+from stream.bus.messages import PART, BusMessage, StreamState
+from stream.config import Settings
+from stream.errors import BusAway, ConfigError
+from stream.tweet import SourceId
+from stream.vault import parse_secrets
+
+CONNECT_TIMEOUT = 5  # seconds
+RECONNECT_INTERVAL = 1  # seconds between two attempts, for ever
+PING_INTERVAL = 5  # seconds; a server that leaves two unanswered is left
+CALL_TIMEOUT = 5.0  # seconds; longer than the election of a new leader takes
+READ_TIMEOUT = 2.0  # seconds without another message of a batch
+DUPLICATE_WINDOW = 120.0  # seconds in which the bus recognizes the id of a message
+READ_BLOCKS = 32  # messages of one batch
+READ_BYTES = 4 << 20  # of one batch, at most, beyond its first message
+
+logger = logging.getLogger(__name__)
+
+
+class Bus:
+    """A connection to the bus that lasts for ever: it reconnects by itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stream = settings.bus_stream
+        self._client = Client()
+        self._js = JetStreamContext(self._client, timeout=CALL_TIMEOUT)
+        self.away_because: str | None = "not connected yet"  # None: it is connected
+        self._connected = asyncio.Event()  # once at least
+        self._closing = False
+
+    # -- connecting -------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator["Bus"]:
+        """Keep connected until the end; does not wait for the connection."""
+        async with asyncio.TaskGroup() as group:
+            connecting = group.create_task(self._connect(), name="bus")
+            try:
+                yield self
+            finally:
+                self._closing = True
+                connecting.cancel()
+                with contextlib.suppress(Exception):
+                    await self._client.close()
+
+    async def until_connected(self) -> None:
+        """Wait for the first connection."""
+        await self._connected.wait()
+
+    async def _connect(self) -> None:
+        user, password = _login(self._settings.bus_credentials)
+        await self._client.connect(
+            self._settings.bus.split(","),
+            name="twitterstream",
+            error_cb=self._note_error,
+            disconnected_cb=self._note_disconnected,
+            reconnected_cb=self._note_connected,
+            connect_timeout=CONNECT_TIMEOUT,
+            reconnect_time_wait=RECONNECT_INTERVAL,
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL,
+            tls=_tls(self._settings),
+            user=user,
+            password=password,
+        )
+        await self._note_connected()
+
+    async def _note_error(self, error: Exception) -> None:
+        self._note_away(str(error) or type(error).__name__)
+
+    async def _note_disconnected(self) -> None:
+        self._note_away("the connection is lost")
+
+    def _note_away(self, why: str) -> None:
+        if not self._client.is_connected and not self._closing:
+            if self.away_because is None:
+                logger.warning("the bus is unreachable; retrying", extra={"why": why})
+            self.away_because = why
+
+    async def _note_connected(self) -> None:
+        self._connected.set()
+        if self.away_because is not None:
+            self.away_because = None
+            logger.info("connected to the bus")
+
+    # -- the stream -------------------------------------------------------------------------------
+
+    def subject(self, lane: SourceId) -> str:
+        """The subject of a lane's blocks."""
+        return f"{self._stream}.lane.{lane}"
+
+    async def ensure_stream(self) -> StreamState:
+        """The state of the stream, which is created or changed as the settings want it."""
+        wanted = api.StreamConfig(
+            name=self._stream,
+            subjects=[f"{self._stream}.lane.*"],
+            storage=api.StorageType.FILE,
+            num_replicas=self._settings.bus_replicas,
+            max_bytes=self._settings.bus_max_bytes,
+            discard=api.DiscardPolicy.NEW,
+            duplicate_window=DUPLICATE_WINDOW,
+            allow_direct=True,
+        )
+        with _translated_errors():
+            try:
+                found = await self._js.stream_info(self._stream)
+            except nats.js.errors.NotFoundError:
+                found = await self._js.add_stream(wanted)
+            compared = ("num_replicas", "max_bytes")
+            if any(getattr(found.config, name) != getattr(wanted, name) for name in compared):
+                found = await self._js.update_stream(wanted)
+        return _state(found)
+
+    async def state(self) -> StreamState:
+        """The state of the stream; BusAway, also when there is none."""
+        with _translated_errors():
+            return _state(await self._js.stream_info(self._stream))
+
+    async def publish(self, lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
+        """Publish a message; returns its number once a quorum has it on disk."""
+        with _translated_errors():
+            stored = await self._js.publish(
+                self.subject(lane), data, timeout=CALL_TIMEOUT, headers=dict(headers)
+            )
+        return stored.seq
+
+    async def free(self, lane: SourceId, before: int) -> None:
+        """Delete the messages of a lane with lower numbers."""
+        with _translated_errors():
+            await self._js.purge_stream(self._stream, seq=before, subject=self.subject(lane))
+
+    async def has_any(self, lane: SourceId) -> bool:
+        """Whether the stream has a message of this lane."""
+        with _translated_errors():
+            try:
+                await self._js.get_last_msg(self._stream, self.subject(lane), direct=True)
+            except nats.js.errors.NotFoundError:
+                return False
+        return True
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def reading(self, lane: SourceId) -> AsyncIterator["Reading"]:
+        """Read the messages of a lane."""
+        with _translated_errors():
+            inbox = self._client.new_inbox()
+            answers = await self._client.subscribe(f"{inbox}.*")
+        try:
+            yield Reading(self._client, self._stream, self.subject(lane), inbox, answers)
+        finally:
+            with contextlib.suppress(Exception):
+                await answers.unsubscribe()
+
+    # -- messages that are not stored -------------------------------------------------------------
+
+    def _unstored(self, topic: str, name: str) -> str:
+        return f"{self._stream}.{topic}.{name}"
+
+    async def notify(self, topic: str, name: str, data: bytes = b"") -> None:
+        """Send a message to whoever listens at this moment."""
+        with _translated_errors():
+            if self._client.is_connected:  # it would only wait in a buffer
+                await self._client.publish(self._unstored(topic, name), data)
+
+    @contextlib.asynccontextmanager
+    async def listening(
+        self, topic: str, name: str, hear: Callable[[bytes], None]
+    ) -> AsyncIterator[None]:
+        """Call `hear` for each such message; also after the connection was lost in between."""
+
+        async def call(message: Msg) -> None:
+            hear(message.data)
+
+        with _translated_errors():
+            listening = await self._client.subscribe(self._unstored(topic, name), cb=call)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):
+                await listening.unsubscribe()
+
+
+class Reading:
+    """Asks for messages of one lane, one batch after the other."""
+
+    def __init__(
+        self, client: Client, stream: str, subject: str, inbox: str, answers: Subscription
+    ) -> None:
+        self._client = client
+        self._request = f"$JS.API.DIRECT.GET.{stream}"
+        self._subject = subject
+        self._inbox = inbox
+        self._answers = answers
+        self._number = 0
+
+    async def next(self, sequence: int) -> Sequence[BusMessage]:
+        """The next messages from this number on; [] when there are none now."""
+        self._number += 1
+        reply = f"{self._inbox}.{self._number}"  # of an earlier batch there may be late answers
+        asked = {
+            "seq": sequence,
+            "next_by_subj": self._subject,
+            "batch": READ_BLOCKS,
+            "max_bytes": READ_BYTES,
+        }
+        found: list[BusMessage] = []
+        with _translated_errors():
+            await self._client.publish(self._request, json.dumps(asked).encode(), reply=reply)
+            while True:
+                answer = await self._answers.next_msg(READ_TIMEOUT)
+                if answer.subject != reply:
+                    continue
+                headers = answer.headers or {}
+                if status := headers.get("Status"):
+                    _check(status, headers.get("Description", ""))
+                    return found
+                part, _, parts = headers.get(PART, "0/1").partition("/")
+                sequence = int(headers["Nats-Sequence"])
+                found.append(BusMessage(sequence, answer.data, int(part), int(parts)))
+
+
+def _check(status: str, description: str) -> None:
+    """204: the end of a batch; 404: there is no such message."""
+    if status not in ("204", "404"):
+        raise BusAway(f"the bus answers {status} {description}")
+
+
+def _state(found: api.StreamInfo) -> StreamState:
+    cluster = found.cluster
+    peers = (cluster.replicas if cluster is not None else None) or []
+    return StreamState(
+        created=(found.created or datetime.fromtimestamp(0, UTC)).astimezone(UTC),
+        last_sequence=found.state.last_seq,
+        messages=found.state.messages,
+        bytes=found.state.bytes,
+        leader=cluster.leader if cluster is not None else "",
+        replicas={
+            each.name: bool(each.current) and not each.offline for each in peers if each.name
+        },
+    )
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except nats.js.errors.NotFoundError as error:
+        raise BusAway("it has no such stream") from error
+    except nats.js.errors.ServiceUnavailableError as error:
+        raise BusAway("JetStream does not answer; it may have no quorum") from error
+    except nats.js.errors.NoStreamResponseError as error:
+        raise BusAway("no server has the stream; there may be no quorum") from error
+    except nats.js.errors.APIError as error:
+        raise BusAway(f"it refuses: {error.description}") from error
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise BusAway(str(error) or "it does not answer") from error
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.bus_ca and "tls://" not in settings.bus:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.bus_ca or None)
+    except OSError as error:
+        raise ConfigError(f"`bus_ca` {settings.bus_ca} cannot be read: {error}.") from error
+
+
+def _login(path: str) -> tuple[str | None, str | None]:
+    """User and password from a file in the form of credentials of sources."""
+    if not path:
+        return None, None
+    try:
+        found = parse_secrets(Path(path).read_text(encoding="utf-8"))
+        return found["user"], found["password"]
+    except (OSError, KeyError) as error:
+        raise ConfigError(
+            f"`bus_credentials` {path} cannot be used ({error}): it needs two lines, `user: …`"
+            " and `password: …`."
+        ) from error

@@ -1,0 +1,212 @@
+"""Read one lane of a source from the bus: what a writer on another machine follows.
+
+The bus is read by the numbers of its messages, from the one that was committed with the rows. What
+it says twice is skipped by the position in the journal; where a block is missing, the publisher of
+the journal is asked for it, and what comes after it waits until it is sent again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream.bus import blocks
+from stream.bus.blocks import Block, UnreadableBlock
+from stream.bus.messages import BusMessage
+from stream.bus.publisher import RESEND, WAKE, ResendRequest
+from stream.errors import BusAway
+from stream.frame_readers import PositionStore
+from stream.store import ingest_log
+from stream.tweet import BusPosition, Frame, Source, SourceId
+
+if TYPE_CHECKING:
+    from stream.bus.connection import Bus
+
+POLL_INTERVAL = 1.0  # seconds, in case that a notification is lost
+CHECK_INTERVAL = 5.0  # seconds between two looks at the stream while nothing comes
+REQUEST_INTERVAL = 2.0  # seconds between two requests for the same block
+NOBODY = uuid.UUID(int=0)
+
+logger = logging.getLogger(__name__)
+
+
+class LaneReader:
+    """The frames of one lane, from all journals on which its source was collected."""
+
+    def __init__(self, bus: "Bus", source: Source, lane: SourceId) -> None:
+        self.bus = bus
+        self.source = source
+        self.lane = lane
+        self.journal = NOBODY
+        self.position = 0
+        self.bus_position: BusPosition | None = None
+        self.missing: dict[
+            uuid.UUID, int
+        ] = {}  # position from which frames are missing, by journal
+        self.away_because: str | None = None  # why the bus cannot be read; None: it can
+        self._asked_at: dict[uuid.UUID, float] = {}  # loop time of the last request
+        self._positions: dict[uuid.UUID, int] = {}  # how far each journal is read
+        self._lanes: dict[uuid.UUID, list[SourceId]] = {}  # that share each journal
+        self._messages: deque[BusMessage] = deque()
+        self._parts: list[BusMessage] = []  # of a block that is not complete
+        self._frames: deque[Frame] = deque()
+        self._next: BusPosition | None = None  # the message to read next
+        self._stored: BusPosition | None = None
+        self._freed: BusPosition | None = None
+        self._checked_at = -CHECK_INTERVAL  # loop time of the last look at the stream
+        self._changed = asyncio.Event()
+        self._opened = contextlib.AsyncExitStack()
+
+    # -- FrameReader ------------------------------------------------------------------------------
+
+    async def open(self, store: PositionStore) -> None:
+        self._store = store
+        stored = await store.in_transaction(
+            lambda connection: ingest_log.bus_position(connection, self.lane)
+        )
+        await self.bus.until_connected()
+        self._reading = await self._opened.enter_async_context(self.bus.reading(self.lane))
+        await self._opened.enter_async_context(
+            self.bus.listening(WAKE, str(self.lane), lambda _: self._changed.set())
+        )
+        self._stored = self._next = stored
+
+    async def read(self, max_frames: int, max_bytes: int) -> list[Frame]:
+        while not self._frames:
+            journal = self.journal
+            message = await self._next_message()
+            if message is None:
+                return []
+            await self._take(message)
+            if self.journal != journal:
+                return []
+        found: list[Frame] = []
+        size = 0
+        while self._frames and len(found) < max_frames and size < max_bytes:
+            found.append(self._frames.popleft())
+            size += len(found[-1].body)
+        self.position = self._positions[self.journal] = found[-1].after
+        return found
+
+    async def wait_changed(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_INTERVAL):
+                await self._changed.wait()
+
+    def notify(self) -> None:
+        self._changed.set()
+
+    def note_stored(self, _position: int, bus_position: BusPosition | None) -> None:
+        self._stored = bus_position
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+    async def free(self) -> None:
+        """Let the bus delete what is stored; BusAway."""
+        if self._stored is not None and self._stored != self._freed:
+            stored = self._stored
+            await self.bus.free(self.lane, stored.sequence)
+            self._freed = stored
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    async def _next_message(self) -> BusMessage | None:
+        if not self._messages:
+            try:
+                await self._fetch()
+                self.away_because = None
+            except BusAway as error:
+                if self.away_because is None:
+                    extra = {"lane": self.lane, "why": str(error)}
+                    logger.warning("the lane cannot be read; retrying", extra=extra)
+                self.away_because = str(error)
+        return self._messages.popleft() if self._messages else None
+
+    async def _fetch(self) -> None:
+        self._changed.clear()  # before asking: what comes after the answer sets it again
+        await self._request_missing()
+        clock = asyncio.get_running_loop().time
+        if self._next is None or clock() - self._checked_at >= CHECK_INTERVAL:
+            await self._check_stream()
+            self._checked_at = clock()
+        assert self._next is not None
+        self._messages.extend(await self._reading.next(self._next.sequence))
+        if self._messages:
+            sequence = self._messages[-1].sequence + 1
+            self._next = msgspec.structs.replace(self._next, sequence=sequence)
+            self._checked_at = clock()
+
+    async def _check_stream(self) -> None:
+        """Begin again where the stream has lost what was read: what is stored is skipped."""
+        state = await self.bus.ensure_stream()
+        at = self._next
+        if at is None or at.created != state.created or at.sequence > state.last_sequence + 1:
+            if at is not None:
+                extra = {"lane": self.lane, "sequence": at.sequence}
+                logger.warning("the stream begins anew; reading all of it", extra=extra)
+            self._next = BusPosition(state.created, 1)
+            self._parts.clear()
+
+    # -- blocks -----------------------------------------------------------------------------------
+
+    async def _take(self, message: BusMessage) -> None:
+        """Take the frames of a block that are not read yet, once all its parts are here."""
+        if message.part == 0:
+            self._parts.clear()
+        self._parts.append(message)
+        if [each.part for each in self._parts] != list(range(len(self._parts))):
+            self._parts.clear()  # without its beginning; the next block shows the hole
+        elif len(self._parts) == message.parts:
+            parts = list(self._parts)
+            self._parts.clear()
+            try:
+                block = blocks.decode(each.data for each in parts)
+            except UnreadableBlock as error:
+                extra = {"lane": self.lane, "sequence": message.sequence, "why": str(error)}
+                logger.warning(
+                    "a block of the bus is unreadable; it is asked for again", extra=extra
+                )
+            else:
+                await self._take_block(block, parts[0].sequence)
+
+    async def _take_block(self, block: Block, sequence: int) -> None:
+        journal = block.journal
+        position = await self._position_in(block)
+        if position is None or block.end <= position:
+            return
+        if block.start > position and not block.after_hole:
+            if self.missing.get(journal) != position:
+                extra = {"lane": self.lane, "journal": journal.hex, "position": position}
+                logger.warning("blocks are missing; asking for them", extra=extra)
+            self.missing[journal] = position
+            return
+        self.missing.pop(journal, None)
+        assert self._next is not None
+        self.bus_position = BusPosition(self._next.created, sequence)
+        self._frames.extend(each for each in block.frames if each.after > position)
+        self.journal, self.position = journal, position
+
+    async def _position_in(self, block: Block) -> int | None:
+        """How far the block's journal is read; None: it is of a former division into lanes."""
+        journal, lanes = block.journal, list(block.lanes)
+        if self._lanes.get(journal) != lanes:
+            known = await self._store.open_journal(journal, None)
+            # Without a row, the publisher is about to add one, and sends everything again.
+            if known is None or known.lanes != lanes:
+                return None
+            self._lanes[journal], self._positions[journal] = lanes, known.position
+        return self._positions[journal]
+
+    async def _request_missing(self) -> None:
+        """Ask the publishers for what is missing, again and again: one may be away."""
+        now = asyncio.get_running_loop().time()
+        for journal, position in self.missing.items():
+            if now - self._asked_at.get(journal, -REQUEST_INTERVAL) >= REQUEST_INTERVAL:
+                self._asked_at[journal] = now
+                request = msgspec.json.encode(ResendRequest(self.lane, position))
+                await self.bus.notify(RESEND, journal.hex, request)

@@ -1,0 +1,28 @@
+"""What the bus says of itself and of a message. Not in `connection`, which imports the client."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+PART = "Twitterstream-Part"  # header: the number of a message of its block, from 0, and how many
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """The stream: a new one with the same name differs in `created`."""
+
+    created: datetime
+    last_sequence: int
+    messages: int
+    bytes: int
+    leader: str | None  # the server's name; None: there is no quorum
+    replicas: Mapping[str, bool]  # the other servers, and whether each is current
+
+
+class BusMessage(msgspec.Struct, frozen=True):
+    """A message of a lane; `part` and `parts` of its block."""
+
+    sequence: int
+    data: bytes
+    part: int
+    parts: int

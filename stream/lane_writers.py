@@ -1,0 +1,184 @@
+"""The writers of lanes: what a machine with the role `write` runs.
+
+Each lane has one writer at a time, by an advisory lock. The machines share the lanes of a database
+evenly; when one is gone, the others take over what it had.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from stream.backoff import RESTART_AFTER
+from stream.batch import Batch
+from stream.bus.lane_reader import LaneReader
+from stream.config import Settings
+from stream.db import Database
+from stream.errors import BusAway, DatabaseAway, PositionMoved, is_broken
+from stream.reconciler import TrackReconciler
+from stream.source_writer import source_writer
+from stream.store import lanes, sources
+from stream.store.lanes import Lane
+from stream.store.sources import LANE_LOCK_CLASS, Locks, SourceRow
+from stream.tweet import Source, SourceId
+from stream.writer import Writer
+
+if TYPE_CHECKING:
+    from stream.bus.connection import Bus
+
+CHECK_INTERVAL = 2.0  # seconds between two looks at which lanes there are, and who stores them
+FREE_INTERVAL = 10.0  # seconds between two times that the bus deletes what is stored
+DRAIN_TIMEOUT = 2.5  # seconds for a writer to store what it has read, at its end
+
+logger = logging.getLogger(__name__)
+
+
+class LaneWriter:
+    """Stores one lane while this process holds its lock, until `stop` is set."""
+
+    def __init__(
+        self, lane: Lane, source: Source, make: Callable[[LaneReader], Writer], bus: "Bus"
+    ) -> None:
+        self.lane = lane
+        self.source = source
+        self.stop = asyncio.Event()
+        self.reader = LaneReader(bus, source, lane.id)
+        self.writer = make(self.reader)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(self.writer.run(), name=f"writer of lane {self.lane.id}")
+            freeing = group.create_task(self._free(), name=f"free lane {self.lane.id}")
+            await self.stop.wait()
+            self.writer.drain()
+            await asyncio.wait([writing], timeout=DRAIN_TIMEOUT)
+            writing.cancel()
+            freeing.cancel()
+
+    async def _free(self) -> None:
+        while True:
+            await asyncio.sleep(FREE_INTERVAL)
+            with contextlib.suppress(BusAway):
+                await self.reader.free()
+
+
+class LaneWriters:
+    """Runs the writers of as many lanes as are this process's share."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        bus: "Bus",
+        reconciler: TrackReconciler,
+        on_stored: Callable[[Batch], None],
+        cell: str = lanes.HOME,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.bus = bus
+        self.reconciler = reconciler
+        self.on_stored = on_stored
+        self.cell = cell
+        self.locks = Locks(database, LANE_LOCK_CLASS)
+        self.writers: dict[SourceId, LaneWriter] = {}
+        self._runs: dict[SourceId, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Store until `stop` is set, and then what was read."""
+        async with asyncio.TaskGroup() as group:
+            locking = group.create_task(self.locks.run(), name="locks of lanes")
+            while not stop.is_set():
+                with contextlib.suppress(DatabaseAway):
+                    await self._adjust(group)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_INTERVAL):
+                        await stop.wait()
+            for writer in self.writers.values():
+                writer.stop.set()
+            if self._runs:
+                await asyncio.wait(self._runs.values())
+            locking.cancel()
+
+    async def _adjust(self, group: asyncio.TaskGroup) -> None:
+        """Begin, end or hand over writers, as lanes and machines come and go."""
+        async with self.database.acquire() as connection:
+            found = await lanes.get_all(connection)
+            machines = max(await sources.count_writers(connection), 1)
+        rows = {row.id: row for row in self.reconciler.sources}
+        wanted = {each.id: each for each in self._own_lanes(rows.values(), found)}
+        self.locks.limit = -(-len(wanted) // machines)
+        for lane_id in self._runs.keys() - wanted.keys():
+            self._end(lane_id)
+        surplus = len(self.writers) - self.locks.limit
+        for lane_id in sorted(self.writers, reverse=True)[: max(surplus, 0)]:
+            self._end(lane_id)
+        for lane_id, lane in wanted.items():
+            if lane_id not in self._runs:
+                row = rows[lane.source_id]
+                self._runs[lane_id] = group.create_task(
+                    self._keep(lane, row), name=f"lane {lane_id}"
+                )
+
+    def _own_lanes(self, rows: Iterable[SourceRow], found: Sequence[Lane]) -> list[Lane]:
+        """The lanes that this database stores."""
+        known = {row.id for row in rows}
+        own = [each for each in found if each.cell == self.cell and each.source_id in known]
+        if self.cell == lanes.HOME:
+            own += [Lane(row.id, row.id, lanes.HOME, 0) for row in rows]
+        return own
+
+    def _end(self, lane_id: SourceId) -> None:
+        if lane_id in self.writers:
+            self.writers[lane_id].stop.set()
+        else:
+            self._runs[lane_id].cancel()
+
+    async def _keep(self, lane: Lane, row: SourceRow) -> None:
+        """Store a lane once its lock is ours, until it is to end."""
+        source = Source(row.id, row.name, row.network, row.url, None, {}, enabled=row.enabled)
+        lock = self.locks.want(lane.id)
+        try:
+            await lock.until(ours=True)
+            writer = self.writers[lane.id] = LaneWriter(lane, source, self._make(source), self.bus)
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(self._run(writer), name=f"store lane {lane.id}")
+                losing = group.create_task(lock.until(ours=False), name="lock")
+                await asyncio.wait([running, losing], return_when=asyncio.FIRST_COMPLETED)
+                running.cancel()
+                losing.cancel()
+        finally:
+            self.writers.pop(lane.id, None)
+            self.locks.release(lane.id)
+            self._runs.pop(lane.id, None)
+
+    async def _run(self, writer: LaneWriter) -> None:
+        """Run a writer. An unexpected error ends this lane for a while, and no other."""
+        extra = {"source": writer.source.name, "lane": writer.lane.id}
+        try:
+            await writer.run()
+        except* PositionMoved:
+            # Another machine has the lane, or its journal was divided anew.
+            logger.warning("the lane's position was moved; reading it again", extra=extra)
+        except* Exception as group:
+            if is_broken(group):
+                raise
+            logger.exception("the writer of a lane failed", extra=extra)
+            await asyncio.sleep(RESTART_AFTER)
+
+    def _make(self, source: Source) -> Callable[[LaneReader], Writer]:
+        owners = self.reconciler.rule_owners
+
+        def make(reader: LaneReader) -> Writer:
+            return source_writer(
+                self.database,
+                self.settings,
+                source,
+                reader,
+                self.reconciler,
+                lambda rule: owners(source.network, rule),
+                self.on_stored,
+            )
+
+        return make

@@ -1,0 +1,61 @@
+"""The lanes table: the parts of a source that are stored by writers of their own.
+
+The first lane in the home database is the source itself, and has no row.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from stream.db import Executor
+from stream.tweet import SourceId
+
+HOME = ""  # the name of the database that has sources and tracks, as a cell
+
+_ALL = "SELECT id, source_id, cell, number FROM lanes ORDER BY id"
+_ADD = """
+INSERT INTO lanes (source_id, cell, number)
+SELECT $1, cell, number
+FROM unnest($2::text[]) AS cell CROSS JOIN generate_series(0, $3::integer - 1) AS number
+WHERE (cell, number) <> ('', 0)
+ON CONFLICT (source_id, cell, number) DO NOTHING
+"""
+# Ids that a conflict has used up are gone: so only what is missing is inserted.
+_MISSING = """
+SELECT EXISTS (
+    SELECT FROM unnest($2::text[]) AS cell CROSS JOIN generate_series(0, $3::integer - 1) AS number
+    WHERE (cell, number) <> ('', 0) AND NOT EXISTS (
+        SELECT FROM lanes
+        WHERE source_id = $1 AND lanes.cell = cell.cell AND lanes.number = number.number)
+) AS some
+"""
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """A lane of a source: `number` counts from 0 within its cell, the database that stores it."""
+
+    id: SourceId
+    source_id: SourceId
+    cell: str
+    number: int
+
+
+async def get_all(connection: Executor) -> list[Lane]:
+    """All lanes but the first ones of sources."""
+    return [Lane(**row) for row in await connection.fetch(_ALL)]
+
+
+async def lanes_of(
+    connection: Executor, source_id: SourceId, cells: Sequence[str], count: int
+) -> list[Lane]:
+    """The lanes of a source, `count` in each cell, in the order of cells and numbers; adds them."""
+    [row] = await connection.fetch(_MISSING, source_id, cells, count)
+    if row["some"]:
+        await connection.execute(_ADD, source_id, cells, count)
+    known = {
+        (each.cell, each.number): each
+        for each in await get_all(connection)
+        if each.source_id == source_id
+    }
+    known[HOME, 0] = Lane(source_id, source_id, HOME, 0)
+    return [known[cell, number] for cell in cells for number in range(count)]
