@@ -141,12 +141,15 @@ class Leader:
     leader remains the leader, so that the outage is reported.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, may_lead: bool = True) -> None:
         self.database = database
+        self.may_lead = may_lead  # False: this process has other roles only
         self.leads = False
 
     async def run(self) -> None:
         """Become the leader when there is none, until cancelled."""
+        if not self.may_lead:
+            await asyncio.Event().wait()
         while True:
             try:
                 await self._hold()

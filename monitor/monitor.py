@@ -43,7 +43,7 @@ class Monitor:
         self.daemon = daemon
         self.database = database
         self.settings = settings
-        self.leader = Leader(database)
+        self.leader = Leader(database, may_lead="monitor" in daemon.roles)
         self.jobs: list[PeriodicJob] = []
         self._for_new_leader: list[PeriodicJob] = []
         self._led = False

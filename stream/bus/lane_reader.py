@@ -16,8 +16,7 @@ import msgspec
 
 from stream.bus import blocks
 from stream.bus.blocks import Block, UnreadableBlock
-from stream.bus.messages import BusMessage
-from stream.bus.publisher import RESEND, WAKE, ResendRequest
+from stream.bus.messages import RESEND, WAKE, BusMessage, ResendRequest
 from stream.errors import BusAway
 from stream.frame_readers import PositionStore
 from stream.store import ingest_log

@@ -5,7 +5,20 @@ from datetime import datetime
 
 import msgspec
 
+from stream.tweet import SourceId
+
+# Messages that are not stored, by topic and name.
+RESEND = "resend"  # to the publisher of a journal: a writer misses frames
+WAKE = "wake"  # to the writer of a lane: there is a new block
+
 PART = "Twitterstream-Part"  # header: the number of a message of its block, from 0, and how many
+
+
+class ResendRequest(msgspec.Struct, frozen=True):
+    """A writer has all frames of this lane before `position`, and not those after it."""
+
+    lane: SourceId
+    position: int
 
 
 class StreamState(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from stream.errors import BusAway
 from stream.tweet import SourceId
 
-IN_FLIGHT_BYTES = 8 << 20  # not acknowledged yet
+IN_FLIGHT_BYTES = 4 << 20  # not acknowledged yet
 IN_FLIGHT_MESSAGES = 128
 RETRY_FIRST, RETRY_MAX = 0.2, 5.0  # seconds between two attempts while the bus is away
 
@@ -41,6 +41,11 @@ class OrderedPublisher:
         self._waiting: deque[tuple[Outgoing, asyncio.Task[int]]] = deque()
         self._bytes = 0
         self.failing: str | None = None  # why the last attempt failed
+
+    @property
+    def waits(self) -> bool:
+        """Whether a message is not acknowledged yet."""
+        return bool(self._waiting)
 
     async def send(self, message: Outgoing) -> None:
         """Publish a message; waits while too many are not acknowledged."""

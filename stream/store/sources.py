@@ -19,6 +19,7 @@ LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source
 LANE_LOCK_CLASS = 0x7478  # of the writers of lanes; the second is the lane's id
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
 DAEMON_TIMEOUT = 15  # seconds; one without a heartbeat for longer counts as dead
+WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes
 RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
 
 _COLUMNS = (
@@ -262,7 +263,7 @@ async def upsert_daemon(
 
 async def count_writers(connection: Executor) -> int:
     """How many running daemons store lanes."""
-    [row] = await connection.fetch(_COUNT_WRITERS, DAEMON_TIMEOUT)
+    [row] = await connection.fetch(_COUNT_WRITERS, WRITER_TIMEOUT)
     return int(row["number"])
 
 

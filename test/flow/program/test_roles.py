@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
 from nats_servers import running_server
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from test.conftest import Eventually
     from test.flow.conftest import AuditBooks, OpenTables
-    from test.flow.program.conftest import MakeProgram, Simulate
+    from test.flow.program.conftest import MakeProgram, Program, Simulate
+
+
+@contextlib.asynccontextmanager
+async def machines(
+    folder: Path, database: str, make_program: MakeProgram, url: str, *names: str
+) -> AsyncIterator[list[Program]]:
+    """Programs on one database and one bus, with the same key; the first one has the source."""
+    async with running_server(folder / "nats") as nats:
+        made = [make_program(name, database, bus=nats.url, bus_replicas=1) for name in names]
+        await made[0].add_source_to(database, url, "x_v2")
+        for other in made[1:]:
+            other.data_dir.mkdir()
+            shutil.copy(made[0].data_dir / "secret.key", other.data_dir)
+        yield made
 
 
 async def test_one_process_collects_and_another_one_stores(
@@ -24,15 +40,13 @@ async def test_one_process_collects_and_another_one_stores(
     audit: AuditBooks,
     eventually: Eventually,
 ) -> None:
-    async with running_server(tmp_path / "nats") as nats, simulate(rate=200) as server:
-        settings = {"bus": nats.url, "bus_replicas": 1}
-        collector = make_program("collector", database, **settings)
-        writer = make_program("writer", database, **settings)
+    async with (
+        simulate(rate=200) as server,
+        machines(tmp_path, database, make_program, server.url, "collector", "writer") as made,
+    ):
+        collector, writer = made
         tables = open_tables(database)
         await tables.add_tracks("snow", "rain,sun")
-        await collector.add_source_to(database, server.url, "x_v2")
-        writer.data_dir.mkdir()
-        shutil.copy(collector.data_dir / "secret.key", writer.data_dir)
         await collector.start(roles=["collect"])
         await writer.start(roles=["write"])
         await eventually(lambda: len(server.sent) > 1000)
@@ -40,5 +54,44 @@ async def test_one_process_collects_and_another_one_stores(
         await eventually(lambda: tables.has_all(server.sent))
         await collector.stop()
         await writer.stop()
+    found = await audit(tables, collector.journal)
+    assert found.tweets == set(server.sent)
+
+
+async def test_writers_share_the_lanes_and_take_over(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    audit: AuditBooks,
+    eventually: Eventually,
+) -> None:
+    """Three lanes on two machines; one is killed, and the other one stores all of them."""
+    async with (
+        simulate(rate=500) as server,
+        machines(tmp_path, database, make_program, server.url, "collector", "one", "two") as made,
+    ):
+        collector, one, two = made
+        tables = open_tables(database)
+        await tables.add_tracks("snow", "rain,sun")
+        await tables.rows("UPDATE sources SET lanes = 3 RETURNING id")
+        await collector.start(roles=["collect"])
+        for each in (one, two):
+            await each.start(roles=["write"])
+
+        def stores(program: Program, *numbers: int) -> Callable[[], Awaitable[object]]:
+            query = "SELECT count(*) FROM daemons WHERE pid = %s AND cardinality(lanes) = ANY (%s)"
+            return lambda: tables.one(query, program.pid, list(numbers))
+
+        await eventually(stores(one, 1, 2))
+        await eventually(stores(two, 1, 2))
+        await eventually(lambda: len(server.sent) > 1000)
+        await one.kill()
+        await eventually(stores(two, 3))
+        server.hub.posts_left = 0
+        await eventually(lambda: tables.has_all(server.sent))
+        for program in (collector, two):
+            await program.stop()
     found = await audit(tables, collector.journal)
     assert found.tweets == set(server.sent)

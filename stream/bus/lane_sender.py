@@ -1,0 +1,215 @@
+"""Send one lane of a journal to the bus, in blocks and in order."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream.bus import blocks
+from stream.bus.blocks import Block
+from stream.bus.messages import PART, WAKE
+from stream.bus.ordered import OrderedPublisher, Outgoing
+from stream.bus.routing import LaneRouter
+from stream.errors import BusAway
+from stream.journal import Journal, JournalReader
+from stream.notes import Passed
+from stream.store.lanes import Lane
+from stream.tweet import Frame
+
+if TYPE_CHECKING:
+    from stream.bus.connection import Bus
+
+RANGE_BYTES = 4 << 20  # of the journal in one block at most: most of it may belong to other lanes
+SLICE_FRAMES = 32  # read at once, before the event loop serves the sockets
+# Bytes of the journal that are sent before the first of them is stored: so a lane whose writer or
+# database is away does not fill the bus for the others. The rest waits in the journal.
+AHEAD_MAX = 256 << 20
+PASSED_INTERVAL = 1.0  # seconds between two blocks of a lane without frames of its own
+RESEND_INTERVAL = 5.0  # seconds between two times that blocks are sent again, at least
+ROUTES_KEPT = (
+    20_000  # of the newest frames: all lanes of a source read them at nearly the same time
+)
+
+_PASSED = msgspec.json.encode(Passed())
+
+logger = logging.getLogger(__name__)
+
+
+class Routes:
+    """The lanes of frames, found once for all lanes that read them."""
+
+    def __init__(self, router: LaneRouter) -> None:
+        self.router = router
+        self.lanes = [each.id for each in router.lanes]
+        self._known: OrderedDict[int, Sequence[int]] = OrderedDict()  # by position after a frame
+
+    def has(self, index: int, frame: Frame) -> bool:
+        """Whether a frame belongs to the lane with this index."""
+        if len(self.lanes) == 1:
+            return True
+        found = self._known.get(frame.after)
+        if found is None:
+            found = self._known[frame.after] = self.router.route(frame)
+            if len(self._known) > ROUTES_KEPT:
+                self._known.popitem(last=False)
+        return index in found
+
+
+class LaneSender:
+    """Sends the frames of one lane from a position on, until all are sent after `drain()`."""
+
+    def __init__(self, bus: "Bus", journal: Journal, routes: Routes, index: int, name: str) -> None:
+        self.bus = bus
+        self.journal = journal
+        self.lane: Lane = routes.router.lanes[index]
+        self.name = name
+        self.stored = 0  # position that the lane has stored
+        self.sent = 0  # position up to which the bus has acknowledged everything
+        self.resent = 0  # how often blocks were sent again because they were missing
+        self._routes = routes
+        self._index = index
+        self._end = 0  # position after the newest block
+        self._published_at = 0.0  # loop time of the newest block
+        self._restart_at: int | None = None
+        self._restarted_at = -RESEND_INTERVAL  # loop time
+        self._interrupt = asyncio.Event()
+        self._stored_changed = asyncio.Event()
+        self._generation = 0
+        self._draining = False
+        self.sender = OrderedPublisher(bus.publish, name)
+
+    def note_stored(self, position: int) -> None:
+        """The lane has stored everything before this position."""
+        self.stored = position
+        self._stored_changed.set()
+
+    def drain(self) -> None:
+        """Send what is in the journal without waiting, then end."""
+        self._draining = True
+        self._stored_changed.set()
+        self.journal.notify()
+
+    def has_sent(self, position: int) -> bool:
+        """Whether blocks after this position were given to the bus."""
+        return position < self._end
+
+    def send_again(self, position: int, why: str) -> None:
+        """Send blocks again from this position on, but not too often."""
+        now = asyncio.get_running_loop().time()
+        if now - self._restarted_at < RESEND_INTERVAL:
+            return
+        self._restarted_at = now
+        self.resent += 1
+        extra = {"source": self.name, "lane": self.lane.id, "position": position, "why": why}
+        logger.warning("sending again what the bus does not have", extra=extra)
+        self._restart_at = position
+        self._interrupt.set()
+
+    async def run(self) -> None:
+        """Send from the stored position on; begin again elsewhere when that is asked for."""
+        position = self.stored
+        while True:
+            self._restart_at = None
+            self._interrupt.clear()
+            async with asyncio.TaskGroup() as group:
+                both = [
+                    group.create_task(self._send_from(position), name=f"send {self.name}"),
+                    group.create_task(self._interrupt.wait(), name="interrupt"),
+                ]
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for task in both:
+                    task.cancel()
+            self.sender.abandon()
+            if self._restart_at is None:
+                return
+            position = self._restart_at
+            self._generation += 1
+
+    async def _send_from(self, position: int) -> None:
+        """Send the frames from this position on; ends only while draining."""
+        self._end = self.sent = position
+        after_hole = position < self.journal.start
+        with contextlib.closing(JournalReader(self.journal, position)) as reader:
+            await reader.find_start()
+            while await self._may_go_on(reader.position):
+                frames = await self._read(reader)
+                own = [each for each in frames if self._routes.has(self._index, each)]
+                if own or after_hole or (reader.position > self._end and self._is_passed_due()):
+                    await self._publish(self._block(reader.position, frames, own, after_hole))
+                    after_hole = False
+                elif not frames and self.sender.waits:
+                    await self.sender.settle()
+                    self.sent = self._end
+                elif not frames:
+                    if self._draining:
+                        return
+                    await self._wait_frames()
+
+    async def _may_go_on(self, position: int) -> bool:
+        """Wait until the lane has stored enough of what it was sent; False while draining."""
+        while position - self.stored > AHEAD_MAX:
+            if self._draining:
+                return False
+            self._stored_changed.clear()
+            await self._stored_changed.wait()
+        return True
+
+    async def _read(self, reader: JournalReader) -> list[Frame]:
+        """The next frames, of all lanes, that are safe on the disk: about one block's of ours."""
+        frames: list[Frame] = []
+        begin, own, size = reader.position, 0, 0
+        while own < blocks.FRAMES_MAX and size < blocks.BYTES_MAX:
+            if reader.position - begin >= RANGE_BYTES:
+                break
+            some = await reader.read(min(SLICE_FRAMES, blocks.FRAMES_MAX - own), blocks.BYTES_MAX)
+            if not some:
+                break
+            frames += some
+            for each in some:
+                if self._routes.has(self._index, each):
+                    own += 1
+                    size += len(each.body)
+            await asyncio.sleep(0)
+        while frames and self.journal.synced < frames[-1].after:
+            await self.journal.wait_changed()
+        return frames
+
+    def _is_passed_due(self) -> bool:
+        return asyncio.get_running_loop().time() - self._published_at >= PASSED_INTERVAL
+
+    async def _wait_frames(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PASSED_INTERVAL):
+                await self.journal.wait_changed()
+
+    def _block(
+        self, end: int, frames: Sequence[Frame], own: Sequence[Frame], after_hole: bool
+    ) -> Block:
+        """The block up to this position; its last frame ends there."""
+        if own:
+            last = own[-1]
+        else:
+            received = frames[-1].received if frames else time.time_ns() // 1000
+            last = Frame(received, _PASSED, end, is_note=True)
+        whole = [*own[:-1], msgspec.structs.replace(last, after=end)]
+        return Block(
+            self.journal.id, self.lane.id, self._routes.lanes, self._end, end, whole, after_hole
+        )
+
+    async def _publish(self, block: Block) -> None:
+        self._end = block.end
+        self._published_at = asyncio.get_running_loop().time()
+        parts = blocks.encode(block)
+        for number, data in enumerate(parts):
+            headers = {"Nats-Msg-Id": f"{block.id(self._generation)}:{number}"}
+            if len(parts) > 1:
+                headers[PART] = f"{number}/{len(parts)}"
+            await self.sender.send(Outgoing(block.lane, data, headers))
+        await asyncio.sleep(0)
+        with contextlib.suppress(BusAway):
+            await self.bus.notify(WAKE, str(block.lane))
