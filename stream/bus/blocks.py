@@ -19,7 +19,7 @@ BYTES_MAX = 256 << 10  # of the frames in it, unless it is a single one
 MESSAGE_MAX = 512 << 10  # bytes; servers accept 1 MiB by default
 VERSION = 1
 COMPRESSION_LEVEL = 1  # level 3 takes twice the time for 5 % fewer bytes
-CONTENT_MAX = 1 << 30  # bytes; more is not a block of ours
+CONTENT_MAX = 256 << 20  # bytes; more is not a block of ours
 _NOTE, _DAMAGE = 1, 2
 
 
@@ -88,6 +88,8 @@ def decode(payloads: Iterable[bytes]) -> Block:
     if data[:1] != bytes([VERSION]):
         raise UnreadableBlock(f"a block of the unknown version {data[0] if data else 'none'}")
     try:
+        if zstandard.frame_content_size(data[1:]) > CONTENT_MAX:
+            raise UnreadableBlock("a block that is too large")
         content = zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=CONTENT_MAX)
         wire = _decode(content)
     except (zstandard.ZstdError, msgspec.DecodeError, MemoryError) as error:

@@ -114,8 +114,26 @@ class Bus:
         return f"{self._stream}.lane.{lane}"
 
     async def ensure_stream(self) -> StreamState:
-        """The state of the stream, which is created or changed as the settings want it."""
-        wanted = api.StreamConfig(
+        """The state of the stream, which is created if there is none."""
+        with _translated_errors():
+            try:
+                found = await self._js.stream_info(self._stream)
+            except nats.js.errors.NotFoundError:
+                found = await self._js.add_stream(self._wanted)
+        return _state(found)
+
+    async def adapt_stream(self) -> None:
+        """Change the stream to what the settings want; once, as machines may have others."""
+        with _translated_errors():
+            found = (await self._js.stream_info(self._stream)).config
+            wanted = self._wanted
+            changed = ("num_replicas", "max_bytes")
+            if any(getattr(found, name) != getattr(wanted, name) for name in changed):
+                await self._js.update_stream(wanted)
+
+    @property
+    def _wanted(self) -> api.StreamConfig:
+        return api.StreamConfig(
             name=self._stream,
             subjects=[f"{self._stream}.lane.*"],
             storage=api.StorageType.FILE,
@@ -125,20 +143,6 @@ class Bus:
             duplicate_window=DUPLICATE_WINDOW,
             allow_direct=True,
         )
-        with _translated_errors():
-            try:
-                found = await self._js.stream_info(self._stream)
-            except nats.js.errors.NotFoundError:
-                found = await self._js.add_stream(wanted)
-            compared = ("num_replicas", "max_bytes")
-            if any(getattr(found.config, name) != getattr(wanted, name) for name in compared):
-                found = await self._js.update_stream(wanted)
-        return _state(found)
-
-    async def state(self) -> StreamState:
-        """The state of the stream; BusAway, also when there is none."""
-        with _translated_errors():
-            return _state(await self._js.stream_info(self._stream))
 
     async def publish(self, lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
         """Publish a message; returns its number once a quorum has it on disk."""

@@ -214,9 +214,11 @@ class Publisher:
     async def _watch_stream(self) -> None:
         """Keep the stream as the settings want it, and notice when it has lost everything."""
         created = None
+        adapted = False
         while True:
             try:
                 state = await self.bus.ensure_stream()
+                adapted = adapted or await self._adapt_stream()
                 if created not in (None, state.created):
                     self._send_again("the stream is a new one")
                 created = state.created
@@ -224,6 +226,15 @@ class Publisher:
             except BusAway as error:
                 logger.debug("the stream cannot be checked", extra={"why": str(error)})
             await asyncio.sleep(CHECK_INTERVAL)
+
+    async def _adapt_stream(self) -> bool:
+        """Let the stream be as the settings want; the bus works without it, too."""
+        try:
+            await self.bus.adapt_stream()
+        except BusAway as error:
+            extra = {"why": str(error)}
+            logger.warning("the stream is not as the settings `bus_…` want it", extra=extra)
+        return True
 
     async def _search_lost(self) -> None:
         """Send again what a lane has not stored, if the stream has nothing of the lane."""
