@@ -29,6 +29,7 @@ from pgbench import (
     pages,
     report,
     rows,
+    scale,
     sinks,
     strategies,
     webhooks,
@@ -88,6 +89,7 @@ class Bench:
             await bluesky.measure(self.server, self.folder / "bluesky", self.posts),
             await look_back.measure(self.server, self.folder / "look_back", self.posts),
             await exports.measure(self.server, self.folder / "exports", self.posts),
+            await scale.measure(self.folder / "scale", self.posts),
         ]
 
     async def program(self) -> Section:
@@ -282,6 +284,7 @@ SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
     "look_back": _look_back,
     "monitor": lambda server, folder: Bench(server, folder).monitoring(),
     "pages": lambda _, folder: pages.measure(folder / "pages"),
+    "scale": lambda _, folder: scale.measure(folder / "scale", corpus.make(TWEETS)),
     "webhooks": lambda server, folder: webhooks.measure(
         server, folder / "webhooks", corpus.make(TWEETS)
     ),
