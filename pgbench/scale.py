@@ -15,33 +15,32 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import nats
-import zstandard
-from nats.errors import Error as ClientError
-from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError
 
 from pgbench.corpus import Corpus
 from pgbench.report import Line, Section
+from stream.bus import blocks
+from stream.bus.connection import Bus
+from stream.bus.ordered import IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, OrderedPublisher, Outgoing
+from stream.config import Settings
+from stream.errors import BusAway
+from stream.tweet import Frame, SourceId
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
 from nats_servers import NatsCluster, running_cluster
 
-STREAM = "bench"
 SECONDS = 10.0  # of each round
 ROUNDS = 3
 FAILOVERS = 5
-IN_FLIGHT = 32  # messages that are not acknowledged yet
-BLOCK_TWEETS, BLOCK_BYTES = 100, 256 << 10  # of the tweets in a block, at most
-TIMEOUT = 30.0  # seconds
 PROBE_INTERVAL = 0.05  # seconds between two messages, while a leader is replaced
+ENOUGH = 20  # messages of the publisher that a new leader acknowledges
 SYNCS = 200
 MEMORY = "/dev/shm"  # a file system in memory
-FAULTS = (ClientError, JetStreamError, OSError)
+LANE, PROBES = SourceId(1), SourceId(2)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -51,140 +50,186 @@ class Outcome(msgspec.Struct, frozen=True):
     latencies: Sequence[float]
 
 
+class Failover(msgspec.Struct, frozen=True):
+    """Seconds without an acknowledgement after the stream's leader was killed."""
+
+    bus: float  # of messages that are sent all the time
+    publisher: float  # of the program's publisher, which sends again what was not acknowledged
+
+
 async def measure(folder: Path, posts: Corpus) -> Section:
     """The section of results.md."""
     load = os.getloadavg()[0]
-    packed = [pack(tweets) for tweets in blocks(posts.bodies)]
-    per_block = len(posts.bodies) / len(packed)
-    async with running_cluster(folder) as cluster:
-        single = [await _publish(cluster, posts.bodies) for _ in range(ROUNDS)]
-        packs = [await _publish(cluster, packed) for _ in range(ROUNDS)]
-        failovers = [await _failover(cluster, packed) for _ in range(FAILOVERS)]
+    begun = time.process_time()
+    packed = [payload for block in _blocks(posts.bodies) for payload in blocks.encode(block)]
+    encoded = len(posts.bodies) / (time.process_time() - begun)
+    begun = time.process_time()
+    per_block = statistics.mean(len(blocks.decode([payload]).frames) for payload in packed)
+    decoded = len(posts.bodies) / (time.process_time() - begun)
+    async with _running(folder) as (cluster, bus):
+        single = [await _publish(bus, posts.bodies) for _ in range(ROUNDS)]
+        packs = [await _publish(bus, packed) for _ in range(ROUNDS)]
+        failovers = [await _failover(cluster, bus, packed) for _ in range(FAILOVERS)]
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        async with running_cluster(Path(name)) as cluster:
-            diskless = [await _publish(cluster, packed) for _ in range(ROUNDS)]
+        async with _running(Path(name)) as (_, bus):
+            diskless = [await _publish(bus, packed) for _ in range(ROUNDS)]
     return Section(
         "The bus",
-        "Three servers of NATS JetStream on this machine, three replicas, `sync_interval: always`;"
-        f" {IN_FLIGHT} messages in flight from one client. A block has at most {BLOCK_TWEETS}"
-        f" tweets and {BLOCK_BYTES >> 10} KiB of them: here {per_block:.0f} tweets, and"
-        f" {statistics.mean(map(len, packed)) / 1000:.0f} kB compressed. Load before: {load:.2f};"
-        " see scale.py.",
+        "Three servers of NATS JetStream on this machine and its one disk, three replicas,"
+        f" `sync_interval: always`; at most {IN_FLIGHT_MESSAGES} messages and"
+        f" {IN_FLIGHT_BYTES >> 20} MiB in flight. A block has {per_block:.0f} tweets of"
+        f" {posts.mean_bytes:,.0f} bytes, and {statistics.mean(map(len, packed)) / 1000:.0f} kB"
+        f" compressed. Load average before: {load:.1f} on {os.cpu_count()} processors; see"
+        " scale.py.",
         [
-            Line("one write of 4 kB and its fdatasync, median", [_sync(folder) * 1e3], "ms"),
+            Line("one write of 4 kB and its fdatasync", [_sync(folder) * 1e3], "ms"),
             *_lines("single tweets", single),
             *_lines("blocks", packs),
             Line(
                 "blocks: tweets", [each.rate * per_block for each in packs], "/s", (), "≥ 100,000"
             ),
             Line("the same without a disk", [each.rate * per_block for each in diskless], "/s"),
-            Line("leader killed until the next acknowledgement", failovers, "s", (), "≤ 5"),
+            Line("encoding blocks: tweets per processor", [encoded], "/s"),
+            Line("decoding blocks: tweets per processor", [decoded], "/s"),
+            Line("leader killed: bus without it", [each.bus for each in failovers], "s", (), "≤ 5"),
+            Line(
+                "leader killed: publisher waits",
+                [each.publisher for each in failovers],
+                "s",
+            ),
         ],
     )
 
 
 def _lines(what: str, rounds: Sequence[Outcome]) -> list[Line]:
-    latencies = [each.latencies for each in rounds]
+    p50 = [statistics.median(each.latencies) * 1e3 for each in rounds]
+    p99 = [statistics.quantiles(each.latencies, n=100)[98] * 1e3 for each in rounds]
     return [
         Line(f"{what}: messages", [each.rate for each in rounds], "/s"),
-        Line(
-            f"{what}: acknowledged, p50",
-            [statistics.median(each) * 1e3 for each in latencies],
-            "ms",
-        ),
-        Line(f"{what}: acknowledged, p99", [_p99(each) * 1e3 for each in latencies], "ms"),
+        Line(f"{what}: acknowledged, p50", p50, "ms"),
+        Line(f"{what}: acknowledged, p99", p99, "ms"),
     ]
 
 
-def _p99(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]
-
-
-def blocks(bodies: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """The tweets in blocks of at most BLOCK_TWEETS and BLOCK_BYTES."""
-    block: list[bytes] = []
-    size = 0
-    for body in bodies:
-        if block and (len(block) == BLOCK_TWEETS or size + len(body) > BLOCK_BYTES):
-            yield block
-            block, size = [], 0
-        block.append(body)
+def _blocks(bodies: Sequence[bytes]) -> Iterator[blocks.Block]:
+    """The blocks of a journal with these tweets, as large as the publisher makes them."""
+    journal = uuid.uuid4()
+    frames: list[Frame] = []
+    start = size = 0
+    for number, body in enumerate(bodies, 1):
+        frames.append(Frame(time.time_ns() // 1000, body, number))
         size += len(body)
-    yield block
-
-
-def pack(tweets: Sequence[bytes]) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(tweets))
+        if len(frames) == blocks.FRAMES_MAX or size >= blocks.BYTES_MAX or number == len(bodies):
+            yield blocks.Block(journal, LANE, [LANE], start, number, frames)
+            frames, start, size = [], number, 0
 
 
 @contextlib.asynccontextmanager
-async def _stream(cluster: NatsCluster) -> AsyncIterator[JetStreamContext]:
-    """A stream with nothing in it, which is deleted afterwards."""
-
-    async def ignore(error: Exception) -> None:
-        """It is in the answer to the message, too."""
-
-    client = await nats.connect(
-        cluster.url.split(","), error_cb=ignore, max_reconnect_attempts=-1, reconnect_time_wait=0.1
-    )
-    try:
-        jetstream = client.jetstream()
-        await jetstream.add_stream(name=STREAM, subjects=[STREAM], num_replicas=3)
-        await cluster.in_step(STREAM)
-        yield jetstream
-        await jetstream.delete_stream(STREAM)
-    finally:
-        await client.close()
+async def _running(folder: Path) -> AsyncIterator[tuple[NatsCluster, Bus]]:
+    """Three servers, and the program's connection to them."""
+    async with running_cluster(folder) as cluster:
+        settings = Settings(bus=cluster.url, bus_max_bytes=8_000_000_000)
+        async with Bus(settings).connected() as bus:
+            await bus.until_connected()
+            await bus.ensure_stream()
+            await cluster.in_step(settings.bus_stream)
+            yield cluster, bus
 
 
-async def _publish(cluster: NatsCluster, payloads: Sequence[bytes]) -> Outcome:
-    """Publish these messages again and again."""
-    numbered = enumerate(itertools.cycle(payloads))
+def _outgoing(lane: SourceId, payloads: Sequence[bytes]) -> Iterator[Outgoing]:
+    """These messages again and again, each time with other ids."""
+    for payload in itertools.cycle(payloads):
+        yield Outgoing(lane, payload, {"Nats-Msg-Id": uuid.uuid4().hex})
+
+
+async def _publish(bus: Bus, payloads: Sequence[bytes]) -> Outcome:
+    """Publish these messages as fast as possible, and delete them from the stream."""
     latencies: list[float] = []
-    async with _stream(cluster) as jetstream:
-        begun = time.perf_counter()
+    last = 0
 
-        async def publish() -> None:
-            for number, payload in numbered:
-                sent = time.perf_counter()
-                if sent - begun > SECONDS:
-                    return
-                headers = {"Nats-Msg-Id": str(number)}
-                await jetstream.publish(STREAM, payload, timeout=TIMEOUT, headers=headers)
-                latencies.append(time.perf_counter() - sent)
+    async def publish(lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
+        nonlocal last
+        sent = time.perf_counter()
+        last = await bus.publish(lane, data, headers)
+        latencies.append(time.perf_counter() - sent)
+        return last
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
-                group.create_task(publish())
-        return Outcome(len(latencies) / (time.perf_counter() - begun), latencies)
+    sender = OrderedPublisher(publish, "bench")
+    begun = time.perf_counter()
+    for message in _outgoing(LANE, payloads):
+        if time.perf_counter() - begun > SECONDS:
+            break
+        await sender.send(message)
+    await sender.settle()
+    seconds = time.perf_counter() - begun
+    await bus.free(LANE, last + 1)
+    return Outcome(len(latencies) / seconds, latencies)
 
 
-async def _failover(cluster: NatsCluster, payloads: Sequence[bytes]) -> float:
-    """Kill the stream's leader; the seconds until a message is acknowledged that was sent later."""
-    async with _stream(cluster) as jetstream, asyncio.TaskGroup() as group:
-        acknowledged = asyncio.Event()
+class Acknowledgements:
+    """When messages were acknowledged."""
 
-        async def probe(payload: bytes) -> None:
-            with contextlib.suppress(*FAULTS):
-                await jetstream.publish(STREAM, payload, timeout=TIMEOUT)
-                acknowledged.set()
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.times: list[float] = []
+        self._more = asyncio.Event()
 
-        await probe(payloads[0])
-        killed = await cluster.kill_leader(STREAM)
-        acknowledged.clear()
-        begun = time.perf_counter()
-        probes = []
-        for payload in itertools.cycle(payloads):
-            probes.append(group.create_task(probe(payload)))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(acknowledged.wait(), PROBE_INTERVAL)
-                break
-        seconds = time.perf_counter() - begun
-        for task in probes:
+    async def publish(self, lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
+        sequence = await self.bus.publish(lane, data, headers)
+        self.times.append(time.perf_counter())
+        self._more.set()
+        return sequence
+
+    async def reach(self, count: int) -> None:
+        """Wait for so many."""
+        while len(self.times) < count:
+            self._more.clear()
+            await self._more.wait()
+
+    @property
+    def longest_gap(self) -> float:
+        return max(after - before for before, after in itertools.pairwise(self.times))
+
+
+async def _send(acknowledged: Acknowledgements, payloads: Sequence[bytes]) -> None:
+    """Publish as the program does, one message after the other."""
+    sender = OrderedPublisher(acknowledged.publish, "bench")
+    for message in _outgoing(LANE, payloads):
+        await sender.send(message)
+        await sender.settle()
+
+
+async def _probe(acknowledged: Acknowledgements, payloads: Sequence[bytes]) -> None:
+    """Publish all the time, whatever becomes of the messages before."""
+
+    async def publish(message: Outgoing) -> None:
+        with contextlib.suppress(BusAway):
+            await acknowledged.publish(message.lane, message.data, message.headers)
+
+    async with asyncio.TaskGroup() as group:
+        for message in _outgoing(PROBES, payloads):
+            group.create_task(publish(message))
+            await asyncio.sleep(PROBE_INTERVAL)
+
+
+async def _failover(cluster: NatsCluster, bus: Bus, payloads: Sequence[bytes]) -> Failover:
+    """Kill the stream's leader while messages are sent."""
+    probed, published = Acknowledgements(bus), Acknowledgements(bus)
+    stream = Settings().bus_stream
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_probe(probed, payloads)),
+            group.create_task(_send(published, payloads)),
+        ]
+        await published.reach(ENOUGH)
+        killed = await cluster.kill_leader(stream)
+        await published.reach(len(published.times) + ENOUGH)
+        await probed.reach(len(probed.times) + 1)
+        for task in tasks:
             task.cancel()
-        await cluster.start(killed)
-        await cluster.in_step(STREAM)
-        return seconds
+    await cluster.start(killed)
+    await cluster.in_step(stream)
+    return Failover(probed.longest_gap, published.longest_gap)
 
 
 def _sync(folder: Path) -> float:

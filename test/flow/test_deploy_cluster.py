@@ -21,42 +21,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as ClientError
 
-from nats_servers import SERVER, NatsCluster, NatsServer, running_cluster
-from tools import ROOT, compose, run, tool
+from deployed_bus import CLUSTER, HOST, deployed_bus, make_secrets
+from nats_servers import SERVER, NatsCluster, NatsServer
+from tools import compose, run, tool
 from waiting import Eventually
 
-CLUSTER = ROOT / "deploy/cluster"
 ROLES = {"collect", "write", "web", "monitor"}
-HOST = "localhost"  # the test's name of each machine
 EXPOSURE = 2.0  # of 10; systemd-analyze security
-
-
-def make_secrets(folder: Path, *hosts: str) -> Path:
-    tool("openssl")
-    run("sh", CLUSTER / "make-secrets.sh", folder, *hosts)
-    return folder
-
-
-class DeployedServer(NatsServer):
-    """A server with the deployed file; its secrets are beside the folders of the servers."""
-
-    def configuration(self, routes: Sequence[int]) -> str:
-        text = (CLUSTER / "nats-server.conf").read_text(encoding="utf-8")
-        moved = {
-            "/etc/nats": str(self.folder),
-            "/var/lib/nats": str(self.store),
-            "0.0.0.0:4222": f"127.0.0.1:{self.port}",
-            "127.0.0.1:8222": f"127.0.0.1:{self.monitor_port}",
-            "0.0.0.0:6222": f"127.0.0.1:{self.route_port}",
-        }
-        moved |= {f"host{n}:6222": f"{HOST}:{port}" for n, port in enumerate(routes, 1)}
-        for old, new in moved.items():
-            assert f'"{old}' in text or f"//{old}" in text, old
-            text = text.replace(old, new)
-        shutil.copytree(
-            self.folder.parent / "secrets" / HOST, self.folder / "secrets", dirs_exist_ok=True
-        )
-        return f"server_name: {self.name}\n{text}"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +39,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def bus(secrets: Path, tmp_path: Path) -> AsyncIterator[NatsCluster]:
     shutil.copytree(secrets, tmp_path / "secrets")
-    async with running_cluster(tmp_path, server=DeployedServer) as made:
+    async with deployed_bus(tmp_path) as made:
         yield made
 
 
@@ -119,7 +90,7 @@ async def test_three_servers_keep_what_is_published_on_disk(
         assert await routes(node) == {each.name for each in bus.nodes} - {node.name}
         assert (await node.jetstream())["config"]["sync_always"] is True
     async with connected(bus.nodes[0], secrets) as client:
-        jetstream = client.jetstream()
+        jetstream = client.jetstream(timeout=240)
         await jetstream.add_stream(name="T", subjects=["T"], num_replicas=3, max_bytes=20 * 10**9)
         assert (await jetstream.publish("T", b"tweets", timeout=60)).seq == 1
     await bus.in_step("T")
@@ -127,7 +98,7 @@ async def test_three_servers_keep_what_is_published_on_disk(
     await bus.start()
     async with connected(bus.nodes[1], secrets) as client:
         await bus.in_step("T")
-        assert (await client.jetstream().get_msg("T", 1)).data == b"tweets"
+        assert (await client.jetstream(timeout=240).get_msg("T", 1)).data == b"tweets"
 
 
 async def test_nobody_else_can_read_the_bus(bus: NatsCluster, secrets: Path) -> None:

@@ -20,6 +20,7 @@ PAGES = (
     *sorted(ROOT.glob("*.md")),
     *sorted(ROOT.glob("docs/*.md")),
     ROOT / "deploy/README.md",
+    ROOT / "deploy/cluster/README.md",
     ROOT / "examples/README.md",
 )
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PAGES}

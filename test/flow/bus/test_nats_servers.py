@@ -80,7 +80,7 @@ async def connected(url: str, replicas: int) -> AsyncIterator[Numbers]:
         url.split(","), error_cb=ignore, max_reconnect_attempts=-1, reconnect_time_wait=0.1
     )
     try:
-        numbers = Numbers(client.jetstream())
+        numbers = Numbers(client.jetstream(timeout=WITHIN))
         await numbers.create(replicas)
         await numbers.publish()
         yield numbers
