@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import nats
 import pytest
 from nats.errors import Error as ClientError
 from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from nats_servers import NatsCluster, running_cluster, running_server
 
 STREAM = "TWEETS"
+T = TypeVar("T")
 MANY = 100  # messages
 WITHIN = 240  # seconds
 FAULTS = (ClientError, JetStreamError, OSError)
@@ -28,7 +32,8 @@ class Numbers:
         self.acknowledged = 0
 
     async def create(self, replicas: int) -> None:
-        await self.jetstream.add_stream(name=STREAM, subjects=[STREAM], num_replicas=replicas)
+        config = StreamConfig(name=STREAM, subjects=[STREAM], num_replicas=replicas)
+        await answered(lambda: self.jetstream.add_stream(config))
 
     async def publish(self, count: int = MANY) -> None:
         async with asyncio.timeout(WITHIN):
@@ -52,23 +57,30 @@ class Numbers:
 
     async def are_all_stored(self) -> bool:
         """Whether the stream holds exactly what was acknowledged, each number once, in order."""
-        async with asyncio.timeout(WITHIN):
-            while True:
-                with contextlib.suppress(*FAULTS):
-                    return await self._stored() == list(range(self.acknowledged))
-                await asyncio.sleep(0.05)
+        return await self._stored() == list(range(self.acknowledged))
 
     async def _stored(self) -> list[int]:
-        state = (await self.jetstream.stream_info(STREAM)).state
+        state = (await answered(lambda: self.jetstream.stream_info(STREAM))).state
         found = []
         for sequence in range(state.first_seq, state.last_seq + 1):
-            try:
-                message = await self.jetstream.get_msg(STREAM, sequence)
-            except NotFoundError:
-                continue
-            assert message.data is not None
-            found.append(int(message.data))
+            message = await answered(partial(self._message, sequence))
+            found += [] if message is None else [int(message)]
         return found
+
+    async def _message(self, sequence: int) -> bytes | None:
+        try:
+            return (await self.jetstream.get_msg(STREAM, sequence)).data
+        except NotFoundError:
+            return None
+
+
+async def answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a request, which is repeated while no leader answers."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            with contextlib.suppress(*FAULTS):
+                return await ask()
+            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +92,7 @@ async def connected(url: str, replicas: int) -> AsyncIterator[Numbers]:
         url.split(","), error_cb=ignore, max_reconnect_attempts=-1, reconnect_time_wait=0.1
     )
     try:
-        numbers = Numbers(client.jetstream(timeout=WITHIN))
+        numbers = Numbers(client.jetstream())
         await numbers.create(replicas)
         await numbers.publish()
         yield numbers
