@@ -20,7 +20,7 @@ from stream.config import Settings
 from stream.connection import ConnectionSupervisor
 from stream.connection.gap_records import GapRecords
 from stream.db import Database
-from stream.errors import DatabaseAway, JournalFull
+from stream.errors import CommitsLost, DatabaseAway, JournalFull
 from stream.frame_readers import DirectReader
 from stream.journal import Journal, maintenance
 from stream.journal.journal import JournalTaken
@@ -164,7 +164,9 @@ class Collector:
         async with asyncio.TaskGroup() as stages:
             keeping = maintenance.run(journal)
             keeper = stages.create_task(keeping, name=f"journal {self.source.name}")
-            following = stages.create_task(follower.run(), name=f"follow {self.source.name}")
+            following = stages.create_task(
+                _follow(journal, follower), name=f"follow {self.source.name}"
+            )
             async with asyncio.TaskGroup() as readers:
                 reading = readers.create_task(
                     self._collect(journal, follower.started), name=f"collect {self.source.name}"
@@ -264,6 +266,18 @@ class Collector:
             self.connection.set_plan(self._plan)
         self.collecting = True
         await self.connection.run()
+
+
+async def _follow(journal: Journal, follower: Writer | Publisher) -> None:
+    """Store or send what is in the journal, again what a promoted standby of Postgres lacks."""
+    is_done = False
+    while not is_done:
+        is_done = True
+        try:
+            await follower.run()
+        except* CommitsLost as group:
+            journal.record_event(str(group.exceptions[0]))
+            is_done = False
 
 
 def journal_folder(settings: Settings, source: Source) -> Path:

@@ -154,6 +154,7 @@ class Daemon:
         last = ""
         while True:
             try:
+                await self.database.require_direct()
                 await migrations.require_current(self.database)
                 await self.reconciler.reload()
             except DatabaseAway as error:

@@ -54,6 +54,17 @@ class DatabaseURL(msgspec.Struct, frozen=True):
         return "DatabaseURL(...)"  # the password must not reach a log by way of a traceback
 
     @property
+    def host_list(self) -> list[tuple[str, str]]:
+        """Host and port of each server; empty: the usual one."""
+        given = self.parameters
+        if "host" not in given or any(self.hosts):
+            return list(zip(self.hosts, self.ports, strict=True))
+        hosts, ports = given["host"].split(","), given.get("port", "").split(",")
+        if len(ports) < len(hosts):
+            ports = ports[:1] * len(hosts)
+        return list(zip(hosts, ports, strict=False))
+
+    @property
     def connect_timeout(self) -> float | None:
         """Seconds; None when nothing, or no limit, was asked for."""
         return float(self.parameters.get("connect_timeout", "0")) or None

@@ -1,4 +1,4 @@
-"""Connections to Postgres, transactions and COPY; only this module and `driver` import asyncpg.
+"""Connection pools, transactions and COPY; only this module and the two below it import asyncpg.
 
 Every error is one of three: `DatabaseAway` (the same call may work later), `RowRefused` (the data
 is invalid), or `Broken` (a bug in this program).
@@ -8,13 +8,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 
 from stream import database_url, driver
-from stream.database_url import DatabaseURL
+from stream.connector import Connector, parse_address
 from stream.driver import DatabaseConnection
 from stream.errors import ConfigError, DatabaseAway, TwitterstreamError
 
@@ -40,8 +39,13 @@ TIMEOUT_LATE = 0.5  # seconds; a timeout that comes so much later than due is no
 LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that takes long
 NOTIFY_CHANNEL = "twitterstream"  # the channel that sql/schema/functions.sql notifies
 
+POOLED = (
+    "`database` is the address of a connection pooler such as PgBouncer. Only `web` can use one:"
+    " this needs sessions of its own, for locks and LISTEN. Set `database` to the address of"
+    " Postgres itself here, and to that of the pooler only for `web`."
+)
+
 _FROZEN = "it does not answer"
-_SESSION = {"application_name": "twitterstream", "timezone": "UTC"}
 # A machine that dies silently must lose its locks within 20 s, for the standby to take over.
 _KEEPALIVES = {
     "tcp_keepalives_idle": "10",
@@ -50,32 +54,16 @@ _KEEPALIVES = {
 }
 
 
-def _session(address: DatabaseURL, call_timeout: float) -> dict[str, str]:
-    """Server settings of a session whose statements may take `call_timeout` seconds.
-
-    The server has to enforce the limit, too: while it waits for a lock it does not notice that a
-    client has given up, and each attempt would keep a connection. Options of the address win.
-    """
-    limit = f"-c statement_timeout={round(call_timeout * 1000)}"
-    return _SESSION | {"options": f"{limit} {address.parameters.get('options', '')}".rstrip()}
-
-
-def _address(url: str) -> DatabaseURL:
-    try:
-        return database_url.parse(url)
-    except ConfigError as error:
-        raise ConfigError(f"`database` {error}.") from None
-
-
 async def _prepare(connection: Executor) -> None:
     # Binary jsonb is a version byte and the text: so messages are stored byte by byte as received.
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda body: b"\x01" + body,
-        decoder=lambda body: bytes(body[1:]),
-    )
+    async with _session(connection):
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            format="binary",
+            encoder=lambda body: b"\x01" + body,
+            decoder=lambda body: bytes(body[1:]),
+        )
 
 
 def _terminate(connection: Executor) -> None:
@@ -108,13 +96,29 @@ async def transaction(connection: Executor) -> AsyncIterator[None]:
         await block.commit()
 
 
+@contextlib.asynccontextmanager
+async def _session(connection: Executor) -> AsyncIterator[None]:
+    """What statements need that belong together: behind a pooler, a transaction with its limits."""
+    # A connection of the pool is a proxy of ours.
+    own = cast("DatabaseConnection", connection)
+    if not own.is_pooled:
+        yield
+        return
+    async with transaction(connection):
+        await own.limit_transaction()
+        yield
+
+
 class Database:
     """A connection pool that survives restarts of the server: calls reconnect when needed."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float, connector: Connector
+    ) -> None:
         self._pool = pool
         self._url = url
         self._call_timeout = call_timeout
+        self._connector = connector
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[Executor]:
@@ -122,7 +126,8 @@ class Database:
         with translated_errors():
             connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
             try:
-                yield connection
+                async with _session(connection):
+                    yield connection
             except (asyncio.CancelledError, TimeoutError):
                 # The driver would wait for the server to confirm, and a server that hangs does not:
                 # closing the connection ends the statement.
@@ -167,7 +172,12 @@ class Database:
 
     def guarded(self) -> "GuardedDatabase":
         """The same pool for callers that must not wait for a server that stands still."""
-        return GuardedDatabase(self._pool, self._url, self._call_timeout)
+        return GuardedDatabase(self._pool, self._url, self._call_timeout, self._connector)
+
+    async def require_direct(self) -> None:
+        """ConfigError when a pooler is in between."""
+        async with self.dedicated():
+            pass
 
     @contextlib.asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Executor]:
@@ -184,16 +194,13 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _own(self, call_timeout: float, settings: dict[str, str]) -> AsyncIterator[Executor]:
-        address = _address(self._url)
         with translated_errors():
-            connection = await asyncpg.connect(
-                address.driver_url,
-                timeout=address.connect_timeout or CONNECT_TIMEOUT,
-                command_timeout=call_timeout,
-                target_session_attrs=SessionAttribute.read_write,
-                server_settings=_session(address, call_timeout) | _KEEPALIVES | settings,
-                connection_class=DatabaseConnection,
+            connection = await self._connector.open(
+                call_timeout, CONNECT_TIMEOUT, _KEEPALIVES | settings
             )
+            if connection.is_pooled:
+                connection.terminate()
+                raise ConfigError(POOLED)
             try:
                 yield connection
             finally:
@@ -207,8 +214,10 @@ class GuardedDatabase(Database):
     decides: without an answer all calls end, and new ones fail at once until the server is back.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float) -> None:
-        super().__init__(pool, url, call_timeout)
+    def __init__(
+        self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float, connector: Connector
+    ) -> None:
+        super().__init__(pool, url, call_timeout, connector)
         self._is_frozen = False
         self._calls: dict[asyncio.Timeout, float] = {}  # since when each runs
         self._called = asyncio.Event()
@@ -295,24 +304,28 @@ async def _is_frozen(database: Database) -> bool:
 
 @contextlib.asynccontextmanager
 async def connect(
-    url: str, size: int = POOL_SIZE, call_timeout: float = CALL_TIMEOUT
+    url: str, size: int = POOL_SIZE, call_timeout: float = CALL_TIMEOUT, *, standby: bool = False
 ) -> AsyncIterator[Database]:
-    """A Database on this URL; with several hosts, the one that can be written to."""
-    address = _address(url)
+    """A Database on this URL; with several hosts, the one that can be written to.
+
+    `standby`: the one that cannot be.
+    """
+    parse_address(url)
+    connector = Connector(url, standby=standby)
+
+    async def open_one(*_: Any, **__: Any) -> DatabaseConnection:
+        return await connector.open(call_timeout, CONNECT_TIMEOUT, {})
+
     with translated_errors():
         pool = await asyncpg.create_pool(
-            address.driver_url,
+            connect=open_one,
             min_size=0,
             max_size=size,
-            command_timeout=call_timeout,
-            timeout=address.connect_timeout or CONNECT_TIMEOUT,
-            target_session_attrs=SessionAttribute.read_write,
             init=_prepare,
-            server_settings=_session(address, call_timeout),
             connection_class=DatabaseConnection,
         )
     try:
-        yield Database(pool, url, call_timeout)
+        yield Database(pool, url, call_timeout, connector)
     finally:
         pool.terminate()
 

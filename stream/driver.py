@@ -1,4 +1,4 @@
-"""Translates asyncpg's errors and adds the time limits that asyncpg lacks. Used by `db` only.
+"""Translates asyncpg's errors and adds the time limits that asyncpg lacks.
 
 Every error becomes one of three: `DatabaseAway` (the same call may work later), `RowRefused` (the
 data is invalid), or `Broken` (a bug in this program).
@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
@@ -102,6 +102,22 @@ def translated_errors() -> Iterator[None]:
         raise DatabaseAway("the connection was lost") from error
 
 
+# The number of its rows is the answer. A pooler gives clients numbers of its own as those of the
+# server's processes.
+_PEER = """
+SELECT FROM generate_series(1,
+    (pg_backend_pid() <> {pid})::integer
+    + 2 * (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)::integer)
+"""
+
+
+class Peer(NamedTuple):
+    """The other end of a connection."""
+
+    is_pooler: bool
+    is_read_only: bool
+
+
 if TYPE_CHECKING:
     _AsyncpgConnection = asyncpg.Connection[Any]
 else:
@@ -111,7 +127,7 @@ else:
 class DatabaseConnection(_AsyncpgConnection):
     """asyncpg's connection, with time limits where asyncpg waits for ever."""
 
-    __slots__ = ("_limit",)
+    __slots__ = ("_limit", "is_pooled")
 
     def __init__(
         self,
@@ -124,6 +140,7 @@ class DatabaseConnection(_AsyncpgConnection):
     ) -> None:
         super().__init__(protocol, transport, loop, address, config, parameters)
         self._limit: float = config.command_timeout
+        self.is_pooled = False  # a session lasts as long as a transaction
         own = transport.get_extra_info("socket")
         if own is None:
             return
@@ -132,6 +149,24 @@ class DatabaseConnection(_AsyncpgConnection):
         else:
             for option in _KEEPALIVE:
                 own.setsockopt(*option)
+
+    async def peer(self) -> Peer:
+        """What is at the other end; in one simple query, which every pooler can pass on."""
+        done = await self.execute(_PEER.format(pid=self.get_server_pid()))
+        number = int(done.rpartition(" ")[2])
+        return Peer(is_pooler=bool(number & 1), is_read_only=bool(number & 2))
+
+    async def limit_transaction(self) -> None:
+        """Limit the statements of a transaction, where the session cannot."""
+        await self.execute(f"SET LOCAL statement_timeout = {round(self._limit * 1000)}")
+
+    def get_reset_query(self) -> str:
+        """What the pool sends when a connection is released.
+
+        Behind a pooler the next transaction may be on another server: there is nothing to reset,
+        and RESET ALL would make the pooler forget our time zone.
+        """
+        return "" if self.is_pooled else super().get_reset_query()
 
     async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
         """COPY within the connection's time limit, or until it is lost.

@@ -146,6 +146,10 @@ class PositionMoved(Broken):
     """A journal's position is not where its writer has left it: another one has moved it."""
 
 
+class CommitsLost(PositionMoved):
+    """Postgres has lost commits that it had confirmed; the journal has what they stored."""
+
+
 def is_broken(error: BaseException) -> bool:
     """Whether this error, or one of its group, must end the program."""
     if isinstance(error, BaseExceptionGroup):

@@ -85,7 +85,10 @@ class Writer:
         self._draining = False
 
     async def run(self) -> None:
-        """Store until cancelled, or after `drain()` until all is stored."""
+        """Store until cancelled, or after `drain()` until all is stored.
+
+        CommitsLost when Postgres has less than it had: it may be called again.
+        """
         try:
             await self.reader.open(self)
             self.started.set()
@@ -98,6 +101,8 @@ class Writer:
                 batch = gathering.result()
         finally:
             await self.reader.close()
+            self._batches.clear()
+            self._committing = False
 
     def drain(self) -> None:
         """Store what is there without waiting, then end."""

@@ -122,12 +122,12 @@ class Journal:
                 raise
         last_at = self.last_at
         if self.truncated:
-            self._record_event(
+            self.record_event(
                 f"removed {self.truncated} bytes of an incomplete record after a crash"
             )
             self.truncated = 0
         if self.id_lost:
-            self._record_event(
+            self.record_event(
                 f"the file {self.folder / 'id'} could not be read; the journal is now {self.id}"
                 f" and continues at position {position}"
             )
@@ -141,7 +141,7 @@ class Journal:
         """Record damage that was found, and append the frames that no longer fit again."""
         for text in damages:
             self.damaged += 1
-            self._record_event(text)
+            self.record_event(text)
         self._surplus.extend(surplus)
         with contextlib.suppress(JournalFull):  # then as soon as there is space
             self.append_surplus()
@@ -172,7 +172,7 @@ class Journal:
         """Append a note of the daemon itself: a state, a gap, an event."""
         self._append(segments.NOTE, [_encode_note(note)])
 
-    def _record_event(self, text: str) -> None:
+    def record_event(self, text: str) -> None:
         """Record what happened to this journal, in the log and in `events`."""
         logger.warning("%s", text, extra={"journal": self.folder.name})
         with contextlib.suppress(JournalFull):  # then only the log has it
@@ -196,7 +196,7 @@ class Journal:
         self._try_rotate()
         self.clock.last = 0
         self.clock_corrections += 1
-        self._record_event(
+        self.record_event(
             f"the clock was set back by {back / 1e6:,.0f} s; frames now get the correct time"
         )
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from stream.db import Executor, row_count
-from stream.errors import Broken, PositionMoved, RejectReason
+from stream.errors import Broken, CommitsLost, PositionMoved, RejectReason
 from stream.keys import to_datetime
 from stream.text import storable
 from stream.tweet import BusPosition, NetworkCursor, SourceId, TweetId
@@ -219,7 +219,8 @@ class Advance(msgspec.Struct, frozen=True):
 async def advance(connection: Executor, to: Advance) -> bool:
     """Move the position in the transaction of the rows; False: they are stored already.
 
-    That happens when the answer to an earlier COMMIT was lost.
+    That happens when the answer to an earlier COMMIT was lost. CommitsLost when the position is
+    before `to.before`, or not there at all.
     """
     cursor = None if to.cursor is None else msgspec.json.encode(to.cursor)
     bus = (None, None) if (at := to.bus_position) is None else (at.created, at.sequence)
@@ -229,9 +230,15 @@ async def advance(connection: Executor, to: Advance) -> bool:
     if row_count(done):
         return True
     rows = await connection.fetch(_CURRENT_POSITION, to.journal, to.lane)
-    if rows and rows[0]["position"] == to.after:
+    found = rows[0]["position"] if rows else -1
+    if found == to.after:
         return False
-    found = rows[0]["position"] if rows else "nothing"
+    if found < to.before:
+        raise CommitsLost(
+            f"Postgres has lost commits: journal {to.journal} was stored up to position"
+            f" {to.before:,}, now {f'only to {found:,}' if rows else 'it is unknown'};"
+            " what the journal has is stored again"
+        )
     raise PositionMoved(
         f"position of journal {to.journal} should be {to.before} or {to.after} but is {found}"
     )

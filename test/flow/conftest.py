@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from alerting import Hook, Mailbox
+from postgres_servers import PostgresServers, servers_in
 from servers import answering
 from stream import batch
 from stream.config import JournalSettings, Settings
@@ -230,6 +231,12 @@ async def _tracking_plan(tables: Tables, network: NetworkName) -> TrackingPlan:
     names = ", ".join(Track.__struct_fields__)
     rows = await tables.rows(f"SELECT {names} FROM tracks")
     return build_plan([Track(*row) for row in rows], [network], Settings())
+
+
+@pytest.fixture
+async def postgres_servers(tmp_path: Path) -> AsyncIterator[PostgresServers]:
+    async with servers_in(tmp_path / "servers") as servers:
+        yield servers
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ ALSO = {
 NOT_OURS = {
     "stream/commands/prove.py": "asks psql what is stored, independently",
     "stream/db.py": "asks whether a connection is alive",
+    "stream/driver.py": "asks what a connection leads to, and limits its transactions",
     "monitor/archive/query.py": "DuckDB's, on the files of an archive",
     "monitor/export/graph.py": "DuckDB's, on the files of an export",
     "web/snippets/api_lines.py": "shown to users, for DuckDB",
