@@ -30,6 +30,7 @@ from pgbench import (
     report,
     rows,
     scale,
+    scale_writers,
     sinks,
     strategies,
     webhooks,
@@ -90,7 +91,13 @@ class Bench:
             await look_back.measure(self.server, self.folder / "look_back", self.posts),
             await exports.measure(self.server, self.folder / "exports", self.posts),
             await scale.measure(self.folder / "scale", self.posts),
+            await self.writers(),
         ]
+
+    async def writers(self) -> Section:
+        """Writers that follow the bus."""
+        tracks: list[Track] = [("keyword", value) for value in self.posts.tracks]
+        return await scale_writers.measure(self.server, self.folder / "writers", self.posts, tracks)
 
     async def program(self) -> Section:
         programs, plain, same = await self._compare()
@@ -290,6 +297,7 @@ SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
     ),
     "sinks": lambda server, folder: sinks.measure(server, folder / "sinks", corpus.make(TWEETS)),
     "program": lambda server, folder: Bench(server, folder).program(),
+    "writers": lambda server, folder: Bench(server, folder).writers(),
 }
 
 

@@ -42,8 +42,13 @@ async def run(server: Server, script: Path) -> float:
     """Seconds that psql takes for the script in a fresh database."""
     async with server.database() as url:
         begun = time.perf_counter()
-        await server.program("psql", url, ["-qX", "-v", "ON_ERROR_STOP=1", "-f", str(script)])
+        await load(server, url, script)
         return time.perf_counter() - begun
+
+
+async def load(server: Server, url: str, script: Path) -> None:
+    """Let psql run the script in this database."""
+    await server.program("psql", url, ["-qX", "-v", "ON_ERROR_STOP=1", "-f", str(script)])
 
 
 def _copy(path: Path, table: str, columns: Sequence[str], values: Sequence[Row]) -> str:

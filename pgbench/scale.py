@@ -139,7 +139,7 @@ async def _running(folder: Path) -> AsyncIterator[tuple[NatsCluster, Bus]]:
 def _outgoing(lane: SourceId, payloads: Sequence[bytes]) -> Iterator[Outgoing]:
     """These messages again and again, each time with other ids."""
     for payload in itertools.cycle(payloads):
-        yield Outgoing(lane, payload, {"Nats-Msg-Id": uuid.uuid4().hex})
+        yield Outgoing(lane, uuid.uuid4().hex, payload)
 
 
 async def _publish(bus: Bus, payloads: Sequence[bytes]) -> Outcome:

@@ -206,10 +206,9 @@ class LaneSender:
         self._published_at = asyncio.get_running_loop().time()
         parts = blocks.encode(block)
         for number, data in enumerate(parts):
-            headers = {"Nats-Msg-Id": f"{block.id(self._generation)}:{number}"}
-            if len(parts) > 1:
-                headers[PART] = f"{number}/{len(parts)}"
-            await self.sender.send(Outgoing(block.lane, data, headers))
+            headers = {PART: f"{number}/{len(parts)}"} if len(parts) > 1 else {}
+            name = f"{block.id(self._generation)}:{number}"
+            await self.sender.send(Outgoing(block.lane, name, data, headers))
         await asyncio.sleep(0)
         with contextlib.suppress(BusAway):
             await self.bus.notify(WAKE, str(block.lane))

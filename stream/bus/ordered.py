@@ -12,6 +12,7 @@ from stream.tweet import SourceId
 
 IN_FLIGHT_BYTES = 4 << 20  # not acknowledged yet
 IN_FLIGHT_MESSAGES = 128
+ID = "Nats-Msg-Id"  # header, by which the bus recognizes what is published again
 RETRY_FIRST, RETRY_MAX = 0.2, 5.0  # seconds between two attempts while the bus is away
 
 logger = logging.getLogger(__name__)
@@ -21,8 +22,9 @@ class Outgoing(msgspec.Struct, frozen=True):
     """A message to publish."""
 
     lane: SourceId
+    id: str
     data: bytes
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = {}
 
 
 Publish = Callable[[SourceId, bytes, Mapping[str, str]], Coroutine[None, None, int]]
@@ -31,8 +33,9 @@ Publish = Callable[[SourceId, bytes, Mapping[str, str]], Coroutine[None, None, i
 class OrderedPublisher:
     """Publishes messages in order; each has an id, so that one that is sent again is known.
 
-    A message that overtakes another one is not lost: the reader of its lane sees the hole, and asks
-    for it.
+    After an error some messages may be on the bus and others not. All that are not acknowledged are
+    sent again with their ids, and what is there already keeps its place. Where that is before the
+    message it should follow, it is sent once more, under another id.
     """
 
     def __init__(self, publish: Publish, name: str) -> None:
@@ -40,6 +43,8 @@ class OrderedPublisher:
         self._name = name
         self._waiting: deque[tuple[Outgoing, asyncio.Task[int]]] = deque()
         self._bytes = 0
+        self._last = 0  # number of the newest message that is acknowledged
+        self._attempt = 0  # part of the ids
         self.failing: str | None = None  # why the last attempt failed
 
     @property
@@ -70,7 +75,8 @@ class OrderedPublisher:
         self._bytes = 0
 
     def _start(self, message: Outgoing) -> asyncio.Task[int]:
-        sending = self._publish(message.lane, message.data, message.headers)
+        headers = {ID: f"{message.id}:{self._attempt}", **message.headers}
+        sending = self._publish(message.lane, message.data, headers)
         return asyncio.create_task(sending, name=f"publish {self._name}")
 
     async def _settle_first(self) -> None:
@@ -79,14 +85,19 @@ class OrderedPublisher:
             message, task = self._waiting[0]
             await asyncio.wait([task])
             error = task.exception()
-            if error is None:
+            if error is None and task.result() > self._last:
                 break
-            if not isinstance(error, BusAway):
+            if error is None:  # it has overtaken the one before
+                self._last = 0
+                self._attempt += 1
+            elif isinstance(error, BusAway):
+                self._note_failure(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_MAX)
+            else:
                 raise error
-            self._note_failure(error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_MAX)
             self._start_again()
+        self._last = task.result()
         self._waiting.popleft()
         self._bytes -= len(message.data)
         if self.failing is not None:

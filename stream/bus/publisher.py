@@ -9,6 +9,7 @@ gives to others.
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -81,11 +82,12 @@ class Publisher:
         await self._open()
         self.started.set()
         await self.bus.until_connected()
+        created = await self._until_stream()
         async with asyncio.TaskGroup() as group:
             helping = [
                 group.create_task(self._follow_stored(), name=f"positions {self.source.name}"),
                 group.create_task(self._answer_requests(), name=f"resend {self.source.name}"),
-                group.create_task(self._watch_stream(), name=f"stream {self.source.name}"),
+                group.create_task(self._watch_stream(created), name=f"stream {self.source.name}"),
             ]
             async with asyncio.TaskGroup() as sending:
                 for lane_id, sender in self.senders.items():
@@ -211,30 +213,42 @@ class Publisher:
         if sender is not None and sender.has_sent(request.position):
             sender.send_again(request.position, "its writer misses it")
 
-    async def _watch_stream(self) -> None:
-        """Keep the stream as the settings want it, and notice when it has lost everything."""
-        created = None
-        adapted = False
+    async def _until_stream(self) -> datetime:
+        """Create the stream, or adapt it to the settings; returns when it was created."""
+        last = ""
         while True:
             try:
-                state = await self.bus.ensure_stream()
-                adapted = adapted or await self._adapt_stream()
-                if created not in (None, state.created):
+                created = (await self.bus.ensure_stream()).created
+                await self._adapt_stream()
+            except BusAway as error:
+                if str(error) != last:
+                    last = str(error)
+                    extra = {"source": self.source.name, "why": last}
+                    logger.warning("waiting for the stream", extra=extra)
+                await asyncio.sleep(RETRY)
+            else:
+                return created
+
+    async def _watch_stream(self, created: datetime) -> None:
+        """Notice when the stream has lost everything; create it anew if there is none."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            try:
+                found = (await self.bus.ensure_stream()).created
+                if created != found:
+                    created = found
                     self._send_again("the stream is a new one")
-                created = state.created
                 await self._search_lost()
             except BusAway as error:
                 logger.debug("the stream cannot be checked", extra={"why": str(error)})
-            await asyncio.sleep(CHECK_INTERVAL)
 
-    async def _adapt_stream(self) -> bool:
+    async def _adapt_stream(self) -> None:
         """Let the stream be as the settings want; the bus works without it, too."""
         try:
             await self.bus.adapt_stream()
         except BusAway as error:
             extra = {"why": str(error)}
             logger.warning("the stream is not as the settings `bus_…` want it", extra=extra)
-        return True
 
     async def _search_lost(self) -> None:
         """Send again what a lane has not stored, if the stream has nothing of the lane."""

@@ -1,0 +1,141 @@
+"""Writers that follow the bus, against as many `psql \\copy` at the same time.
+
+    python -m pgbench writers
+
+First all tweets are put on the bus by the program's publisher; then the writers start, one process
+and one lane each. Everything runs on this machine: with k writers, k processes decode and match
+beside as many backends of Postgres, while `\\copy` needs next to no processor of its own.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+
+from pgbench import ceiling, end_to_end, processes, rows
+from pgbench.corpus import Corpus
+from pgbench.end_to_end import Track
+from pgbench.report import Line, Section
+from pgbench.rows import Rows
+from pgbench.server import Server
+from stream import db
+from stream.bus.connection import Bus
+from stream.bus.publisher import Publisher
+from stream.bus.routing import LaneRouter
+from stream.config import JournalSettings, Settings
+from stream.journal import Journal, maintenance
+from stream.networks.x_v2.decode import decode
+from stream.store import lanes
+from stream.store.lanes import HOME
+from stream.tweet import Source, SourceId
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
+from nats_servers import running_server
+
+ROUNDS = 3
+COUNTS = (1, 2)  # writers
+TRANSACTION = 2000  # tweets in one transaction of psql
+APPENDED = 200  # tweets appended to the journal at once
+ROOMY = JournalSettings(min_free_bytes=0, min_free_percent=0)
+ADD_SOURCE = "INSERT INTO sources (name, network, lanes) VALUES ('x', 'x_v2', $1) RETURNING id"
+# From the first commit of a writer to the last one.
+STORED = """
+SELECT count(*) AS tweets, min(committed) AS first, max(committed) AS last,
+       count(*) FILTER (WHERE committed = (SELECT min(pg_xact_commit_timestamp(xmin)) FROM tweets))
+           AS begun
+FROM tweets, pg_xact_commit_timestamp(xmin) AS committed
+"""
+
+
+async def measure(server: Server, folder: Path, posts: Corpus, tracks: Sequence[Track]) -> Section:
+    """The section of results.md."""
+    load = os.getloadavg()[0]
+    folder.mkdir(parents=True)
+    prepared = rows.prepare(posts)
+    lines: list[Line] = []
+    for count in COUNTS:
+        copied, stored = [], []
+        for number in range(ROUNDS):
+            at = folder / f"{count}-{number}"
+            copied.append(await _copies(server, at / "copy", prepared, count))
+            stored.append(await _writers(server, at / "write", posts, tracks, count))
+        ratios = [one / other for one, other in zip(stored, copied, strict=True)]
+        lines += [
+            Line(f"{count} × psql \\copy", copied, "tweets/s"),
+            Line(f"{count} × writer", stored, "tweets/s"),
+            Line(f"{count} × writer / {count} × \\copy", ratios, "", (), "≥ 0.8"),
+        ]
+    return Section(
+        "Writers that follow the bus",
+        f"{len(posts.bodies):,} tweets on the bus, one lane for each writer; one server of NATS,"
+        f" `sync_interval: always`. Load average before: {load:.1f} on {os.cpu_count()} processors,"
+        " which writers, Postgres and NATS share; see scale_writers.py.",
+        lines,
+    )
+
+
+async def _copies(server: Server, folder: Path, prepared: Rows, count: int) -> float:
+    """Tweets per second of so many psql at the same time, each with its own part."""
+    parts = prepared.batches(-(-len(prepared.tweets) // count))
+    scripts = [
+        ceiling.write(folder / str(number), part, TRANSACTION) for number, part in enumerate(parts)
+    ]
+    async with server.database() as url:
+        begun = time.perf_counter()
+        await asyncio.gather(*(ceiling.load(server, url, script) for script in scripts))
+        return len(prepared.tweets) / (time.perf_counter() - begun)
+
+
+async def _writers(
+    server: Server, folder: Path, posts: Corpus, tracks: Sequence[Track], count: int
+) -> float:
+    """Tweets per second of so many writers, from the first commit to the last one."""
+    folder.mkdir(parents=True)
+    async with server.database() as url, running_server(folder / "nats") as nats:
+        settings = {"bus": nats.url, "bus_replicas": 1}
+        await end_to_end.prepare(url, folder, [], [], tracks, settings)
+        await _fill_bus(url, nats.url, folder, posts, count)
+        async with AsyncExitStack() as writers:
+            command = ["twitterstream.py", "--config", str(folder / "config.yaml"), "run"]
+            for number in range(count):
+                log = folder / f"writer-{number}.log"
+                words = [*command, "--role=write"]
+                await writers.enter_async_context(processes.running("write", words, log))
+            total = len(posts.bodies)
+            await end_to_end.wait_until(url, end_to_end.COUNTED, total, end_to_end.OUTCOMES)
+        connection = await asyncpg.connect(url)
+        try:
+            row = await connection.fetchrow(STORED)
+        finally:
+            await connection.close()
+    assert row is not None
+    return float((row["tweets"] - row["begun"]) / (row["last"] - row["first"]).total_seconds())
+
+
+async def _fill_bus(url: str, bus_url: str, folder: Path, posts: Corpus, count: int) -> None:
+    """Put all tweets on the bus, as a collector does."""
+    async with (
+        db.connect(url) as database,
+        Bus(Settings(bus=bus_url, bus_replicas=1)).connected() as bus,
+    ):
+        async with database.acquire() as connection:
+            [added] = await connection.fetch(ADD_SOURCE, count)
+            source_id = SourceId(added["id"])
+            found = await lanes.lanes_of(connection, source_id, [HOME], count)
+        source = Source(source_id, "x", "x_v2", None, None, {}, enabled=True, lanes=count)
+        with Journal.open(folder / "journal", ROOMY) as journal:
+            journal.resume(0)
+            for begin in range(0, len(posts.bodies), APPENDED):
+                journal.append(posts.bodies[begin : begin + APPENDED])
+            router = LaneRouter(found, decode)
+            publisher = Publisher(bus, {HOME: database}, source, journal, router)
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(maintenance.run(journal))
+                publisher.drain()
+                await publisher.run()
+                keeping.cancel()
