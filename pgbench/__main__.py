@@ -96,8 +96,9 @@ class Bench:
 
     async def writers(self) -> Section:
         """Writers that follow the bus."""
-        tracks: list[Track] = [("keyword", value) for value in self.posts.tracks]
-        return await scale_writers.measure(self.server, self.folder / "writers", self.posts, tracks)
+        return await scale_writers.measure(
+            self.server, self.folder / "writers", self.posts, self.tracks
+        )
 
     async def program(self) -> Section:
         programs, plain, same = await self._compare()

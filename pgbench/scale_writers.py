@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
+import msgspec
 
 from pgbench import ceiling, end_to_end, processes, rows
 from pgbench.corpus import Corpus
@@ -81,10 +82,12 @@ async def measure(server: Server, folder: Path, posts: Corpus, tracks: Sequence[
 
 async def _copies(server: Server, folder: Path, prepared: Rows, count: int) -> float:
     """Tweets per second of so many psql at the same time, each with its own part."""
-    parts = prepared.batches(-(-len(prepared.tweets) // count))
-    scripts = [
-        ceiling.write(folder / str(number), part, TRANSACTION) for number, part in enumerate(parts)
-    ]
+    scripts = []
+    for number, part in enumerate(prepared.batches(-(-len(prepared.tweets) // count))):
+        # Counts of a track by minute are one row, which only one of them can copy.
+        minutes = [] if number else prepared.track_minutes
+        own = msgspec.structs.replace(part, track_minutes=minutes)
+        scripts.append(ceiling.write(folder / str(number), own, TRANSACTION))
     async with server.database() as url:
         begun = time.perf_counter()
         await asyncio.gather(*(ceiling.load(server, url, script) for script in scripts))
