@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from monitor.archive import catalog, refresh_catalog, write
+from monitor.archive import catalog, file_lists, refresh_catalog, write
 from monitor.archive.apply_deletions import apply_deletions
 from monitor.archive.catalog import Archive
 from monitor.archive.drop import drop_day, drop_due
@@ -39,6 +39,7 @@ class ArchiveRun:
         self.lines = 0  # reported
         self.names: dict[DayPart, set[str]] = {}  # all files in the store
         self.manifests: set[DayPart] = set()  # what has a manifest in the store
+        self.listed: set[DayPart] = set()  # what has lists of its files in the store
         self.problem: TwitterstreamError | None = None
 
     def _print(self, line: str) -> None:
@@ -65,6 +66,7 @@ class ArchiveRun:
     async def _list_store(self) -> None:
         self.names = await asyncio.to_thread(refresh_catalog.file_names, self.store)
         self.manifests = {place for place, names in self.names.items() if NAME in names}
+        self.listed = await asyncio.to_thread(file_lists.listed, self.store)
 
     async def _days_to_check(self, only: date | None) -> list[date]:
         """The days that may need something, oldest first."""
@@ -82,7 +84,7 @@ class ArchiveRun:
                 raise ArchiveError(f"Neither Postgres nor the archive has data of {only}.")
             return [only]
         to_repair = {
-            each.day for each in known if self._is_lost(each, present) or self._has_leftovers(each)
+            each.day for each in known if self._is_lost(each, present) or self._is_untidy(each)
         }
         unknown = {day for day, part in self.manifests} - {each.day for each in known}
         return sorted({*closed, *awaiting, *to_repair, *unknown})
@@ -93,10 +95,11 @@ class ArchiveRun:
             return archive.day not in present
         return (archive.day, archive.part) not in self.manifests
 
-    def _has_leftovers(self, archive: Archive) -> bool:
-        """Whether the folder of an archive has other files, which a kill left."""
-        names = self.names.get((archive.day, archive.part), set())
-        return archive.state != "writing" and not names <= names_of(archive.manifest)
+    def _is_untidy(self, archive: Archive) -> bool:
+        """Whether the folder of an archive has other files, or no lists: a kill leaves it so."""
+        place = archive.day, archive.part
+        others = self.names.get(place, set()) - names_of(archive.manifest)
+        return archive.state != "writing" and (bool(others) or place not in self.listed)
 
     async def _process_guarded(self, day: date, *, forced: bool, drop: bool) -> None:
         """Process one day; a problem with it does not stop the others."""
@@ -137,7 +140,7 @@ class ArchiveRun:
             if archive.is_authoritative:
                 await self._apply_deletions(connection, archive, forced=forced)
         found = await catalog.rows(connection, day)
-        if any(self._has_leftovers(archive) for archive in found):
+        if any(self._is_untidy(archive) for archive in found):
             await asyncio.to_thread(write.remove_leftovers, self.store, day, found)
         if forced and self.lines == lines:
             self._print(f"{day}: nothing to do")
@@ -148,6 +151,7 @@ class ArchiveRun:
             connection, self.store, day, part, ndjson=self.settings.archive.ndjson
         )
         self.manifests.add((day, part))
+        self.listed.add((day, part))
         for old in known:
             if old.in_database and old.part != part:
                 await asyncio.to_thread(write.remove_archive, self.store, day, old.part)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from monitor.archive import catalog
+from monitor.archive import catalog, file_lists
 from monitor.archive.catalog import Archive
 from monitor.archive.data_files import TYPES, NdjsonWriter, RowReader, TableWriter, copy_rows
 from monitor.archive.manifest import (
@@ -181,7 +181,8 @@ def _check_equal(table: Table, rows: Sequence[Row], found: pa.Table, path: str) 
 def remove_leftovers(store: Store, day: date, archives_of_day: Sequence[Archive]) -> None:
     """Remove files in a day's folders that belong to no archive: kills and rewrites leave them.
 
-    Files of an archive that is being written, or that this database does not know, stay.
+    Before that, the files that stay are listed. Files of an archive that is being written, or that
+    this database does not know, are not touched.
     """
     for archive in archives_of_day:
         if archive.state == "writing" or archive.manifest is None:
@@ -193,6 +194,7 @@ def remove_leftovers(store: Store, day: date, archives_of_day: Sequence[Archive]
             continue  # the archive itself is incomplete: the other files may be all there is
         if read_manifest(store, day, archive.part) != archive.manifest:
             publish(store, archive.manifest)  # a killed run published one that Postgres never got
+        file_lists.write(store, archive.manifest)
         for entry in entries:
             if entry.path.removeprefix(f"{place}/") not in keep:
                 store.delete(entry.path)
@@ -200,8 +202,9 @@ def remove_leftovers(store: Store, day: date, archives_of_day: Sequence[Archive]
 
 
 def remove_archive(store: Store, day: date, part: int) -> None:
-    """Remove an archive from the store, the manifest first: it makes files an archive."""
+    """Remove an archive from the store, first what makes files an archive: lists and manifest."""
     place = folder(day, part)
+    file_lists.remove(store, day, part)
     store.delete(f"{place}/{NAME}")
     for entry in list(store.list(place)):
         store.delete(entry.path)

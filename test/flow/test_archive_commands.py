@@ -125,7 +125,9 @@ async def test_a_day_is_archived_to_s3_and_restored(database: str, tmp_path: Pat
     [counted] = await shell.query("SELECT count(*) AS n, min(day)::text AS day FROM tweets")
     assert counted == {"n": NUMBER, "day": DAYS[0]}
     client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    keys = [each["Key"] for each in client.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    folder = f"tweets/day={DAYS[0]}/part=0"
+    found = client.list_objects_v2(Bucket=BUCKET, Prefix=f"below/{folder}")["Contents"]
+    keys = [each["Key"] for each in found]
     assert sorted(key.rpartition("/")[2] for key in keys) == [
         "manifest.json",
         "matches-1.parquet",
@@ -133,6 +135,8 @@ async def test_a_day_is_archived_to_s3_and_restored(database: str, tmp_path: Pat
         "tweets-1.ndjson.zst",
         "tweets-1.parquet",
     ]
+    listed = client.get_object(Bucket=BUCKET, Key=f"below/lists/tweets/day={DAYS[0]}/part-0.txt")
+    assert listed["Body"].read().decode() == f"{s3}/{folder}/tweets-1.parquet\n"
     assert "400 tweets" in await shell.run("restore", DAYS[0])
     assert shell.rows("SELECT * FROM tweets ORDER BY id") == before
     # A damaged file is found, and written again from Postgres.
