@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from pgbench import (
+    analysis,
     archive,
     bluesky,
     ceiling,
@@ -280,6 +281,9 @@ async def _look_back(server: Server, folder: Path, posts: int = look_back.POSTS)
 
 
 SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
+    "analysis": lambda server, folder: analysis.measure(
+        server, folder / "analysis", corpus.make(TWEETS)
+    ),
     "archive": lambda server, folder: archive.measure(server, folder, corpus.make(TWEETS), ROUNDS),
     "bluesky": lambda server, folder: bluesky.measure(
         server, folder / "bluesky", corpus.make(TWEETS)
