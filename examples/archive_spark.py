@@ -1,11 +1,12 @@
 """Answer questions about years of archived tweets with Spark, on one machine or a cluster.
 
     python examples/archive_spark.py /srv/archive answers --track 1
-    spark-submit --master spark://… --packages org.apache.hadoop:hadoop-aws:3.4.2 \\
+    spark-submit --master spark://… --packages org.apache.hadoop:hadoop-aws:3.5.0 \\
         examples/archive_spark.py s3a://bucket/folder answers --track 1 --since 2026-01-01
 
 Writes days.csv (tweets by day and track), hashtags.csv and authors.csv (of one track) into the
-folder `answers`, as examples/archive_duckdb.py does. Needs pyspark and Java 17 or newer.
+folder `answers`, as examples/archive_duckdb.py does. Needs pyspark and Java 17 or newer;
+hadoop-aws in the version of Spark's own Hadoop (pyspark/jars).
 """
 
 import argparse
