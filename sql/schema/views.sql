@@ -293,7 +293,7 @@ CREATE VIEW stats_machine AS
 -- The alerts decide. The view itself only finds that no daemon runs which could open alerts.
 CREATE VIEW stats_health AS
     WITH live AS (
-        SELECT * FROM daemons WHERE seen_at > now() - interval '15 seconds'
+        SELECT id, host, pid, role, started_at, seen_at FROM daemons WHERE seen_at > now() - interval '15 seconds'
     ), active AS (
         SELECT alert_about(alerts) AS about, min(opened_at) AS since
         FROM alerts WHERE alert_is_active(alerts) GROUP BY 1

@@ -36,6 +36,8 @@ EXAMPLES: dict[Unit, str] = {"bytes": "10 GB", "seconds": "30 s", "hours": "2 d"
 # Descriptions of settings with a pattern.
 _PATTERNS = {
     "database": "an address such as postgresql://user:password@host/name",
+    "bus": "servers such as nats://a:4222,nats://b:4222",
+    "bus_stream": "a name of letters, digits, - and _",
     "monitor.listen": "a host and a port such as 127.0.0.1:9273",
     "web.listen": "a host and a port such as 127.0.0.1:8080",
     "web.public_url": "an address without a path, such as https://tweets.example.org",
