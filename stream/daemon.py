@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from stream import credentials
 from stream.backoff import supervised
 from stream.batch import Batch
+from stream.cells.copier import CellCopier
+from stream.cells.databases import Cells
 from stream.collector import Collector
 from stream.config import Settings
 from stream.db import Database
@@ -25,6 +27,7 @@ from stream.notes import SourceState, StateNote
 from stream.postgres import Embedded
 from stream.reconciler import TrackReconciler
 from stream.sinks.runner import Sinks
+from stream.store import cells as cell_tables
 from stream.store import migrations, sources
 from stream.store.sources import Locks, SourceRow
 from stream.tweet import Match, NetworkName, Source, SourceId, Tweet
@@ -37,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 Role = Literal["collect", "write", "web", "monitor"]
 ROLES: frozenset[Role] = frozenset(get_args(Role))
+CELL_ROLES: frozenset[Role] = frozenset({"write", "monitor"})
 
 HEARTBEAT_INTERVAL = 2.0  # seconds, in table `daemons`
 DATABASE_RETRY = 1.0  # seconds between two attempts at start while Postgres is unreachable
@@ -59,6 +63,7 @@ class Daemon:
         embedded: Embedded | None = None,
         roles: frozenset[Role] = ROLES,
         bus: "Bus | None" = None,
+        cells: Cells | None = None,
     ) -> None:
         self.database = database
         self.settings = settings
@@ -67,6 +72,7 @@ class Daemon:
         self.embedded = embedded
         self.roles = roles  # without a bus, what collects also writes
         self.bus = bus
+        self.cells = cells or Cells(database)
         self.stop = asyncio.Event()
         self.id = uuid.uuid4()
         # When Postgres was reachable with the right schema, in seconds since 1970.
@@ -92,7 +98,7 @@ class Daemon:
         self.lane_writers: LaneWriters | None = None
         if bus is not None and "write" in roles:
             self.lane_writers = LaneWriters(
-                database, settings, bus, self.reconciler, self._on_stored
+                database, settings, bus, self.reconciler, self._on_stored, settings.cell
             )
 
     def _on_stored(self, batch: Batch) -> None:
@@ -122,12 +128,22 @@ class Daemon:
                 running.append(
                     services.create_task(supervised("sinks", self.sinks.run), name="sinks")
                 )
+            if self.cells.others:
+                running.append(services.create_task(self._serve_cells(), name="cells"))
             await self._work()
             for service in running:
                 service.cancel()
         with contextlib.suppress(DatabaseAway, TimeoutError):
             async with asyncio.timeout(SIGN_OFF_TIMEOUT), self.database.acquire() as connection:
                 await sources.delete_daemon(connection, self.id)
+
+    async def _serve_cells(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.cells.watch(), name="guards of cells")
+            if self.roles - {"web"}:
+                interval = self.settings.poll_interval
+                copier = CellCopier(self.database, self.cells.others, interval)
+                await supervised("copies in cells", copier.run)
 
     async def _work(self) -> None:
         """Collect and write, as the roles say, until `stop` is set."""
@@ -156,6 +172,8 @@ class Daemon:
             try:
                 await self.database.require_direct()
                 await migrations.require_current(self.database)
+                async with self.database.acquire() as connection:
+                    await cell_tables.require_name(connection, self.settings.cell)
                 await self.reconciler.reload()
             except DatabaseAway as error:
                 if last != str(error):
@@ -216,6 +234,7 @@ class Daemon:
                     self.locks,
                     self._on_stored,
                     bus=self.bus,
+                    cells=self.cells.others,
                 )
                 self.collectors[source_id] = collector
                 self._give_plan(collector)

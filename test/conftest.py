@@ -131,14 +131,26 @@ def template(server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(server: str, template: str) -> Iterator[str]:
+def make_database(server: str, template: str) -> Iterator[Callable[[], str]]:
+    """Makes fresh migrated databases; they go with the test."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"test_{uuid4().hex}")
+        # Without STRATEGY all blocks go through the WAL, which takes five times as much processor
+        # time as the clone of its files that session_child.py chooses.
+        _execute(server, "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", made[-1], template)
+        return _named(server, made[-1])
+
+    yield make
+    for name in made:
+        _execute(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def database(make_database: Callable[[], str]) -> str:
     """The URL of a fresh migrated database of this test's own."""
-    name = f"test_{uuid4().hex}"
-    # Without STRATEGY all blocks go through the WAL, which takes five times as much processor time
-    # as the clone of its files that session_child.py chooses.
-    _execute(server, "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, template)
-    yield _named(server, name)
-    _execute(server, "DROP DATABASE {} WITH (FORCE)", name)
+    return make_database()
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from aiohttp import web
 
 from stream.backoff import supervised
 from stream.config import Settings
-from stream.db import Database
+from stream.db import Database, GuardedDatabase
 from stream.vault import Vault
 from web.api import openapi_page, operations
 from web.auth import authorized
@@ -74,10 +74,11 @@ def build(
     routes: Iterable[Route] = ROUTES,
     *,
     config_file: Path | None = None,
+    other_cells: Mapping[str, GuardedDatabase] | None = None,
 ) -> web.Application:
     """The application, over a database pool of its own."""
     app = web.Application(middlewares=[handle_errors], client_max_size=settings.web.max_body_bytes)
-    here = AppContext(database, settings, vault, config_file)
+    here = AppContext(database, settings, vault, config_file, other_cells)
     app[APP_CONTEXT] = here
     operations.install(app, settings.web.requests_per_minute)
     download.install(app)
@@ -89,19 +90,23 @@ def build(
             app.router.add_route(route.method, path, handler)
     app.router.add_get(here.base + "/static/{name:.+}", _file)
     app.on_response_prepare.append(add_headers)
-    app.cleanup_ctx.append(_guard_database)
+    app.cleanup_ctx.append(_guard_databases)
     attach(app)
     return app
 
 
-async def _guard_database(app: web.Application) -> AsyncIterator[None]:
-    """Let requests fail soon while the database does not answer."""
-    watch = app[APP_CONTEXT].database.watch
-    task = asyncio.create_task(supervised("database guard", watch), name="database guard")
+async def _guard_databases(app: web.Application) -> AsyncIterator[None]:
+    """Let requests fail soon while the database does not answer, or leave out a cell."""
+    here = app[APP_CONTEXT]
+    loops = {"database guard": here.database.watch}
+    if here.cells.others:
+        loops["guard of cells"] = here.cells.watch
+    tasks = [asyncio.create_task(supervised(name, loop), name=name) for name, loop in loops.items()]
     yield
-    task.cancel()
+    for task in tasks:
+        task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 FILES = {path.name: path for path in (HERE / "static").iterdir()} | {

@@ -1,6 +1,7 @@
 """What every handler needs: the application's parts, the user, the form, and ways to answer."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from string import punctuation
@@ -11,8 +12,9 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from multidict import MultiDict, MultiDictProxy
 
+from stream.cells.databases import Cells
 from stream.config import Settings, exposure
-from stream.db import Database
+from stream.db import Database, GuardedDatabase
 from stream.vault import Vault
 from web.accounts.credentials import Passwords
 from web.limiters import LoginLimiter
@@ -26,7 +28,10 @@ ZONE_COOKIE = "time_zone"  # static/page.js sets it
 
 
 class AppContext:
-    """The parts of one running web application. `database` is a pool of its own."""
+    """The parts of one running web application. `database` is a pool of its own.
+
+    `cells` has that database, too: it answers for the tweets of all databases.
+    """
 
     def __init__(
         self,
@@ -34,10 +39,12 @@ class AppContext:
         settings: Settings,
         vault: Vault,
         config_file: Path | None = None,
+        other_cells: Mapping[str, GuardedDatabase] | None = None,
     ) -> None:
         self.address: str | None = None  # while it is served
         self.config_file = config_file
         self.database = database.guarded()
+        self.cells = Cells(self.database, other_cells)
         self.settings = settings
         self.vault = vault
         self.base = settings.web.base_path
@@ -121,6 +128,7 @@ def render(
         path=request.path.removeprefix(here.base),
         now=datetime.now(UTC),
         zone=zone_of(request),
+        missing_cells=sorted(here.cells.why_missing),
         **values,
     )
     return web.Response(text=text, status=status, content_type="text/html")

@@ -40,3 +40,17 @@ ALTER TABLE daemons
     ADD COLUMN roles text[] NOT NULL DEFAULT '{collect,write,web,monitor}',
     ADD COLUMN lanes integer[] NOT NULL DEFAULT '{}',
     ADD COLUMN report jsonb NOT NULL DEFAULT '{}';
+
+CREATE TRIGGER lanes_notify_change
+    AFTER INSERT OR DELETE OR TRUNCATE ON lanes
+    FOR EACH STATEMENT EXECUTE FUNCTION notify_change();
+
+CREATE TABLE cell_identity (
+    is_only      boolean PRIMARY KEY DEFAULT true,
+    installation uuid NOT NULL,
+    name         text NOT NULL,
+
+    CONSTRAINT cell_identity_one_row CHECK (is_only),
+    CONSTRAINT cell_identity_name_plain CHECK (name ~ '^([a-z0-9][a-z0-9_-]{0,30})?$')
+);
+COMMENT ON TABLE cell_identity IS 'Bound: one row';

@@ -23,6 +23,11 @@ CREATE TRIGGER sources_notify_change
         OR UPDATE OF name, network, url, proxy, secrets, enabled, lanes ON sources
     FOR EACH STATEMENT EXECUTE FUNCTION notify_change();
 
+-- For the copies of lanes in cells.
+CREATE TRIGGER lanes_notify_change
+    AFTER INSERT OR DELETE OR TRUNCATE ON lanes
+    FOR EACH STATEMENT EXECUTE FUNCTION notify_change();
+
 CREATE TRIGGER tracked_accounts_notify_change
     AFTER UPDATE OF author_id, checked_at ON tracked_accounts
     FOR EACH STATEMENT EXECUTE FUNCTION notify_change();

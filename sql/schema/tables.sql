@@ -76,6 +76,17 @@ CREATE TABLE lanes (
 );
 COMMENT ON TABLE lanes IS 'Bound: at most 4,095, with the sources; they stay with the tweets';
 
+-- Which database this is, of an installation whose tweets are in several; no row: there is only this one.
+CREATE TABLE cell_identity (
+    is_only      boolean PRIMARY KEY DEFAULT true,
+    installation uuid NOT NULL,             -- the same in all its databases
+    name         text NOT NULL,             -- as in lanes.cell
+
+    CONSTRAINT cell_identity_one_row CHECK (is_only),
+    CONSTRAINT cell_identity_name_plain CHECK (name ~ '^([a-z0-9][a-z0-9_-]{0,30})?$')
+);
+COMMENT ON TABLE cell_identity IS 'Bound: one row';
+
 CREATE TABLE tracks (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     owner      text,

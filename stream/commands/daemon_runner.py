@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from stream import db
+from stream.cells.databases import Cells, open_cells
 from stream.commands.context import Context
 from stream.config import Settings
-from stream.daemon import ROLES, Daemon, Role
+from stream.daemon import CELL_ROLES, ROLES, Daemon, Role
 from stream.db import Database
-from stream.errors import DatabaseAway
+from stream.errors import DatabaseAway, TwitterstreamError
 from stream.store import migrations
 
 if TYPE_CHECKING:
@@ -61,11 +62,17 @@ async def collect_until_stopped(
 
     The first stop signal ends them in order, a second one at once.
     """
-    async with _bus(context.settings) as bus:
+    settings, vault = context.settings, context.vault
+    if settings.cell and not roles <= CELL_ROLES:
+        raise TwitterstreamError(
+            f"A process of cell {settings.cell} writes and monitors: `run --role write --role"
+            " monitor`. Collecting and the pages belong to the home database."
+        )
+    async with _bus(settings) as bus, open_cells(settings.cells) as others:
         gc.freeze()  # what is imported stays
         gc.set_threshold(GC_THRESHOLD)
-        settings, vault = context.settings, context.vault
-        daemon = Daemon(database, settings, vault, report, context.embedded, roles, bus)
+        cells = Cells(database, others)
+        daemon = Daemon(database, settings, vault, report, context.embedded, roles, bus, cells)
         await _run(daemon, database, companions)
 
 

@@ -95,7 +95,7 @@ def _secrets(settings: Settings) -> list[str]:
     """The passwords in the settings."""
     alerts = settings.alerts
     found = [*alerts.channels, *alerts.fallback, alerts.heartbeat_url]
-    for url in (settings.database, settings.sinks.redis.url):
+    for url in (settings.database, *settings.cells.values(), settings.sinks.redis.url):
         found += _PASSWORDS.findall(url)
         try:
             found.append(urlsplit(url).password or "")

@@ -38,6 +38,7 @@ _PATTERNS = {
     "database": "an address such as postgresql://user:password@host/name",
     "bus": "servers such as nats://a:4222,nats://b:4222",
     "bus_stream": "a name of letters, digits, - and _",
+    "cell": "a name of lower-case letters, digits, - and _",
     "monitor.listen": "a host and a port such as 127.0.0.1:9273",
     "web.listen": "a host and a port such as 127.0.0.1:8080",
     "web.public_url": "an address without a path, such as https://tweets.example.org",
@@ -51,6 +52,7 @@ _PATTERNS = {
     "archive.url": "a folder such as /srv/archive, or an address such as s3://bucket/folder",
 }
 
+_CELLS = "names and addresses such as {east: postgresql://user:password@host/name}"
 _ADDRESSES = "addresses such as [mailto://user:password@host]"
 _LISTS = {
     "web.trusted_proxies": "machines or networks such as [10.0.0.0/8]",
@@ -91,6 +93,10 @@ class Leaf(msgspec.Struct, frozen=True):
         return isinstance(self.type, msgspec.inspect.ListType)
 
     @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.type, msgspec.inspect.DictType)
+
+    @property
     def takes(self) -> str:
         """The accepted values, as the end of an error."""
         match self.type:
@@ -98,6 +104,8 @@ class Leaf(msgspec.Struct, frozen=True):
                 return "true or false"
             case msgspec.inspect.LiteralType(values=values):
                 return " or ".join(str(value) for value in values)
+            case msgspec.inspect.DictType():
+                return _CELLS
             case msgspec.inspect.ListType():
                 return f"a list of {_LISTS.get(self.key, _ADDRESSES)}"
             case msgspec.inspect.StrType() as text:

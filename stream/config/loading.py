@@ -26,6 +26,7 @@ _DECIMAL = re.compile(
 _SECRET = frozenset(
     {
         "database",
+        "cells",
         "alerts.channels",
         "alerts.fallback",
         "alerts.heartbeat_url",
@@ -125,11 +126,13 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         raise ConfigError("\n".join(given.renamed))
     _validate(given)
     settings = msgspec.convert(given.tree, Settings)
-    if settings.database:
+    addresses = {"database": settings.database} if settings.database else {}
+    addresses |= {f"cells.{name}": url for name, url in settings.cells.items()}
+    for key, url in addresses.items():
         try:
-            database_url.parse(settings.database)
+            database_url.parse(url)
         except ConfigError as error:
-            raise ConfigError(f"{given.place('database')}: database {error}") from None
+            raise ConfigError(f"{given.place(key.partition('.')[0])}: {key} {error}") from None
     return settings
 
 
@@ -183,9 +186,11 @@ def _value(node: yaml.Node | None, key: str, place: str) -> object:
     """Read a value by its setting's type: YAML 1.1 reads 18:30 as 1110, 010 as 8, no as false."""
     if isinstance(node, yaml.SequenceNode):
         return [_value(each, "", place) for each in node.value]
-    if not isinstance(node, yaml.ScalarNode):
-        return {}  # no setting is a mapping of its own
     leaf = LEAVES.get(key)
+    if isinstance(node, yaml.MappingNode) and leaf is not None and leaf.is_mapping:
+        return {name.value: _value(each, "", place) for name, each in node.value}
+    if not isinstance(node, yaml.ScalarNode):
+        return {}  # no other setting is a mapping of its own
     is_bool = node.style is None and node.tag == "tag:yaml.org,2002:bool"
     if leaf is None or node.style is not None:
         return node.value
@@ -243,7 +248,8 @@ def _validate(given: _Given) -> None:
         if value is not None and (rejected := leaf.rejected_part(value)) is not ACCEPTED:
             shown = _shown(key, rejected)
             raise ConfigError(f"{given.place(key)}: {key} takes {leaf.takes}{shown}")
-    for name, section in sorted(SECTIONS.items(), key=lambda each: -each[0].count(".")):
+    sections = sorted(SECTIONS.items(), key=lambda each: -each[0].count("."))
+    for name, section in [*sections, ("", Settings)]:
         try:
             msgspec.convert(given.section(name), section)
         except msgspec.ValidationError as error:  # of the section's own __post_init__
@@ -253,9 +259,9 @@ def _validate(given: _Given) -> None:
 def _of_section(given: _Given, section: str, error: BaseException | None) -> str:
     """An error of settings of a section, with the place of each that is given."""
     assert isinstance(error, SettingError)
-    keys = [f"{section}.{name}" for name in error.names]
+    keys = [f"{section}.{name}" if section else name for name in error.names]
     places = dict.fromkeys(given.place(key) for key in keys if given.find(key) is not None)
-    subject = f"{section}." if len(keys) == 1 else f"{section}: "
+    subject = "" if not section else f"{section}." if len(keys) == 1 else f"{section}: "
     return f"{' and '.join(places)}: {subject}{error}"
 
 

@@ -19,6 +19,13 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 # Only a URL: the other form, "host=…", cannot be printed without its password.
 DatabaseURL = Annotated[str, msgspec.Meta(pattern=r"^($|postgres(ql)?://)")]
+# As the constraint lanes_cell_plain
+_CELL = r"[a-z0-9][a-z0-9_-]{0,30}"
+Cell = Annotated[str, msgspec.Meta(pattern=rf"^({_CELL})?\Z")]
+CellURLs = dict[
+    Annotated[str, msgspec.Meta(pattern=rf"^{_CELL}\Z")],
+    Annotated[str, msgspec.Meta(pattern=r"^postgres(ql)?://")],
+]
 # Servers of NATS; without `@`, as passwords belong into bus_credentials
 _BUS_SERVER = r"(nats|tls)://[^@,/\s]+/?"
 BusServers = Annotated[str, msgspec.Meta(pattern=rf"^({_BUS_SERVER}(,{_BUS_SERVER})*)?\Z")]
@@ -304,6 +311,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     bus_stream: BusStream = "twitterstream"
     bus_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 3
     bus_max_bytes: Annotated[Bytes, msgspec.Meta(ge=1 << 20)] = 20_000_000_000
+    cells: CellURLs = {}
+    cell: Cell = ""
     status_interval: Seconds = 60
     retry_failed_interval: Seconds = 900
     keep_unmatched: bool = True
@@ -326,3 +335,20 @@ class Settings(_Section, frozen=True, kw_only=True):
     x_v1: XV1Settings = XV1Settings()
     bluesky: BlueskySettings = BlueskySettings()
     mastodon: MastodonSettings = MastodonSettings()
+
+    def __post_init__(self) -> None:
+        if self.cells and self.cell:
+            raise SettingError(
+                ("cells", "cell"),
+                "cells and cell exclude each other: only processes of home have cells",
+            )
+        if (self.cells or self.cell) and not self.bus:
+            name = "cells" if self.cells else "cell"
+            raise SettingError((name,), f"{name} needs bus: tweets reach the cells by it")
+        if self.cell and not self.database:
+            raise SettingError(("cell",), "cell needs database: the address of the cell's Postgres")
+        if self.cell and self.sinks.redis.url:
+            raise SettingError(
+                ("cell",),
+                "cell: processes of a cell pass nothing on; remove sinks.redis.url here",
+            )

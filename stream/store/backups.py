@@ -22,6 +22,7 @@ class BackupTable(msgspec.Struct, frozen=True):
 TABLES = (
     BackupTable("sources", numbered=True),
     BackupTable("lanes"),
+    BackupTable("cell_identity"),
     BackupTable("tracks", numbered=True),
     BackupTable("look_backs", numbered=True),
     BackupTable("users", numbered=True),
@@ -83,7 +84,6 @@ _OLD_COLUMNS = {
 }
 _NEW_COLUMNS = {  # that must not be null, as JSON
     "author_tombstones": {"held": msgspec.Raw(b"true")},
-    "sources": {"lanes": msgspec.Raw(b"1")},
 }
 
 _NEWEST_MIGRATION = "SELECT name FROM schema_migrations ORDER BY number DESC LIMIT 1"

@@ -176,6 +176,7 @@ class Page(msgspec.Struct, frozen=True):
     cursor: Cursor
     more: bool
     ranges: Sequence[KeyRange] = ()
+    reached: TweetId = TweetId(0)  # all keys up to here are read
 
     def cursor_after(self, key: TweetId) -> Cursor:
         """The cursor of a reader who has read up to and including this tweet."""
@@ -236,7 +237,8 @@ async def after(
         statements = _AFTER_OF_TRACKS if with_doc else _TEXTS_AFTER_OF_TRACKS
         query = _Query(statements, (list(tracks),))
     rows, reached, more = await _next(connection, ranges, limit, query)
-    page = Page([_tweet(row) for row in rows if row["id"] is not None], cursor, more, ranges)
+    tweets = [_tweet(row) for row in rows if row["id"] is not None]
+    page = Page(tweets, cursor, more, ranges, reached)
     return msgspec.structs.replace(page, cursor=page.cursor_after(reached)) if ranges else page
 
 

@@ -78,7 +78,11 @@ async def _applied(connection: Executor) -> list[tuple[int, str, str]]:
 async def pending(database: Database) -> list[Migration]:
     """The migrations that `migrate` would run now."""
     async with database.acquire() as connection:
-        return _check(await _applied(connection), available())
+        return await _pending_on(connection)
+
+
+async def _pending_on(connection: Executor) -> list[Migration]:
+    return _check(await _applied(connection), available())
 
 
 async def migrate(database: Database) -> list[Migration]:
@@ -102,7 +106,13 @@ async def migrate(database: Database) -> list[Migration]:
 
 async def require_current(database: Database) -> None:
     """Raise TwitterstreamError when the schema is older than this program."""
-    if missing := await pending(database):
+    async with database.acquire() as connection:
+        await require_current_on(connection)
+
+
+async def require_current_on(connection: Executor) -> None:
+    """As `require_current`, for the database of this connection."""
+    if missing := await _pending_on(connection):
         raise TwitterstreamError(
             f"The database lacks {missing[0].name}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")

@@ -17,6 +17,7 @@ from stream.tweet import NetworkName, SourceId
 
 LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source's id
 LANE_LOCK_CLASS = 0x7478  # of the writers of lanes; the second is the lane's id
+CELL_LOCK_CLASS = 0x7479  # of the daemon that copies to cells
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
 DAEMON_TIMEOUT = 15  # seconds; one without a heartbeat for longer counts as dead
 WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes

@@ -49,7 +49,7 @@ CHECKSUMS = {
     "0016_message_columns.sql": "241baf86acfb93b1f522243448fb19939688b13d278894ae94d28d1c80de1eb3",
     "0017_look_back_turns.sql": "caf8637df6aedd685e017afe8e9a0a5d1d6baf12ff75d2bc4c026508c210ee53",
     "0018_graph_counts.sql": "bf2d89348132cf365b93cdde465143f92ef8b18c013af2dadff5975dc9fa18cc",
-    "0019_lanes.sql": "819b1a80fd5b60f40b40e1d288e70f32783180d56215cdf2f43fca221fcbf0f6",
+    "0019_lanes.sql": "e6e177684a78009dce9070a7ad0bdf0a6da0f936223f7bca855e9ace2effee87",
 }
 
 

@@ -18,6 +18,7 @@ from aiohttp import web
 from psycopg import sql
 
 from stream import db
+from stream.cells.databases import open_cells
 from stream.config import Settings
 from stream.db import Database
 from stream.errors import InvalidQuery
@@ -313,10 +314,16 @@ async def running_app(
     """Serve the application, with more routes if a test needs them."""
     settings["web"] = {"listen": "127.0.0.1:0"} | settings.get("web", {})
     settings["data_dir"] = str(data_dir)
+    settings |= {"bus": "nats://127.0.0.1:1"} if settings.get("cells") else {}
     configured = msgspec.convert(settings, Settings)
     opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with db.connect(database) as own, asyncio.TaskGroup() as group:
-        application = build(own, configured, Vault(data_dir), (*ROUTES, *routes))
+    async with (
+        db.connect(database) as own,
+        open_cells(configured.cells) as others,
+        asyncio.TaskGroup() as group,
+    ):
+        every = (*ROUTES, *routes)
+        application = build(own, configured, Vault(data_dir), every, other_cells=others)
         server = Server(lambda: application, configured.web.listen, opened.set_result)
         serving = group.create_task(server.run(), name="web server")
         app = WebApp(await opened, own, application)

@@ -45,5 +45,5 @@ async def store_batch(database: Database, batch: Batch, *, erase: bool = True) -
     async with database.transaction() as connection:
         days = {each.received_at.date() for each in batch.arrivals}
         await partitions.ensure_days(connection, days)
-        await ingest_log.open_position(connection, journal, batch.source_id, 0)
+        await ingest_log.open_position(connection, journal, batch.lane, 0)
         await commit(connection, batch, policy, journal, Progress())

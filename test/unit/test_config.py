@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
 
-from stream.config import Settings, load
+from stream.config import Settings, exposure, load
 from stream.config.fields import LEAVES, SECTIONS
 from stream.config.loading import RENAMED
 from stream.errors import ConfigError
@@ -421,6 +421,64 @@ def test_a_utf16_file_with_windows_line_ends_is_read(file: Path) -> None:
 def test_every_setting_has_a_description_of_valid_values() -> None:
     assert all(leaf.takes for leaf in LEAVES.values())
     assert set(LEAVES) >= set(msgspec.structs.asdict(Settings())) - SECTIONS.keys()
+
+
+CELLS = "{east: postgresql://u:hidden@east/x, west-2: postgresql://u:hidden@west/x}"
+BUS = {"TWITTERSTREAM_BUS": "nats://a:4222"}
+
+
+def test_cells_are_names_with_addresses_in_the_file_or_in_a_variable(file: Path) -> None:
+    wanted = {"east": "postgresql://u:hidden@east/x", "west-2": "postgresql://u:hidden@west/x"}
+    file.write_text(f"bus: nats://a:4222\ncells: {CELLS}\n")
+    assert load(file, {}).cells == wanted
+    assert load(None, BUS | {"TWITTERSTREAM_CELLS": CELLS}).cells == wanted
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        "{East: postgresql://u:hidden@east/x}",
+        "{east: mysql://u:hidden@east/x}",
+        "{'': postgresql://u:hidden@east/x}",
+        "{east: 'postgresql://u:hidden@east:no/x'}",
+        "[postgresql://u:hidden@east/x]",
+        "postgresql://u:hidden@east/x",
+    ],
+)
+def test_a_wrong_cell_is_an_error_that_shows_no_password(cells: str) -> None:
+    with pytest.raises(ConfigError, match="TWITTERSTREAM_CELLS: cells") as error:
+        load(None, BUS | {"TWITTERSTREAM_CELLS": cells})
+    assert "hidden" not in str(error.value)
+
+
+def test_a_password_of_a_cell_in_a_readable_file_is_a_warning(file: Path) -> None:
+    file.write_text(f"bus: nats://a:4222\ncells: {CELLS}\n")
+    file.chmod(0o644)
+    assert any("holds passwords" in each for each in exposure.warnings(load(file, {}), file))
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"cells": CELLS}, "cells needs bus"),
+        ({"cell": "east", "database": "postgresql://east/x"}, "cell needs bus"),
+        ({"cell": "east", "bus": "nats://a"}, "cell needs database"),
+        ({"cell": "east", "cells": CELLS, "bus": "nats://a"}, "cells and cell"),
+        (
+            {
+                "cell": "east",
+                "bus": "nats://a",
+                "database": "postgresql://east/x",
+                "sinks__redis__url": "redis://localhost",
+            },
+            "pass nothing on",
+        ),
+    ],
+)
+def test_settings_of_cells_that_do_not_go_together(given: dict[str, str], what: str) -> None:
+    variables = {f"TWITTERSTREAM_{name.upper()}": value for name, value in given.items()}
+    with pytest.raises(ConfigError, match=what):
+        load(None, variables)
 
 
 def test_channels_come_as_a_list_or_in_a_variable(file: Path) -> None:

@@ -16,6 +16,7 @@ TABLES = {
     "alerts": ("alert_mutes", "alerts"),
     "archives": ("archive_changes", "archives", "partially_expired_days", "raw_archives"),
     "author_tombstones": ("author_tombstones",),
+    "cells": ("cell_identity",),
     "consumer_cursors": ("consumer_cursors",),
     "deletion_log": ("deletion_log",),
     "events": ("events",),
@@ -56,6 +57,7 @@ ALSO = {
     "archived_deletions": {"tweet_ids"},  # the tombstones of what it takes out of an archive
     # A day comes back with its native ids and counts.
     "restored_days": {"tweet_ids", "track_minutes", "track_hours", "track_days"},
+    "cells": {"sources"},  # copies of the home database's
     "backups": set(HOMES),  # a backup is restored into all of them
 }
 # SQL that is not run on our tables by the product.

@@ -97,11 +97,15 @@ class SimpleTracks(msgspec.Struct, frozen=True):
     tracks: list[SimpleTrack]
 
 
-class NewestTweets(msgspec.Struct, frozen=True):
-    """The tweets; `cursor` leads to older ones, null at the end."""
+class NewestTweets(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The tweets; `cursor` leads to older ones, null at the end.
+
+    `incomplete` is only there when databases did not answer, and names them.
+    """
 
     tweets: list[TweetView]
     cursor: str | None
+    incomplete: tuple[str, ...] = ()
 
 
 async def _from_address_or_form(request: web.Request, shape: type[Shape]) -> Shape:
@@ -212,11 +216,14 @@ async def get_newest_tweets(request: web.Request, query: NewestQuery) -> NewestT
     """The newest tweets of your tracks, or of one."""
     ids = None if query.id is None else [TrackId(query.id)]
     wanted = TweetQuery(person=person(request), tracks=ids)
-    async with app_context(request).database.acquire() as connection:
-        page = await tweets.page(connection, wanted, "newest", query.cursor, query.count)
+    here = app_context(request)
+    async with here.database.acquire() as connection:
+        page = await tweets.page(
+            here.cells, connection, wanted, "newest", query.cursor, query.count
+        )
         for track_id in ids or ():
             await tracks.note_viewed(connection, track_id)
-    return NewestTweets(list(page.tweets), page.next)
+    return NewestTweets(list(page.tweets), page.next, page.incomplete)
 
 
 OPERATIONS = (start_stream, stop_stream, get_stream_status, get_newest_tweets)

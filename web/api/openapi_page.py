@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 from markupsafe import Markup
 
+from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.store import exports, look_backs, webhook_deliveries, webhooks
 from stream.store.track_list import TrackFilter
@@ -204,17 +205,17 @@ async def page(request: web.Request) -> web.StreamResponse:
     """A page with every call, and examples that work as shown."""
     here = app_context(request)
     async with here.database.acquire() as connection:
-        numbers = await _numbers(connection, person(request))
+        numbers = await _numbers(here.cells, connection, person(request))
     description = Description(openapi_file.document(), here.origin + here.base, numbers)
     return render(request, "api.html", words=description.words, sections=description.sections())
 
 
-async def _numbers(connection: Executor, who: Person) -> dict[str, int]:
+async def _numbers(cells: Cells, connection: Executor, who: Person) -> dict[str, int]:
     """Ids of what exists, for the examples: track, look-back, tweet, webhook, history entry."""
     lines = await overview(connection, who, TrackFilter(limit=1))
     found = await look_backs.of_track(connection, lines[0].id, 1) if lines else []
     look_back = found[0].id if found else 1
-    page = await tweets.page(connection, TweetQuery(person=who), "newest", None, 1)
+    page = await tweets.page(cells, connection, TweetQuery(person=who), "newest", None, 1)
     entries = await service.history_entries(connection, who, None, 1)
     hooks = await webhooks.get_all(connection, who.id)
     hook = hooks[0].id if hooks else 1

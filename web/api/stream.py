@@ -9,10 +9,12 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Meta
 
+from stream.cells import feed as merged
+from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.errors import TwitterstreamError
 from stream.query import TrackKind
-from stream.store import feed, sharing
+from stream.store import sharing
 from stream.store.feed import Cursor
 from stream.tweet import TrackId
 from stream.tweet_view import TweetView
@@ -46,10 +48,14 @@ encode = msgspec.json.Encoder().encode
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tweet and the cursor after it; without a tweet: nothing matched up to this cursor."""
+    """A tweet and the cursor after it; without a tweet: nothing matched up to this cursor.
+
+    `incomplete`: databases that do not answer at the moment; their tweets come later.
+    """
 
     cursor: str
     tweet: TweetView | msgspec.Raw | None = None
+    incomplete: tuple[str, ...] = ()
 
 
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,7 +101,8 @@ async def stream(request: web.Request, query: StreamQuery) -> web.StreamResponse
 
     Without `track` and `query`: the tweets of all tracks that you see; for admins, all tweets.
     When nothing matched for a while, a WebSocket gets a message without `tweet`, and events a
-    comment, with the cursor so far.
+    comment, with the cursor so far. While one of several databases does not answer, such a message
+    names it in `incomplete`; its tweets come when it is back.
 
     The last message is `{"error": {"code", "message", "field"}}`, or an event `error`. With
     `login_needed` the token was revoked; with `not_found` you no longer see a track; with
@@ -108,10 +115,13 @@ async def stream(request: web.Request, query: StreamQuery) -> web.StreamResponse
     async with viewer_slot(request) as slot:
         wanted = _wanted(request, query)
         slot.tracks = frozenset(wanted.tracks)
-        async with app_context(request).database.acquire() as connection:
+        here = app_context(request)
+        async with here.database.acquire() as connection:
             await _check(connection, wanted)
             # Where a reader of events stopped counts more than where it started.
-            cursor = await _begin(connection, request.headers.get("Last-Event-ID") or query.since)
+            cursor = await _begin(
+                here.cells, connection, request.headers.get("Last-Event-ID") or query.since
+            )
         events = Tail(request.config_dict[LIVE], wanted).events(cursor)
         try:
             answer = _socket if is_socket else _events
@@ -133,9 +143,9 @@ async def _check(connection: Executor, wanted: TailFilter) -> None:
         raise Problem("not_found", _NO_TRACK.format(min(hidden)), field="track")
 
 
-async def _begin(connection: Executor, since: str) -> Cursor:
+async def _begin(cells: Cells, connection: Executor, since: str) -> Cursor:
     if since == "now":
-        return await feed.head(connection)
+        return await merged.head(cells, connection)
     if _CURSOR.fullmatch(since):
         try:
             return Cursor.parse(since)
@@ -148,7 +158,7 @@ async def _begin(connection: Executor, since: str) -> Cursor:
         raise Problem("invalid", _WHEN, field="since") from None
     if time.tzinfo is None:
         raise Problem("invalid", _WHEN, field="since")
-    return await feed.since(connection, time)
+    return await merged.since(cells, connection, time)
 
 
 Events = AsyncGenerator[tuple[Sequence[Event], Cursor], None]
@@ -162,7 +172,8 @@ async def _socket(request: web.Request, slot: ViewerSlot, events: Events) -> web
                 for each in found:
                     await send(ws, encode(Message(str(each.cursor), each.tweet)))
                 if not found:
-                    await send(ws, encode(Message(str(cursor))))
+                    missing = tuple(sorted(app_context(request).cells.why_missing))
+                    await send(ws, encode(Message(str(cursor), incomplete=missing)))
 
         async def listen() -> None:
             while await receive_text(ws) is not None:

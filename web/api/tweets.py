@@ -134,13 +134,14 @@ async def list_tweets(
     """
     wanted = _wanted(person(request), query)
     form = _form(request, query)
-    async with app_context(request).database.acquire() as connection:
+    here = app_context(request)
+    async with here.database.acquire() as connection:
         if form is not None and query.cursor is not None:
             words = "Downloads do not accept `cursor`: use `begin` instead."
             raise Problem("invalid", words, field="cursor")
         # A first page also of a download: an error must be found before the file starts.
         limit = 1 if form is not None else query.limit or LIMIT_DEFAULT
-        page = await tweets.page(connection, wanted, query.order, query.cursor, limit)
+        page = await tweets.page(here.cells, connection, wanted, query.order, query.cursor, limit)
         for track_id in query.track:
             await tracks.note_viewed(connection, TrackId(track_id))
     if form is None:
@@ -177,8 +178,9 @@ def _form(request: web.Request, query: TweetListQuery) -> Format | None:
 @operation("GET", "/api/v1/tweets/{id:[0-9]+}", "getTweet", "Tweets", path_help="Id of the tweet.")
 async def get_tweet(request: web.Request) -> WholeTweet:
     """One tweet, with its message as received."""
-    async with app_context(request).database.acquire() as connection:
-        found = await tweets.one(connection, person(request), TweetId(row_number(request)))
+    here, key = app_context(request), TweetId(row_number(request))
+    async with here.database.acquire() as connection:
+        found = await tweets.one(here.cells, connection, person(request), key)
     if found is None:
         raise Problem("not_found", "This tweet does not exist, or you cannot see it.")
     tweet, doc = found

@@ -10,6 +10,7 @@ import click
 from aiohttp import web as web_server
 
 from stream.backoff import supervised
+from stream.cells.databases import open_cells
 from stream.commands.context import Context, command
 from stream.commands.daemon_runner import STOP_SIGNALS, Companion
 from stream.daemon import Daemon
@@ -29,7 +30,14 @@ RETRY = 1.0  # seconds between two attempts to reach the database
 async def serve(context: Context, database: Database, say: Callable[[str], None]) -> None:
     """Serve until cancelled; `say` prints the address to open."""
     settings = context.settings
-    async with database.separate_pool(CONNECTIONS) as own:
+    if settings.cell:
+        raise TwitterstreamError(
+            f"`cell` is {settings.cell}: the pages are served by processes of the home database."
+        )
+    async with (
+        database.separate_pool(CONNECTIONS) as own,
+        open_cells(settings.cells, CONNECTIONS) as others,
+    ):
         key = await _first_link(own)
 
         def opened(address: str) -> None:
@@ -41,7 +49,13 @@ async def serve(context: Context, database: Database, say: Callable[[str], None]
                 _say_first_link(context, home, key, say)
 
         def application() -> web_server.Application:
-            return build(own, settings, context.vault, config_file=context.config_file)
+            return build(
+                own,
+                settings,
+                context.vault,
+                config_file=context.config_file,
+                other_cells=others,
+            )
 
         await Server(application, settings.web.listen, opened).run()
 

@@ -49,6 +49,7 @@ BUILD_TIMEOUT = 1800.0  # seconds until a workbook must be written
 RETRY_AFTER = 10  # seconds after which there may be room
 CHUNK = 256 * 1024  # bytes of a workbook sent at a time
 _FULL = "Too many downloads are running: try again in a moment."
+_INCOMPLETE = "Tweets of {names} would be missing, as it does not answer: try again later."
 _YOURS = "You have {max} downloads running already: wait until one of them ends, or cancel one."
 
 Batches = AsyncGenerator[Sequence[TweetView], None]
@@ -99,11 +100,12 @@ async def send(
         await response.prepare(request)
         await response.write_eof()
         return response
+    await _require_all_cells(request)
     downloads, user = request.config_dict[DOWNLOADS], query.person.id
     yours = Problem("too_many", _YOURS.format(max=DOWNLOADS_PER_USER), retry_after=RETRY_AFTER)
     full = Problem("too_many", _FULL, retry_after=RETRY_AFTER)
     async with downloads.by_user.admit(yours, user), downloads.all.admit(full):
-        found = tweets.every(app_context(request).database, query, downloads.reading, order)
+        found = tweets.every(app_context(request).cells, query, downloads.reading, order)
         async with contextlib.aclosing(found), contextlib.aclosing(_limited(found, limit)) as some:
             if form != "xlsx":
                 await _send_text(request, response, some, form, zone)
@@ -112,6 +114,17 @@ async def send(
                 async with downloads.workbooks.admit():
                     await _send_workbook(request, response, some, query, zone)
     return response
+
+
+async def _require_all_cells(request: web.Request) -> None:
+    """Problem when a cell does not answer: a file cannot say that it lacks something."""
+    cells = app_context(request).cells
+    if cells.others:
+        async with cells.home.acquire() as connection:
+            missing = await cells.missing(connection)
+        if missing:
+            words = _INCOMPLETE.format(names=", ".join(missing))
+            raise Problem("unavailable", words, retry_after=RETRY_AFTER)
 
 
 async def _limited(batches: Batches, limit: int | None) -> Batches:

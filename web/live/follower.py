@@ -11,7 +11,8 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from stream.db import Database
+from stream.cells import feed as merged
+from stream.cells.databases import Cells
 from stream.errors import DatabaseAway
 from stream.loop_budget import LoopBudget
 from stream.store import feed
@@ -62,12 +63,13 @@ class FeedBatch:
     def __init__(
         self,
         begin: Cursor,
+        end: Cursor,
         page: Page,
         matches: Matches,
         matched: Mapping[TweetId, AbstractSet[TrackId]],
     ) -> None:
         self.begin = begin
-        self.end = page.cursor
+        self.end = end
         # Without the messages as received, which may be long.
         self.tweets = [(tweet.id, view_of(tweet, ())) for tweet in page.tweets]
         self.matches = matches
@@ -112,11 +114,12 @@ class RecentBatches:
 class Follower:
     """Reads while there are viewers or programs: `broadcaster` serves people, `batches` programs.
 
+    Each cell is read on its own, so that one that does not answer delays no other.
     Programs wait for `new_data` and take it out of `batches`. One that is further behind reads for
     itself until it has caught up.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, cells: Cells) -> None:
         self.budget = LoopBudget()
         self.broadcaster = Broadcaster(self.budget)
         self.batches = RecentBatches()
@@ -124,9 +127,10 @@ class Follower:
         self.cursor: Cursor | None = None  # None: there were no viewers for a while
         self.delivered: Cursor | None = None  # everything before it was given to the viewers
         self.rate = RateMeter()
-        self.is_away = False  # the database cannot be reached
+        self.away: set[str] = set()  # cells that cannot be reached
         self.new_data = asyncio.Event()  # replaced each time that it is set
-        self._database = database
+        self._cells = cells
+        self._delivering = asyncio.Lock()
         self._readers = 0
         self._is_needed = asyncio.Event()
 
@@ -149,8 +153,8 @@ class Follower:
     async def start_cursor(self) -> Cursor:
         """How far it has read, as soon as that is known. DatabaseAway when it cannot be."""
         if self.cursor is None:
-            async with self._database.acquire() as connection:
-                head = await feed.head(connection)
+            async with self._cells.home.acquire() as connection:
+                head = await merged.head(self._cells, connection)
             if self.cursor is None:
                 self.cursor = self.delivered = head
         return self.cursor
@@ -158,73 +162,92 @@ class Follower:
     async def run(self) -> None:
         """Until cancelled."""
         status_at = 0.0
-        while True:
-            if not self.broadcaster.channels and not self._readers:
-                self.cursor = self.delivered = None
-                self.batches.clear()
-                self._is_needed.clear()
-                await self._is_needed.wait()
-                self.rate = RateMeter()
-            await self._poll()
-            now = asyncio.get_running_loop().time()
-            if now - status_at > STATUS_INTERVAL:
-                status_at = now
-                self.broadcaster.wake()
-            await asyncio.sleep(POLL_INTERVAL)
+        polls: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                if not self.broadcaster.channels and not self._readers:
+                    self.cursor = self.delivered = None
+                    self.batches.clear()
+                    self._is_needed.clear()
+                    await self._is_needed.wait()
+                    self.rate = RateMeter()
+                for name in self._cells.names:
+                    if name not in polls or polls[name].done():
+                        polls[name] = group.create_task(self._poll(name), name="follow")
+                await asyncio.wait(polls.values(), timeout=POLL_INTERVAL)
+                now = asyncio.get_running_loop().time()
+                if now - status_at > STATUS_INTERVAL:
+                    status_at = now
+                    self.broadcaster.wake()
+                await asyncio.sleep(POLL_INTERVAL)
 
-    async def _poll(self) -> None:
-        """Read what is new; an error with the database is shown to viewers, and retried."""
+    async def _poll(self, name: str) -> None:
+        """Read what is new in a cell; an error with it is shown to viewers, and retried."""
         try:
-            await self._read_new()
+            await self._read_new(name)
         except DatabaseAway:
-            self._set_away(True)
+            self._set_away(name, is_away=True)
             await asyncio.sleep(RETRY_DELAY)
         except Exception:
             logger.exception("newly stored tweets cannot be read for live viewers")
             await asyncio.sleep(RETRY_DELAY)
         else:
-            self._set_away(False)
+            self._set_away(name, is_away=False)
 
-    def _set_away(self, is_away: bool) -> None:
-        if self.is_away != is_away:
-            self.is_away = is_away
+    def _set_away(self, name: str, *, is_away: bool) -> None:
+        if is_away != (name in self.away):
+            self.away ^= {name}
             self.broadcaster.wake()
 
-    async def _read_new(self) -> None:
+    async def _read_new(self, name: str) -> None:
         await self.start_cursor()
         pages = 0
-        while await self._read_page(is_late=pages > PAGES_MAX):
+        while await self._read_page(name, is_late=pages > PAGES_MAX):
             pages += 1
             if pages > PAGES_MAX and not self._readers:
-                await self._skip_to_newest()
+                await self._skip_to_newest(name)
                 return
 
-    async def _read_page(self, *, is_late: bool) -> bool:
+    def _position(self, name: str) -> Cursor | None:
+        """How far a cell is read; None: there were no viewers for a while."""
+        return None if self.cursor is None else self._cells.part(self.cursor, name)
+
+    async def _read_page(self, name: str, *, is_late: bool) -> bool:
         """Deliver one page; whether there are more. `is_late`: only to programs."""
-        assert self.cursor is not None
-        begin = self.cursor
-        async with self._database.acquire() as connection:
-            page = await feed.after(connection, begin, PAGE)
+        position = self._position(name)
+        if position is None:
+            return False
+        async with self._cells.acquire(name) as connection:
+            page = await feed.after(connection, position, PAGE)
             is_needed = self._readers or self.broadcaster.needs_matches
             matches = await feed.matches(connection, page.tweets if is_needed else ())
-        self.rate.add(len(page.tweets))
-        self.cursor = page.cursor
-        if page.tweets:
-            matched = await self.broadcaster.broadcast(page.tweets, matches, is_late=is_late)
-            if self._readers:
-                self.batches.add(FeedBatch(begin, page, matches, matched))
-        self.delivered = page.cursor
+        async with self._delivering:
+            if self._position(name) != position:  # all viewers went, and others came
+                return True
+            assert self.cursor is not None
+            begin = self.cursor
+            end = self.cursor = self._cells.moved(begin, name, page.cursor)
+            self.rate.add(len(page.tweets))
+            if page.tweets:
+                matched = await self.broadcaster.broadcast(page.tweets, matches, is_late=is_late)
+                if self._readers:
+                    self.batches.add(FeedBatch(begin, end, page, matches, matched))
+            self.delivered = end
         if page.tweets:
             self.new_data.set()
             self.new_data = asyncio.Event()
         return page.more
 
-    async def _skip_to_newest(self) -> None:
+    async def _skip_to_newest(self, name: str) -> None:
         """Too many are stored to be examined, as after an outage: continue with the newest."""
-        assert self.cursor is not None
-        async with self._database.acquire() as connection:
-            newest = await feed.newest(connection, self.cursor, PAGE)
-            left = await feed.count(connection, self.cursor, COUNT_MAX) - PAGE
-        if newest != self.cursor:
-            self.cursor = self.delivered = newest
-            self.broadcaster.note_skipped(max(left, 1))
+        position = self._position(name)
+        if position is None:
+            return
+        async with self._cells.acquire(name) as connection:
+            newest = await feed.newest(connection, position, PAGE)
+            left = await feed.count(connection, position, COUNT_MAX) - PAGE
+        async with self._delivering:
+            if newest != position and self._position(name) == position:
+                assert self.cursor is not None
+                self.cursor = self.delivered = self._cells.moved(self.cursor, name, newest)
+                self.broadcaster.note_skipped(max(left, 1))

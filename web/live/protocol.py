@@ -52,7 +52,7 @@ class Tweets(msgspec.Struct, frozen=True, tag="tweets", tag_field="kind", kw_onl
 
     `missed`: tweets of the view that were not sent, since the viewer was too slow; `skipped`:
     stored tweets that were not examined. `rate`: of the view, `all` of everything, per second.
-    `away`: the database cannot be reached.
+    `away`: the database cannot be reached. `incomplete`: the other databases that cannot be.
     """
 
     tweets: Sequence[msgspec.Raw]
@@ -62,6 +62,7 @@ class Tweets(msgspec.Struct, frozen=True, tag="tweets", tag_field="kind", kw_onl
     missed: int = 0
     skipped: int = 0
     away: bool = False
+    incomplete: Sequence[str] = ()
 
 
 class Watching(msgspec.Struct, frozen=True, tag="watching", tag_field="kind"):

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 from aiohttp import web
 
-from stream.db import Database
+from stream.cells import feed as merged
+from stream.cells.databases import Cells
 from stream.errors import DatabaseAway, TwitterstreamError
 from stream.loop_budget import LoopBudget
 from stream.matcher import Matcher
-from stream.store import feed, sharing
+from stream.store import sharing
 from stream.store.feed import Cursor, StoredMatch, StoredTweet
+from stream.store.lanes import HOME
 from stream.tweet import TrackId
 from web.live.broadcaster import (
     Channel,
@@ -178,7 +180,8 @@ class LiveSession:
             all=round(self._follower.rate.per_second(), 1),
             missed=missed,
             skipped=skipped,
-            away=self._follower.is_away,
+            away=HOME in self._follower.away,
+            incomplete=sorted(self._follower.away - {HOME}),
         )
 
     async def _send(self, message: ServerMessage) -> None:
@@ -188,10 +191,11 @@ class LiveSession:
         """What the channel would have shown since; when too many catch up, only how much it was."""
         live = self._live
         if live.catching_up.is_full():
-            async with live.database.acquire() as connection:
-                return Missed([], 0, await feed.count(connection, cursor, COUNT_MAX))
+            async with live.cells.home.acquire() as connection:
+                number = await merged.count(live.cells, connection, cursor, COUNT_MAX)
+                return Missed([], 0, number)
         async with live.catching_up.admit(Problem("too_many", _AWAY)):
-            return await missed_since(live.database, channel, cursor, self._follower.budget)
+            return await missed_since(live.cells, channel, cursor, self._follower.budget)
 
 
 def _track(text: str | None) -> TrackId | None:
@@ -221,18 +225,18 @@ class Missed(msgspec.Struct, frozen=True):
 
 
 async def missed_since(
-    database: Database, channel: Channel, cursor: Cursor, budget: LoopBudget
+    cells: Cells, channel: Channel, cursor: Cursor, budget: LoopBudget
 ) -> Missed:
     """Tweets that the channel would have shown since this cursor."""
-    async with database.acquire() as connection:
-        begin = await feed.newest(connection, cursor, CATCH_UP_SCAN_MAX)
+    async with cells.home.acquire() as connection:
+        begin = await merged.newest(cells, connection, cursor, CATCH_UP_SCAN_MAX)
         skipped = 0
         if begin != cursor:
-            stored = await feed.count(connection, cursor, COUNT_MAX)
+            stored = await merged.count(cells, connection, cursor, COUNT_MAX)
             skipped = max(stored - CATCH_UP_SCAN_MAX, 1)
     newest: deque[Hit] = deque(maxlen=CATCH_UP_SHOWN_MAX)
     number = 0
-    async for hit in _hits_since(database, channel, begin, budget):
+    async for hit in _hits_since(cells, channel, begin, budget):
         newest.append(hit)
         number += 1
     encoder = TweetEncoder()
@@ -245,16 +249,18 @@ async def missed_since(
 
 
 async def _hits_since(
-    database: Database, channel: Channel, cursor: Cursor, budget: LoopBudget
+    cells: Cells, channel: Channel, cursor: Cursor, budget: LoopBudget
 ) -> AsyncIterator[Hit]:
     track, query = channel.subscription.track, channel.query
     matcher = None if query is None else await asyncio.to_thread(matcher_of, query)
     more, left = True, CATCH_UP_SCAN_MAX
     while more and left > 0:
-        async with database.acquire() as connection:
+        async with cells.home.acquire() as connection:
             tracks = None if track is None else [track]
-            page = await feed.after(connection, cursor, CATCH_UP_PAGE, tracks)
-            matches = await feed.matches(connection, page.tweets)
+            found = await merged.after(
+                cells, connection, cursor, CATCH_UP_PAGE, tracks, with_matches=True
+            )
+        page, matches = found.page, found.matches
         for tweet in page.tweets:
             await budget.wait_turn()
             with budget.spending():

@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from stream.cells import feed as merged
 from stream.errors import DatabaseAway
 from stream.matcher import Matcher
 from stream.query import Query
-from stream.store import feed
 from stream.store.feed import Cursor, Page, StoredMatch, StoredTweet
 from stream.tweet import TrackId, TweetId
 from stream.tweet_view import TweetView, view_of
@@ -152,11 +152,12 @@ class Tail:
             return await self._filter(page, matches), page
 
     async def _read(self, cursor: Cursor) -> tuple[Page, Matches]:
-        async with self._live.database.acquire() as connection:
+        cells = self._live.cells
+        async with cells.home.acquire() as connection:
             is_few = not self._wanted.is_open and len(self._visible) <= TRACKS_BY_INDEX_MAX
             tracks = list(self._visible) if is_few else None
-            page = await feed.after(connection, cursor, PAGE, tracks)
-            return page, await feed.matches(connection, page.tweets)
+            found = await merged.after(cells, connection, cursor, PAGE, tracks, with_matches=True)
+            return found.page, found.matches
 
     async def _filter(self, page: Page, matches: Matches) -> Events:
         budget = self._follower.budget

@@ -185,7 +185,8 @@ class Live:
 
     def __init__(self, here: AppContext) -> None:
         self.database = here.database
-        self.follower = Follower(here.database)
+        self.cells = here.cells
+        self.follower = Follower(here.cells)
         self.visible = VisibleTracksCache()
         self.slots = ViewerSlots(
             here.database,

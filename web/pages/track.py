@@ -187,7 +187,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         about = await top_items.most_frequent_by_aspect(connection, found.id, span, TOPS)
         others = await track_list.others(connection, who.id, found.id, OTHERS)
         compared = await other(connection, who, found.id, request.query.get("with", ""))
-        listed = await _listed(connection, who, found, asked, request.query.get("cursor"))
+        listed = await _listed(request, connection, found, asked)
     young = totals.first_at is None or datetime.now(UTC) - totals.first_at < YOUNG
     step = choice(request.query, "step", STEPS, "minute" if young else "hour")
     return render(
@@ -222,7 +222,7 @@ async def more(request: web.Request) -> web.StreamResponse:
     who, asked = person(request), filters(request.query)
     async with app_context(request).database.acquire() as connection:
         found = await service.require(connection, who, number(request))
-        listed = await _listed(connection, who, found, asked, request.query.get("cursor"))
+        listed = await _listed(request, connection, found, asked)
     values: dict[str, object] = {"track": found, "query": asked.query(), "listed": listed}
     return render_part(request, "track_tweets.html", found.value, "track.css", **values)
 
@@ -243,10 +243,12 @@ async def other(connection: Executor, who: Person, track_id: TrackId, named: str
 
 
 async def _listed(
-    connection: Executor, who: Person, found: Track, asked: Filters, cursor: str | None
+    request: web.Request, connection: Executor, found: Track, asked: Filters
 ) -> Listed:
-    wanted = asked.wanted(who, found.id)
-    read = await tweets.page(connection, wanted, "newest", cursor or None, PAGE)
+    wanted = asked.wanted(person(request), found.id)
+    cursor = request.query.get("cursor") or None
+    cells = app_context(request).cells
+    read = await tweets.page(cells, connection, wanted, "newest", cursor, PAGE)
     return Listed(
         [_line(each, found.id) for each in read.tweets],
         read.next if read.more else None,

@@ -12,7 +12,10 @@ from datetime import datetime
 
 import msgspec
 
-from stream.db import Database, Executor
+from stream.cells import feed as merged
+from stream.cells.databases import Cells
+from stream.db import Executor
+from stream.errors import DatabaseAway
 from stream.keys import MAX_KEY, received_at
 from stream.store import feed, search, sharing
 from stream.store.feed import StoredTweet
@@ -56,45 +59,72 @@ def without_rules(doc: bytes) -> bytes:
     return msgspec.json.encode(fields)
 
 
-class TweetPage(msgspec.Struct, frozen=True):
+class TweetPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """`next` is the cursor of the following page: null at the end, which only `newest` has.
 
     `more`: whether there are more at this moment; `looked_until`: the time of the last tweet that
-    was examined, whether it passed the filters or not.
+    was examined, whether it passed the filters or not. `incomplete` is only there when databases
+    did not answer, and names them: their tweets are missing. With `oldest`, `next` goes on in them
+    where they were, and nothing is skipped.
     """
 
     tweets: Sequence[TweetView]
     next: str | None
     more: bool
     looked_until: datetime | None
+    incomplete: tuple[str, ...] = ()
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """A page whose cursor is not written yet."""
+
+    tweets: Sequence[TweetView]
+    position: Position | None  # where to go on; None: nowhere
+    more: bool
+    until: TweetId | None  # the last one that was examined
+    missing: tuple[str, ...]  # cells that did not answer
 
 
 async def page(
-    connection: Executor, query: TweetQuery, order: Order, cursor: str | None, limit: int
+    cells: Cells,
+    connection: Executor,
+    query: TweetQuery,
+    order: Order,
+    cursor: str | None,
+    limit: int,
 ) -> TweetPage:
-    """At most `limit` tweets. Problem for tracks the user does not see, and invalid cursors."""
+    """At most `limit` tweets. Problem for tracks the user does not see, and invalid cursors.
+
+    `connection` is to the home database.
+    """
     filters = fingerprint(query)
     position = cursors.read(cursor, order, filters) if cursor else None
-    tweets, after, more, until = await _page(connection, query, order, position, limit)
-    following = None if after is None else cursors.write(order, filters, after)
-    return TweetPage(tweets, following, more, None if until is None else received_at(until))
+    found = await _page(cells, connection, query, order, position, limit)
+    following = None if found.position is None else cursors.write(order, filters, found.position)
+    until = None if found.until is None else received_at(found.until)
+    return TweetPage(found.tweets, following, found.more, until, found.missing)
 
 
 async def every(
-    database: Database, query: TweetQuery, reading: AdmissionLimiter, order: Order = "newest"
+    cells: Cells, query: TweetQuery, reading: AdmissionLimiter, order: Order = "newest"
 ) -> AsyncGenerator[Sequence[TweetView], None]:
     """Yield all tweets in batches; no connection is held while the reader works.
 
     `reading` limits how many read at once. The next batch is read after the last one was consumed.
-    Problem as soon as the user may not see them any more.
+    Problem as soon as the user may not see them any more. DatabaseAway when a cell does not answer:
+    a file cannot say that it lacks something.
     """
+    database = cells.home
     position: Position | None = None
     scope: Scope = ()
     more = True
     while more:
         async with reading.admit(), database.acquire() as connection:
             scope = await _unrevoked_scope(connection, query, scope)
-            tweets, position, more, _ = await _page(connection, query, order, position, BATCH)
+            found = await _page(cells, connection, query, order, position, BATCH)
+        if found.missing:
+            raise DatabaseAway(f"the cells {', '.join(found.missing)} do not answer")
+        tweets, position, more = found.tweets, found.position, found.more
         checked = time.monotonic()
         for begin in range(0, len(tweets), SLICE):
             if time.monotonic() - checked > RECHECK_AFTER:  # the reader is slow
@@ -116,35 +146,81 @@ async def _unrevoked_scope(connection: Executor, query: TweetQuery, before: Scop
 
 
 async def one(
-    connection: Executor, person: Person, tweet_id: TweetId
+    cells: Cells, connection: Executor, person: Person, tweet_id: TweetId
 ) -> tuple[TweetView, bytes] | None:
-    """A tweet and its message as received; None when there is none that this user sees."""
-    tweet = await search.by_key(connection, tweet_id)
+    """A tweet and its message as received; None when there is none that this user sees.
+
+    DatabaseAway when its cell does not answer.
+    """
+    [name] = await cells.by_cell(connection, [tweet_id])
+    answer = await cells.ask(connection, lambda own, _: search.by_key(own, tweet_id), [name])
+    if answer.missing:
+        raise DatabaseAway(f"the cell {name} does not answer")
+    tweet = answer.by_cell[name]
     if tweet is None:
         return None
-    [found] = await _with_matches(connection, person, [tweet], {})
+    [found] = await _with_matches(cells, connection, person, [tweet], {})
     if person.role == "viewer" and not found.matches:
         return None
     return found, tweet.doc if person.is_admin else without_rules(tweet.doc)
 
 
 async def _page(
-    connection: Executor, query: TweetQuery, order: Order, position: Position | None, limit: int
-) -> tuple[list[TweetView], Position | None, bool, TweetId | None]:
-    """The tweets, where to go on (None: nowhere), whether there are more, and the last examined."""
+    cells: Cells,
+    connection: Executor,
+    query: TweetQuery,
+    order: Order,
+    position: Position | None,
+    limit: int,
+) -> _Found:
     scope = await scope_of(connection, query)
     found = PageBuilder(limit)
     post_filter = PostFilter(query)
     after: Position | None
     if order == "newest":
         assert position is None or isinstance(position, int)
-        after = await _fill_newest(connection, scope, post_filter, position, found)
+        after, missing = await _newest(cells, connection, scope, post_filter, position, found)
         more = after is not None
     else:
         assert position is None or isinstance(position, feed.Cursor)
-        after, more = await _fill_oldest(connection, scope, post_filter, position, found)
-    tweets = await _with_matches(connection, query.person, found.tweets, found.why)
-    return tweets, after, more, found.scanned_until
+        after, more, missing = await _fill_oldest(
+            cells, connection, scope, post_filter, position, found
+        )
+    tweets = await _with_matches(cells, connection, query.person, found.tweets, found.why)
+    return _Found(tweets, after, more, found.scanned_until, missing)
+
+
+async def _newest(
+    cells: Cells,
+    connection: Executor,
+    scope: Scope,
+    post_filter: PostFilter,
+    position: TweetId | None,
+    found: PageBuilder,
+) -> tuple[TweetId | None, tuple[str, ...]]:
+    """Fill the page with the newest of all cells; where to go on, and the cells that are missing.
+
+    Below the key that a cell has examined, it may have more than others have found there.
+    """
+
+    async def fill(own: Executor, _: str) -> tuple[PageBuilder, TweetId | None]:
+        builder = PageBuilder(found.limit)
+        return builder, await _fill_newest(own, scope, post_filter, position, builder)
+
+    answers = await cells.ask(connection, fill)
+    pages = [builder for builder, _ in answers.by_cell.values()]
+    examined = [after for _, after in answers.by_cell.values() if after is not None]
+    after = max(examined, default=None)
+    tweets = [each for page in pages for each in page.tweets if each.id >= (after or 0)]
+    tweets.sort(key=lambda tweet: -tweet.id)
+    if len(tweets) > found.limit:
+        after = tweets[found.limit - 1].id
+    found.tweets = tweets[: found.limit]
+    for page in pages:
+        found.why |= page.why
+    ends = [page.scanned_until for page in pages if page.scanned_until is not None]
+    found.scanned_until = after if after is not None else min(ends, default=None)
+    return after, answers.missing
 
 
 async def _fill_newest(
@@ -184,26 +260,33 @@ async def _fill_newest(
 
 
 async def _fill_oldest(
+    cells: Cells,
     connection: Executor,
     scope: Scope,
     post_filter: PostFilter,
     position: feed.Cursor | None,
     found: PageBuilder,
-) -> tuple[feed.Cursor, bool]:
-    """Fill the page in commit order; where to go on, and whether there are more now."""
+) -> tuple[feed.Cursor, bool, tuple[str, ...]]:
+    """Fill the page in commit order; where to go on, whether there are more, and missing cells."""
     query = post_filter.query
     if position is None and query.begin is not None:
-        position = await feed.since(connection, query.begin)
+        position = await merged.since(cells, connection, query.begin)
     position = position or feed.Cursor({})
     many = _many(scope)
     size = min(SLICE_WITH_DOCS, post_filter.slices(found.limit, all_pass=many is None)[0])
+
+    async def pick(own: Executor, keys: Sequence[TweetId]) -> list[TweetId]:
+        return await search.credited(own, keys, many or ())
+
     while True:
         room = found.limit - len(found.tweets)
-        read = await feed.after(connection, position, size, None if many else scope)
+        answer = await merged.after(
+            cells, connection, position, size, None if many else scope, pick=pick if many else None
+        )
+        read = answer.page
         credited = read.tweets
         if many:
-            keys = set(await search.credited(connection, [t.id for t in credited], many))
-            credited = [tweet for tweet in credited if tweet.id in keys]
+            credited = [tweet for tweet in credited if tweet.id in answer.picked]
         places = {tweet.id: place for place, tweet in enumerate(read.tweets)}
         fitting = [tweet for tweet in credited if _fits(tweet, query)]
         passed = [(places[t.id], t) async for t in post_filter.passing(fitting, found)]
@@ -217,7 +300,7 @@ async def _fill_oldest(
         if read.tweets:
             found.scanned_until = read.tweets[-1].id
         if not read.more or found.is_full or found.is_late:
-            return position, read.more
+            return position, read.more, answer.missing
 
 
 def _many(scope: Scope) -> Scope:
@@ -236,13 +319,17 @@ def _fits(tweet: StoredTweet, query: TweetQuery) -> bool:
 
 
 async def _with_matches(
+    cells: Cells,
     connection: Executor,
     person: Person,
     tweets: Sequence[StoredTweet],
     why: dict[TweetId, Match],
 ) -> list[TweetView]:
-    """The tweets with the matches whose tracks the user sees; the query's own has no track."""
-    found = await feed.matches(connection, tweets)
+    """The tweets with the matches whose tracks the user sees; the query's own has no track.
+
+    DatabaseAway when a cell does not answer that has answered with its tweets.
+    """
+    found = await merged.matches(cells, connection, tweets)
     tracks = {match.track_id for matches in found.values() for match in matches}
     seen = await sharing.visible_among(connection, person.id, tracks)
     views: list[TweetView] = []

@@ -106,7 +106,9 @@ const HEARS = {
     if (paused) return;
     if (message.cursor) cursor = message.cursor;
     if (message.away) show("The database is unavailable; waiting for it", "warn");
-    else show("Live", "good");
+    else if (message.incomplete.length) {
+      show(`Live, without the tweets of ${message.incomplete.join(", ")}`, "warn");
+    } else show("Live", "good");
     document.getElementById("rate").textContent = count.format(message.rate);
     document.getElementById("all").textContent = count.format(message.all);
     sampled.hidden = message.rate <= 20;

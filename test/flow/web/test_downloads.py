@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from stream.cells.databases import Cells
 from stream.tweet import TrackId
 from waiting import Eventually
 from web.accounts.credentials import begin_session, person_of_session
@@ -143,7 +144,7 @@ async def test_what_was_read_at_once_is_handed_on_in_slices(crowd: Crowd) -> Non
             connection, await begin_session(connection, user_id, "", "", 1), 1
         )
     assert ana is not None
-    every = tweets.every(crowd.app.database, TweetQuery(person=ana), AdmissionLimiter(1))
+    every = tweets.every(Cells(crowd.app.database), TweetQuery(person=ana), AdmissionLimiter(1))
     sizes = [len(some) async for some in every]
     assert sum(sizes) == TWEETS
     assert max(sizes) == tweets.SLICE

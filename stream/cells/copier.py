@@ -1,0 +1,128 @@
+"""Copies to every cell what its writers need of the home database: sources, lanes and tracks.
+
+One daemon of the home database does it at a time. The rows that changed are copied at every
+notification, and every `poll_interval` seconds in case one was lost; the cell's own triggers then
+notify its writers.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from stream.db import Database, listen, transaction
+from stream.errors import TwitterstreamError
+from stream.store import cells, migrations
+from stream.store.cells import COPIED, Identity
+from stream.store.lanes import HOME
+from stream.store.sources import CELL_LOCK_CLASS, Locks
+from stream.tweet import SourceId
+
+LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
+DEBOUNCE = 0.05  # seconds; many rows written one by one notify many times
+_ONE = SourceId(1)  # there is one lock of its class
+
+logger = logging.getLogger(__name__)
+
+
+class CellCopier:
+    """Keeps the copies in all cells current while this process has the lock."""
+
+    def __init__(self, home: Database, others: Mapping[str, Database], interval: float) -> None:
+        self._home = home
+        self._copies = [_Copy(home, name, database) for name, database in others.items()]
+        self._interval = interval
+        self._locks = Locks(home, CELL_LOCK_CLASS)
+
+    async def run(self) -> None:
+        """Copy until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._locks.run(), name="lock of cells")
+            lock = self._locks.want(_ONE)
+            while True:
+                await lock.until(ours=True)
+                async with asyncio.TaskGroup() as copying:
+                    tasks = [
+                        copying.create_task(self._listen_loop(), name="listen for cells"),
+                        *(
+                            copying.create_task(each.run(self._interval), name=f"copy {each.name}")
+                            for each in self._copies
+                        ),
+                    ]
+                    await lock.until(ours=False)
+                    for task in tasks:
+                        task.cancel()
+
+    async def copy_once(self) -> None:
+        """Copy to all cells now; the error of one that cannot be updated."""
+        for each in self._copies:
+            await each.copy()
+
+    async def _listen_loop(self) -> None:
+        def notify() -> None:
+            for each in self._copies:
+                each.changed.set()
+
+        while True:
+            with contextlib.suppress(TwitterstreamError):
+                async with self._home.dedicated() as connection:
+                    await listen(connection, notify)
+            await asyncio.sleep(LISTEN_RETRY)
+
+
+class _Copy:
+    """The copy in one cell."""
+
+    def __init__(self, home: Database, name: str, database: Database) -> None:
+        self.name = name
+        self.changed = asyncio.Event()
+        self._home = home
+        self._database = database
+        self._mark: str | None = None  # what was committed before it is copied; None: compare all
+        self._failing = ""
+
+    async def run(self, interval: float) -> None:
+        self._mark = None  # another process may have copied meanwhile, or the server was replaced
+        while True:
+            self.changed.clear()
+            try:
+                await self.copy()
+            except TwitterstreamError as error:
+                self._mark = None
+                self._note_failing(str(error))
+            else:
+                self._note_failing("")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self.changed.wait()
+                    await asyncio.sleep(DEBOUNCE)
+
+    async def copy(self) -> None:
+        async with self._home.acquire() as connection:
+            home = await cells.identify_home(connection)
+        if home.name != HOME:
+            raise TwitterstreamError(
+                f"The database of this process is cell {home.name}: `cells` belongs in the settings"
+                " of the home database's processes."
+            )
+        # The cell first: while it is away, home need not keep old rows for our snapshot.
+        async with self._database.acquire() as cell:
+            await migrations.require_current_on(cell)
+            await cells.adopt(cell, Identity(home.installation, self.name))
+            async with transaction(cell), self._home.transaction() as connection:
+                mark = await cells.begin_snapshot(connection)
+                for copied in COPIED:
+                    async for rows in cells.changed_rows(connection, copied, self._mark):
+                        await cells.put(cell, copied, rows)
+                    await cells.delete_gone(connection, cell, copied)
+        self._mark = mark
+
+    def _note_failing(self, why: str) -> None:
+        if why != self._failing:
+            self._failing = why
+            if why:
+                logger.warning(
+                    "a cell cannot be updated; retrying", extra={"cell": self.name, "why": why}
+                )
+            else:
+                logger.info("the cell is up to date", extra={"cell": self.name})

@@ -1,0 +1,99 @@
+"""The tweets of one source in two databases: collected once, stored in both, read as one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nats_servers import running_server
+from two_cells import installation
+from web_app import Client, running_app
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from pathlib import Path
+
+    from test.conftest import Eventually
+    from test.flow.conftest import OpenTables
+    from test.flow.program.conftest import Cluster, MakeProgram, Simulate
+
+
+async def test_two_databases_share_the_tweets_of_a_source(
+    tmp_path: Path,
+    make_database: Callable[[], str],
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> None:
+    home, east = make_database(), make_database()
+    async with running_server(tmp_path / "nats") as nats, simulate(rate=200) as server:
+        settings = {"bus": nats.url, "bus_replicas": 1}
+        collector = make_program("collector", home, **settings, cells={"east": east})
+        writer = make_program("writer", home, **settings, cells={"east": east})
+        of_cell = make_program("east", east, **settings, cell="east")
+        at_home, in_east = open_tables(home), open_tables(east)
+        await at_home.add_tracks("snow", "rain,sun")
+        await collector.add_source_to(home, server.url, "x_v2")
+        writer.data_dir.mkdir()
+        shutil.copy(collector.data_dir / "secret.key", writer.data_dir)
+        await collector.start(roles=["collect"])
+        await writer.start(roles=["write"])
+        await of_cell.start(roles=["write"])
+        await eventually(lambda: len(server.sent) > 1000)
+        server.hub.posts_left = 0
+
+        async def all_stored() -> bool:
+            return await at_home.stored() + await in_east.stored() == len(server.sent)
+
+        await eventually(all_stored)
+        for program in (collector, writer, of_cell):
+            await program.stop()
+        here = {each for (each,) in await at_home.rows("SELECT native_id FROM tweets")}
+        there = {each for (each,) in await in_east.rows("SELECT native_id FROM tweets")}
+        assert here.isdisjoint(there)
+        assert here | there == set(server.sent)
+        # By the hash of their ids: half of them each.
+        assert 0.35 < len(there) / len(server.sent) < 0.65
+        async with running_app(home, tmp_path, cells={"east": east}) as app:
+            client = await app.api_client("ann", "admin")
+            for order in ("newest", "oldest"):
+                found = await _all_pages(client, order)
+                assert len(found) == len(set(found))
+                assert set(found) == set(server.sent)
+
+
+async def _all_pages(client: Client, order: str) -> list[str]:
+    found: list[str] = []
+    cursor = ""
+    while True:
+        path = f"/api/v1/tweets?order={order}&limit=100{cursor}"
+        status, page = await client.json("GET", path)
+        assert status == 200, page
+        assert "incomplete" not in page
+        found += [each["native_id"] for each in page["tweets"]]
+        if not page["more"]:
+            return found
+        cursor = f"&cursor={page['next']}"
+
+
+async def test_a_database_that_stands_still_delays_no_page_for_long(
+    database: str, tmp_path: Path, cluster: Cluster
+) -> None:
+    make_app = functools.partial(running_app, database, tmp_path)
+    clock = asyncio.get_running_loop().time
+    async with installation(make_app, cluster.url) as two:
+        await two.both(number=2)
+        cluster.freeze()
+        found = await two.get("/api/v1/tweets")
+        assert found["incomplete"] == ["east"]
+        for _ in range(10):  # until the guard knows it
+            await two.get("/api/v1/tweets")
+        began = clock()
+        for _ in range(5):
+            found = await two.get("/api/v1/tweets")
+            assert found["incomplete"] == ["east"]
+        assert clock() - began < 30  # and not 5 times the time limit of a statement
+        cluster.thaw()

@@ -1,0 +1,132 @@
+"""The tweets of several databases as one, also when one of them does not answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from two_cells import LANE, SOURCE, Installation, installation
+from web_app import MakeApp, database_away, plain_text
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from collections.abc import AsyncIterator, Callable
+
+    from test.conftest import Eventually
+
+
+@pytest.fixture
+async def two(make_app: MakeApp, make_database: Callable[[], str]) -> AsyncIterator[Installation]:
+    async with installation(make_app, make_database()) as made:
+        yield made
+
+
+async def test_lists_are_merged_in_both_orders(two: Installation) -> None:
+    await two.both(number=10)
+    assert await two.ids("/api/v1/tweets?limit=7") == [20, 19, 18, 17, 16, 15, 14]
+    assert await two.ids("/api/v1/tweets?order=oldest&limit=5") == [1, 2, 3, 4, 5]
+    path = f"/api/v1/tweets?order=oldest&track={two.track}&limit=20"
+    assert await two.ids(path) == list(range(1, 21))
+
+
+async def test_a_cursor_goes_on_with_what_each_database_has_stored_since(
+    two: Installation,
+) -> None:
+    await two.both(number=2)
+    page = await two.get("/api/v1/tweets?order=oldest&limit=3")
+    found = [each["native_id"] for each in page["tweets"]]
+    await two.both(first=5, number=2)
+    for _ in range(3):
+        page = await two.get(f"/api/v1/tweets?order=oldest&limit=2&cursor={page['next']}")
+        found += [each["native_id"] for each in page["tweets"]]
+    assert found == ["1", "2", "3", "4", "5", "6", "7", "8"]
+
+
+async def test_a_tweet_comes_from_the_database_that_has_it(two: Installation) -> None:
+    await two.both(number=1)
+    for each in (await two.get("/api/v1/tweets"))["tweets"]:
+        one = await two.get(f"/api/v1/tweets/{each['id']}")
+        assert one["doc"]["id_str"] == each["native_id"]
+        assert one["matches"]
+
+
+async def test_a_database_that_is_away_is_named_and_nothing_of_it_is_skipped(
+    two: Installation, server: str, eventually: Eventually
+) -> None:
+    await two.both(number=3)
+    first = await two.get("/api/v1/tweets?order=oldest&limit=2")
+    with database_away(server, two.east_url):
+        newest = await two.get("/api/v1/tweets")
+        assert newest["incomplete"] == ["east"]
+        assert [each["native_id"] for each in newest["tweets"]] == ["5", "3", "1"]
+        path = f"/api/v1/tweets?order=oldest&cursor={first['next']}"
+        then = await two.get(path)
+        assert then["incomplete"] == ["east"]
+        assert [each["native_id"] for each in then["tweets"]] == ["3", "5"]
+        page = plain_text(await two.client.page(f"/tracks/{two.track}"))
+        assert "The database east does not answer" in page
+        status, _ = await two.client.get("/api/v1/tweets?format=csv")
+        assert status == 503  # a file could not say what it lacks
+
+    async def is_back() -> bool:
+        return "incomplete" not in await two.get("/api/v1/tweets")
+
+    await eventually(is_back)
+    last = await two.get(f"/api/v1/tweets?order=oldest&cursor={then['next']}")
+    assert [each["native_id"] for each in last["tweets"]] == ["4", "6"]
+    assert "does not answer" not in await two.client.page(f"/tracks/{two.track}")
+
+
+async def test_a_reader_that_begins_while_a_database_is_away_gets_what_comes_after(
+    two: Installation, server: str
+) -> None:
+    two.begin = datetime.now(UTC) - timedelta(hours=1)
+    await two.both(number=3)
+    with database_away(server, two.east_url):
+        begin = (two.begin + timedelta(seconds=4)).isoformat().replace("+00:00", "Z")
+        first = await two.get(f"/api/v1/tweets?order=oldest&begin={begin}")
+        assert [each["native_id"] for each in first["tweets"]] == ["5"]
+    path = f"/api/v1/tweets?order=oldest&begin={begin}&cursor={first['next']}"
+    assert await two.ids(path) == [4, 6]
+
+
+async def test_programs_read_all_databases_live_and_go_on_where_they_were(
+    two: Installation, server: str
+) -> None:
+    async with two.stream("now") as read:
+        await two.both(number=4)
+        found = [await read() for _ in range(8)]
+    numbers = [int(each["tweet"]["native_id"]) for each in found]
+    assert sorted(numbers) == list(range(1, 9))
+    # Of each database in its order.
+    assert [each for each in numbers if each % 2] == [1, 3, 5, 7]
+    assert [each for each in numbers if not each % 2] == [2, 4, 6, 8]
+    await two.both(first=9, number=2)
+    cursor = found[-1]["cursor"]
+    with database_away(server, two.east_url):
+        async with two.stream(cursor) as read:
+            found = [await read() for _ in range(2)]
+        assert [each["tweet"]["native_id"] for each in found] == ["9", "11"]
+        async with two.stream(cursor) as read:
+            found = [await read() for _ in range(2)]
+            cursor = found[-1]["cursor"]
+    async with two.stream(cursor) as read:
+        found = [await read() for _ in range(2)]
+    assert [each["tweet"]["native_id"] for each in found] == ["10", "12"]
+
+
+async def test_the_live_view_has_all_databases_and_says_which_is_missing(
+    two: Installation, server: str
+) -> None:
+    async with two.viewer() as viewer:
+        await viewer.watch()
+        await two.both(number=2)
+        assert len(await viewer.tweets(4)) == 4
+        with database_away(server, two.east_url):
+            await viewer.wait_until(lambda message: message.get("incomplete") == ["east"])
+            await two.store(two.app.database, SOURCE, 101, 1)
+            await viewer.tweets(1)
+        await viewer.wait_until(lambda message: message.get("incomplete") == [])
+        await two.store(two.east, LANE, 102, 1)
+        await viewer.tweets(1)
