@@ -95,8 +95,8 @@ class LaneWriters:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CHECK_INTERVAL):
                         await stop.wait()
-            for writer in self.writers.values():
-                writer.stop.set()
+            for lane_id in self._runs:
+                self._end(lane_id)
             if self._runs:
                 await asyncio.wait(self._runs.values())
             locking.cancel()

@@ -15,7 +15,7 @@ from stream.errors import TwitterstreamError
 from stream.tweet import Frame, SourceId
 
 FRAMES_MAX = 100  # of one block
-BYTES_MAX = 256 << 10  # of the frames in it, unless it is a single one
+BYTES_MAX = 512 << 10  # of the frames in it, unless it is a single one; compressed about a seventh
 MESSAGE_MAX = 512 << 10  # bytes; servers accept 1 MiB by default
 VERSION = 1
 COMPRESSION_LEVEL = 1  # level 3 takes twice the time for 5 % fewer bytes
