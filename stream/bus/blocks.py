@@ -12,6 +12,7 @@ import msgspec
 import zstandard
 
 from stream.errors import TwitterstreamError
+from stream.notes import Passed
 from stream.tweet import Frame, SourceId
 
 FRAMES_MAX = 100  # of one block
@@ -21,6 +22,7 @@ VERSION = 1
 COMPRESSION_LEVEL = 1  # level 3 takes twice the time for 5 % fewer bytes
 CONTENT_MAX = 256 << 20  # bytes; more is not a block of ours
 _NOTE, _DAMAGE = 1, 2
+_PASSED = msgspec.json.encode(Passed())
 
 
 class UnreadableBlock(TwitterstreamError):
@@ -28,7 +30,7 @@ class UnreadableBlock(TwitterstreamError):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """The frames of one lane between two positions of a journal, the last one with its end.
+    """The frames of one lane between two positions of a journal.
 
     `lanes`: all that share the journal. `after_hole`: what was before `start` does not exist any
     more.
@@ -42,12 +44,25 @@ class Block(msgspec.Struct, frozen=True):
     frames: Sequence[Frame]
     after_hole: bool = False
 
+    def frames_after(self, position: int) -> list[Frame]:
+        """The frames after a position, of which the last one ends where the block does."""
+        found = [each for each in self.frames if each.after > position]
+        if not found:
+            return [passed(self.frames[-1].received, self.end)]
+        found[-1] = msgspec.structs.replace(found[-1], after=self.end)
+        return found
+
     def id(self, generation: int) -> str:
         """The same for the same block, so that the bus recognizes what is published again.
 
         `generation`: rises when blocks are sent again because the bus has lost them.
         """
         return f"{self.journal.hex}:{self.lane}:{self.start}:{self.end}:{generation}"
+
+
+def passed(received: int, after: int) -> Frame:
+    """A note that a lane has no frames up to this position."""
+    return Frame(received, _PASSED, after, is_note=True)
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -22,7 +22,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
-from stream.bus.messages import PART, BusMessage, StreamState
+from stream.bus.messages import PART, READ_BLOCKS, BusMessage, StreamState
 from stream.config import Settings
 from stream.errors import BusAway, ConfigError
 from stream.tweet import SourceId
@@ -34,7 +34,6 @@ PING_INTERVAL = 5  # seconds; a server that leaves two unanswered is left
 CALL_TIMEOUT = 5.0  # seconds; longer than the election of a new leader takes
 READ_TIMEOUT = 2.0  # seconds without another message of a batch
 DUPLICATE_WINDOW = 120.0  # seconds in which the bus recognizes the id of a message
-READ_BLOCKS = 32  # messages of one batch
 READ_BYTES = 4 << 20  # of one batch, at most, beyond its first message
 
 logger = logging.getLogger(__name__)
@@ -157,11 +156,11 @@ class Bus:
         with _translated_errors():
             await self._js.purge_stream(self._stream, seq=before, subject=self.subject(lane))
 
-    async def has_any(self, lane: SourceId) -> bool:
-        """Whether the stream has a message of this lane."""
+    async def has(self, sequence: int) -> bool:
+        """Whether the stream has the message with this number."""
         with _translated_errors():
             try:
-                await self._js.get_last_msg(self._stream, self.subject(lane), direct=True)
+                await self._js.get_msg(self._stream, sequence, direct=True)
             except nats.js.errors.NotFoundError:
                 return False
         return True

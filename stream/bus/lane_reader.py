@@ -16,7 +16,7 @@ import msgspec
 
 from stream.bus import blocks
 from stream.bus.blocks import Block, UnreadableBlock
-from stream.bus.messages import RESEND, WAKE, BusMessage, ResendRequest
+from stream.bus.messages import READ_BLOCKS, RESEND, WAKE, BusMessage, ResendRequest
 from stream.errors import BusAway
 from stream.frame_readers import PositionStore
 from stream.store import ingest_log
@@ -43,11 +43,10 @@ class LaneReader:
         self.journal = NOBODY
         self.position = 0
         self.bus_position: BusPosition | None = None
-        self.missing: dict[
-            uuid.UUID, int
-        ] = {}  # position from which frames are missing, by journal
         self.away_because: str | None = None  # why the bus cannot be read; None: it can
+        self._ends: dict[uuid.UUID, int] = {}  # of the newest block that was seen, by journal
         self._asked_at: dict[uuid.UUID, float] = {}  # loop time of the last request
+        self._at_end = False  # all that the stream has was read
         self._positions: dict[uuid.UUID, int] = {}  # how far each journal is read
         self._lanes: dict[uuid.UUID, list[SourceId]] = {}  # that share each journal
         self._messages: deque[BusMessage] = deque()
@@ -95,6 +94,8 @@ class LaneReader:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_INTERVAL):
                 await self._changed.wait()
+        # Also when nothing is read next: a writer that waits for its commit would never yield.
+        self._changed.clear()
 
     def notify(self) -> None:
         self._changed.set()
@@ -105,11 +106,18 @@ class LaneReader:
     async def close(self) -> None:
         await self._opened.aclose()
 
+    @property
+    def missing(self) -> dict[uuid.UUID, int]:
+        """Positions from which frames are missing, although later ones were on the bus."""
+        positions = self._positions
+        return {each: positions[each] for each, end in self._ends.items() if positions[each] < end}
+
     async def free(self) -> None:
         """Let the bus delete what is stored; BusAway."""
         if self._stored is not None and self._stored != self._freed:
             stored = self._stored
-            await self.bus.free(self.lane, stored.sequence)
+            if stored.sequence > 1:  # NATS understands "before 1" as "all"
+                await self.bus.free(self.lane, stored.sequence)
             self._freed = stored
 
     # -- messages ---------------------------------------------------------------------------------
@@ -128,13 +136,15 @@ class LaneReader:
 
     async def _fetch(self) -> None:
         self._changed.clear()  # before asking: what comes after the answer sets it again
-        await self._request_missing()
+        if self._at_end:  # what is missing may have been sent again already
+            await self._request_missing()
         clock = asyncio.get_running_loop().time
         if self._next is None or clock() - self._checked_at >= CHECK_INTERVAL:
             await self._check_stream()
             self._checked_at = clock()
         assert self._next is not None
         self._messages.extend(await self._reading.next(self._next.sequence))
+        self._at_end = len(self._messages) < READ_BLOCKS
         if self._messages:
             sequence = self._messages[-1].sequence + 1
             self._next = msgspec.structs.replace(self._next, sequence=sequence)
@@ -150,6 +160,7 @@ class LaneReader:
                 logger.warning("the stream begins anew; reading all of it", extra=extra)
             self._next = BusPosition(state.created, 1)
             self._parts.clear()
+            self._at_end = False
 
     # -- blocks -----------------------------------------------------------------------------------
 
@@ -179,15 +190,14 @@ class LaneReader:
         if position is None or block.end <= position:
             return
         if block.start > position and not block.after_hole:
-            if self.missing.get(journal) != position:
+            if journal not in self.missing:
                 extra = {"lane": self.lane, "journal": journal.hex, "position": position}
                 logger.warning("blocks are missing; asking for them", extra=extra)
-            self.missing[journal] = position
+            self._ends[journal] = max(block.end, self._ends.get(journal, 0))
             return
-        self.missing.pop(journal, None)
         assert self._next is not None
         self.bus_position = BusPosition(self._next.created, sequence)
-        self._frames.extend(each for each in block.frames if each.after > position)
+        self._frames.extend(block.frames_after(position))
         self.journal, self.position = journal, position
 
     async def _position_in(self, block: Block) -> int | None:

@@ -8,8 +8,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from stream.bus import blocks
 from stream.bus.blocks import Block
 from stream.bus.messages import PART, WAKE
@@ -17,7 +15,6 @@ from stream.bus.ordered import OrderedPublisher, Outgoing
 from stream.bus.routing import LaneRouter
 from stream.errors import BusAway
 from stream.journal import Journal, JournalReader
-from stream.notes import Passed
 from stream.store.lanes import Lane
 from stream.tweet import Frame
 
@@ -34,8 +31,6 @@ RESEND_INTERVAL = 5.0  # seconds between two times that blocks are sent again, a
 ROUTES_KEPT = (
     20_000  # of the newest frames: all lanes of a source read them at nearly the same time
 )
-
-_PASSED = msgspec.json.encode(Passed())
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +64,7 @@ class LaneSender:
         self.lane: Lane = routes.router.lanes[index]
         self.name = name
         self.stored = 0  # position that the lane has stored
+        self.moved_at = 0.0  # loop time when that changed last, or something was sent
         self.sent = 0  # position up to which the bus has acknowledged everything
         self.resent = 0  # how often blocks were sent again because they were missing
         self._routes = routes
@@ -85,6 +81,8 @@ class LaneSender:
 
     def note_stored(self, position: int) -> None:
         """The lane has stored everything before this position."""
+        if position != self.stored:
+            self.moved_at = asyncio.get_running_loop().time()
         self.stored = position
         self._stored_changed.set()
 
@@ -98,12 +96,21 @@ class LaneSender:
         """Whether blocks after this position were given to the bus."""
         return position < self._end
 
+    @property
+    def waits_for_writer(self) -> bool:
+        """Whether the bus has taken everything, but not all of it is stored."""
+        return self.stored < self.sent == self._end
+
+    @property
+    def has_just_restarted(self) -> bool:
+        """Whether blocks are sent again since a moment ago."""
+        return self._time_to_restart() > 0
+
+    def _time_to_restart(self) -> float:
+        return self._restarted_at + RESEND_INTERVAL - asyncio.get_running_loop().time()
+
     def send_again(self, position: int, why: str) -> None:
         """Send blocks again from this position on, but not too often."""
-        now = asyncio.get_running_loop().time()
-        if now - self._restarted_at < RESEND_INTERVAL:
-            return
-        self._restarted_at = now
         self.resent += 1
         extra = {"source": self.name, "lane": self.lane.id, "position": position, "why": why}
         logger.warning("sending again what the bus does not have", extra=extra)
@@ -119,7 +126,7 @@ class LaneSender:
             async with asyncio.TaskGroup() as group:
                 both = [
                     group.create_task(self._send_from(position), name=f"send {self.name}"),
-                    group.create_task(self._interrupt.wait(), name="interrupt"),
+                    group.create_task(self._until_restart(), name="interrupt"),
                 ]
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 for task in both:
@@ -128,7 +135,12 @@ class LaneSender:
             if self._restart_at is None:
                 return
             position = self._restart_at
+            self._restarted_at = asyncio.get_running_loop().time()
             self._generation += 1
+
+    async def _until_restart(self) -> None:
+        await self._interrupt.wait()
+        await asyncio.sleep(self._time_to_restart())
 
     async def _send_from(self, position: int) -> None:
         """Send the frames from this position on; ends only while draining."""
@@ -143,8 +155,7 @@ class LaneSender:
                     await self._publish(self._block(reader.position, frames, own, after_hole))
                     after_hole = False
                 elif not frames and self.sender.waits:
-                    await self.sender.settle()
-                    self.sent = self._end
+                    await self._settle()
                 elif not frames:
                     if self._draining:
                         return
@@ -155,9 +166,14 @@ class LaneSender:
         while position - self.stored > AHEAD_MAX:
             if self._draining:
                 return False
+            await self._settle()
             self._stored_changed.clear()
             await self._stored_changed.wait()
         return True
+
+    async def _settle(self) -> None:
+        await self.sender.settle()
+        self.sent = self._end
 
     async def _read(self, reader: JournalReader) -> list[Frame]:
         """The next frames, of all lanes, that are safe on the disk: about one block's of ours."""
@@ -190,20 +206,16 @@ class LaneSender:
     def _block(
         self, end: int, frames: Sequence[Frame], own: Sequence[Frame], after_hole: bool
     ) -> Block:
-        """The block up to this position; its last frame ends there."""
-        if own:
-            last = own[-1]
-        else:
-            received = frames[-1].received if frames else time.time_ns() // 1000
-            last = Frame(received, _PASSED, end, is_note=True)
-        whole = [*own[:-1], msgspec.structs.replace(last, after=end)]
+        """The block up to this position; one without frames says that there are none."""
+        if not own:
+            own = [blocks.passed(frames[-1].received if frames else time.time_ns() // 1000, end)]
         return Block(
-            self.journal.id, self.lane.id, self._routes.lanes, self._end, end, whole, after_hole
+            self.journal.id, self.lane.id, self._routes.lanes, self._end, end, own, after_hole
         )
 
     async def _publish(self, block: Block) -> None:
         self._end = block.end
-        self._published_at = asyncio.get_running_loop().time()
+        self._published_at = self.moved_at = asyncio.get_running_loop().time()
         parts = blocks.encode(block)
         for number, data in enumerate(parts):
             headers = {PART: f"{number}/{len(parts)}"} if len(parts) > 1 else {}

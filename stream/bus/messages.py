@@ -14,6 +14,9 @@ WAKE = "wake"  # to the writer of a lane: there is a new block
 PART = "Twitterstream-Part"  # header: the number of a message of its block, from 0, and how many
 
 
+READ_BLOCKS = 32  # messages that are read at once
+
+
 class ResendRequest(msgspec.Struct, frozen=True):
     """A writer has all frames of this lane before `position`, and not those after it."""
 

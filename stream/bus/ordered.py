@@ -43,7 +43,7 @@ class OrderedPublisher:
         self._name = name
         self._waiting: deque[tuple[Outgoing, asyncio.Task[int]]] = deque()
         self._bytes = 0
-        self._last = 0  # number of the newest message that is acknowledged
+        self.newest = 0  # number on the bus of the last message that was acknowledged
         self._attempt = 0  # part of the ids
         self.failing: str | None = None  # why the last attempt failed
 
@@ -85,10 +85,10 @@ class OrderedPublisher:
             message, task = self._waiting[0]
             await asyncio.wait([task])
             error = task.exception()
-            if error is None and task.result() > self._last:
+            if error is None and task.result() > self.newest:
                 break
             if error is None:  # it has overtaken the one before
-                self._last = 0
+                self.newest = 0
                 self._attempt += 1
             elif isinstance(error, BusAway):
                 self._note_failure(error)
@@ -97,7 +97,7 @@ class OrderedPublisher:
             else:
                 raise error
             self._start_again()
-        self._last = task.result()
+        self.newest = task.result()
         self._waiting.popleft()
         self._bytes -= len(message.data)
         if self.failing is not None:

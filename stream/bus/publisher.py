@@ -7,6 +7,7 @@ gives to others.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import datetime
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 RETRY = 1.0  # seconds between two attempts while Postgres is away
 POSITION_INTERVAL = 0.5  # seconds between two looks at what is stored
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream
-LOST_AFTER = 30.0  # seconds without a stored frame, until the stream is searched for what was sent
+LOST_AFTER = 30.0  # seconds without a stored frame, until the bus is searched for what was sent
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,6 @@ class Publisher:
             self._by_cell.setdefault(lane.cell, []).append(lane)
         for sender in self.senders.values():
             sender.note_stored(journal.start)
-        self._moved_at = 0.0  # loop time when anything was stored last
 
     @property
     def failing(self) -> str | None:
@@ -170,7 +170,6 @@ class Publisher:
 
     async def _follow_stored(self) -> None:
         """Look at what the lanes have stored, also when their rows have changed or are gone."""
-        self._moved_at = asyncio.get_running_loop().time()
         while True:
             for cell, lanes in self._by_cell.items():
                 try:
@@ -189,10 +188,7 @@ class Publisher:
                 await self._open_positions()
                 self._send_again("the positions were changed")
                 return
-            sender, position = self.senders[lane.id], known[lane.id].position
-            if sender.stored != position:
-                self._moved_at = asyncio.get_running_loop().time()
-                sender.note_stored(position)
+            self.senders[lane.id].note_stored(known[lane.id].position)
 
     # -- what the bus has lost --------------------------------------------------------------------
 
@@ -210,7 +206,9 @@ class Publisher:
         except msgspec.MsgspecError:
             return
         sender = self.senders.get(request.lane)
-        if sender is not None and sender.has_sent(request.position):
+        if sender is None or sender.has_just_restarted:
+            return  # it is repeated if need be
+        if sender.has_sent(request.position):
             sender.send_again(request.position, "its writer misses it")
 
     async def _until_stream(self) -> datetime:
@@ -238,7 +236,7 @@ class Publisher:
                 if created != found:
                     created = found
                     self._send_again("the stream is a new one")
-                await self._search_lost()
+                await self._search_lost(created)
             except BusAway as error:
                 logger.debug("the stream cannot be checked", extra={"why": str(error)})
 
@@ -250,10 +248,25 @@ class Publisher:
             extra = {"why": str(error)}
             logger.warning("the stream is not as the settings `bus_…` want it", extra=extra)
 
-    async def _search_lost(self) -> None:
-        """Send again what a lane has not stored, if the stream has nothing of the lane."""
-        if asyncio.get_running_loop().time() - self._moved_at < LOST_AFTER:
-            return
-        for lane_id, sender in self.senders.items():
-            if sender.has_sent(sender.stored) and not await self.bus.has_any(lane_id):
-                sender.send_again(sender.stored, "the stream has nothing of the lane")
+    async def _search_lost(self, created: datetime) -> None:
+        """Send again what a lane does not store although it waits for nothing else.
+
+        Usually its writer sees in the next block that others are missing. But there may be no next
+        one: of a quiet source, or of a machine that does not collect any more.
+        """
+        now = asyncio.get_running_loop().time()
+        for sender in self.senders.values():
+            quiet = sender.waits_for_writer and now - sender.moved_at >= LOST_AFTER
+            with contextlib.suppress(DatabaseAway):
+                if quiet and not await self._will_be_read(sender, created):
+                    sender.send_again(sender.stored, "the bus has lost its end")
+
+    async def _will_be_read(self, sender: LaneSender, created: datetime) -> bool:
+        """Whether the newest block is on the bus, and its writer has not gone past it."""
+        lane = sender.lane
+        async with self.databases[lane.cell].acquire() as connection:
+            read = await ingest_log.bus_position(connection, lane.id)
+        newest = sender.sender.newest
+        if read is not None and read.created == created and read.sequence > newest:
+            return False
+        return await self.bus.has(newest)
