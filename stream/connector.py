@@ -41,7 +41,7 @@ class Connector:
 
     def __init__(self, url: str, *, standby: bool = False) -> None:
         self._url = url
-        self._wants_standby = standby
+        self.wants_standby = standby
         self._host = 0  # the number of the host that was connected to last
         self._opened: WeakSet[DatabaseConnection] = WeakSet()  # to that host
         self._is_pooled = False  # as far as is known
@@ -120,7 +120,7 @@ class Connector:
         fits = False
         try:
             peer = await connection.peer()
-            if peer.is_read_only != self._wants_standby:
+            if peer.is_read_only != self.wants_standby:
                 raise DatabaseAway(_READ_ONLY if peer.is_read_only else _WRITABLE)
             fits = peer.is_pooler == is_pooled
         finally:

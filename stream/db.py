@@ -163,7 +163,8 @@ class Database:
     @contextlib.asynccontextmanager
     async def separate_pool(self, size: int) -> AsyncIterator["Database"]:
         """Another pool on the same server, for work that must not use up these connections."""
-        async with connect(self._url, size, self._call_timeout) as database:
+        standby = self._connector.wants_standby
+        async with connect(self._url, size, self._call_timeout, standby=standby) as database:
             yield database
 
     def address_for(self, user: str, password: str, name: str) -> str:

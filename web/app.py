@@ -42,6 +42,8 @@ from web.pages import (
 from web.routing import Route
 from web.templating import HERE, VENDOR
 
+REPLICA_CONNECTIONS = 8  # for all pages together
+
 ROUTES: tuple[Route, ...] = (
     *login.ROUTES,
     *bulk_add.ROUTES,
@@ -101,6 +103,8 @@ async def _guard_databases(app: web.Application) -> AsyncIterator[None]:
     loops = {"database guard": here.database.watch}
     if here.cells.others:
         loops["guard of cells"] = here.cells.watch
+    if here.settings.web.replica:
+        loops["replica"] = lambda: here.replica.watch(REPLICA_CONNECTIONS)
     tasks = [asyncio.create_task(supervised(name, loop), name=name) for name, loop in loops.items()]
     yield
     for task in tasks:

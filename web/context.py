@@ -15,6 +15,7 @@ from multidict import MultiDict, MultiDictProxy
 from stream.cells.databases import Cells
 from stream.config import Settings, exposure
 from stream.db import Database, GuardedDatabase
+from stream.replica import Replica
 from stream.vault import Vault
 from web.accounts.credentials import Passwords
 from web.limiters import LoginLimiter
@@ -44,7 +45,9 @@ class AppContext:
         self.address: str | None = None  # while it is served
         self.config_file = config_file
         self.database = database.guarded()
-        self.cells = Cells(self.database, other_cells)
+        # For tweets and statistics, which need not be of this moment.
+        self.replica = Replica(self.database, settings.web.replica, settings.web.replica_max_lag)
+        self.cells = Cells(self.database, other_cells, self.replica)
         self.settings = settings
         self.vault = vault
         self.base = settings.web.base_path

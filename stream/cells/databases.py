@@ -6,6 +6,7 @@ is left out of an answer, and named there.
 
 import asyncio
 import contextlib
+import copy
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Generic, TypeVar
@@ -17,6 +18,7 @@ from stream.backoff import supervised
 from stream.db import POOL_SIZE, Database, Executor, GuardedDatabase
 from stream.errors import DatabaseAway, TwitterstreamError
 from stream.keys import Cursor, Run, source_of
+from stream.replica import Replica
 from stream.store import cells as cell_tables
 from stream.store import lanes, migrations
 from stream.store.cells import Identity
@@ -44,9 +46,16 @@ class Answers(msgspec.Struct, Generic[T], frozen=True):
 class Cells:
     """Asks all databases at once; without others than home it only asks that one."""
 
-    def __init__(self, home: Database, others: Mapping[str, GuardedDatabase] | None = None) -> None:
+    def __init__(
+        self,
+        home: Database,
+        others: Mapping[str, GuardedDatabase] | None = None,
+        replica: Replica | None = None,
+    ) -> None:
         self.home = home
         self.others = others or {}
+        self.replica = replica  # of home
+        self.home_reader: Executor | None = None  # where the tweets of home are read
         self.why_missing: dict[str, str] = {}  # of the cells that did not answer last
         self._installation: Identity | None = None
         self._verified: set[str] = set()
@@ -67,6 +76,28 @@ class Cells:
                 for name in list(self.why_missing):
                     group.create_task(self._ask_other(name, _nothing, {}), name=f"recheck {name}")
 
+    @contextlib.asynccontextmanager
+    async def reading(
+        self, connection: Executor, position: int | None = 0
+    ) -> AsyncIterator["Cells"]:
+        """The same, with the tweets of home read from its replica while that is to be used.
+
+        `position`: what it must have; None: read them from home, over `connection`, in any case.
+        """
+        if self.replica is None:
+            yield self
+            return
+        async with self.replica.beside(connection, position) as own:
+            bound = copy.copy(self)
+            bound.home_reader = own
+            yield bound
+
+    async def position(self) -> int:
+        """What a replica must have that continues what was read here; 0 without one."""
+        if self.replica is None or self.home_reader is None:
+            return 0
+        return await self.replica.position(self.home_reader)
+
     async def ask(
         self,
         connection: Executor,
@@ -82,7 +113,7 @@ class Cells:
         asks_home = cells is None or HOME in cells
         if not others:
             if asks_home:
-                found[HOME] = await read(connection, HOME)
+                found[HOME] = await read(self._home(connection), HOME)
             return Answers(found)
         await self._identify(connection)
         tasks = [
@@ -91,7 +122,7 @@ class Cells:
         ]
         try:
             if asks_home:
-                found[HOME] = await read(connection, HOME)
+                found[HOME] = await read(self._home(connection), HOME)
             late = await _all_but_late(tasks)
         finally:
             for task in tasks:
@@ -102,6 +133,9 @@ class Cells:
             else:
                 task.result()  # an unexpected error
         return Answers(dict(found), tuple(name for name in others if name not in found))
+
+    def _home(self, connection: Executor) -> Executor:
+        return connection if self.home_reader is None else self.home_reader
 
     async def missing(self, connection: Executor) -> tuple[str, ...]:
         """The cells that do not answer now."""
@@ -116,9 +150,9 @@ class Cells:
 
     @contextlib.asynccontextmanager
     async def acquire(self, name: str) -> AsyncIterator[Executor]:
-        """A connection to one of the cells."""
+        """A connection to one of the cells, for its tweets."""
         if name == HOME:
-            async with self.home.acquire() as connection:
+            async with (self.replica or self.home).acquire() as connection:
                 yield connection
             return
         try:

@@ -83,7 +83,8 @@ async def matches(
 ) -> dict[TweetId, list[StoredMatch]]:
     """The matches of these tweets. DatabaseAway when a cell that has some does not answer."""
     if not cells.others:
-        return await feed.matches(connection, tweets)
+        answer = await cells.ask(connection, lambda own, _: feed.matches(own, tweets))
+        return answer.by_cell[HOME]
     places = await cells.by_cell(connection, [tweet.id for tweet in tweets])
     cell_of = {key: name for name, keys in places.items() for key in keys}
 

@@ -14,7 +14,7 @@ import msgspec
 from stream import credentials, db
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
-from stream.config import exposure
+from stream.config import WebSettings, exposure
 from stream.config.exposure import safe_url
 from stream.db import Database
 from stream.errors import TwitterstreamError
@@ -65,6 +65,8 @@ async def examine(context: Context) -> AsyncIterator[Finding]:
                 yield finding
             async for finding in _tracks(database):
                 yield finding
+            if context.settings.web.replica:
+                yield await _replica(context.settings.web, database)
     except TwitterstreamError as error:
         yield Finding("error", f"the database cannot be used: {error}")
 
@@ -110,6 +112,28 @@ async def _database(database: Database) -> AsyncIterator[Finding]:
         yield Finding(
             "warning", f"this machine's clock and the database's differ by {off:+.0f} s: use NTP"
         )
+
+
+async def _replica(web: WebSettings, database: Database) -> Finding:
+    """Check that the replica of the web UI answers, and how far it is behind."""
+    try:
+        async with (
+            database.acquire() as primary,
+            db.connect(web.replica, size=1, standby=True) as opened,
+            opened.acquire() as replica,
+        ):
+            position = await server.wal_position(primary)
+            replayed = await server.replayed_position(replica) or 0
+            seconds = await server.replay_delay(replica)
+    except TwitterstreamError as error:
+        return Finding("error", f"the replica (web.replica) cannot be used: {error}")
+    behind = max(0, position - replayed)
+    if not behind:
+        return Finding("ok", "the replica (web.replica) has all that the database has")
+    late = "" if seconds is None else f"{seconds:,.0f} s and "
+    text = f"the replica (web.replica) is {late}{behind / 1e6:,.1f} MB behind"
+    is_late = seconds is not None and seconds > web.replica_max_lag
+    return Finding("warning" if is_late else "ok", text)
 
 
 async def _sources(context: Context, database: Database) -> AsyncIterator[Finding]:

@@ -9,5 +9,6 @@ from stream.config.settings import MastodonSettings as MastodonSettings
 from stream.config.settings import MonitorSettings as MonitorSettings
 from stream.config.settings import RetentionSettings as RetentionSettings
 from stream.config.settings import Settings as Settings
+from stream.config.settings import WebSettings as WebSettings
 from stream.config.settings import XV1Settings as XV1Settings
 from stream.config.settings import XV2Settings as XV2Settings

@@ -95,13 +95,17 @@ def _secrets(settings: Settings) -> list[str]:
     """The passwords in the settings."""
     alerts = settings.alerts
     found = [*alerts.channels, *alerts.fallback, alerts.heartbeat_url]
-    for url in (settings.database, *settings.cells.values(), settings.sinks.redis.url):
+    for url in (*_databases(settings), settings.sinks.redis.url):
         found += _PASSWORDS.findall(url)
         try:
             found.append(urlsplit(url).password or "")
         except ValueError:
             found.append(url)
     return [each for each in found if each]
+
+
+def _databases(settings: Settings) -> list[str]:
+    return [settings.database, *settings.cells.values(), settings.web.replica]
 
 
 def safe_url(url: str) -> str:

@@ -36,6 +36,7 @@ EXAMPLES: dict[Unit, str] = {"bytes": "10 GB", "seconds": "30 s", "hours": "2 d"
 # Descriptions of settings with a pattern.
 _PATTERNS = {
     "database": "an address such as postgresql://user:password@host/name",
+    "web.replica": "an address such as postgresql://user:password@host/name",
     "bus": "servers such as nats://a:4222,nats://b:4222",
     "bus_stream": "a name of letters, digits, - and _",
     "cell": "a name of lower-case letters, digits, - and _",

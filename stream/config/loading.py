@@ -32,6 +32,7 @@ _SECRET = frozenset(
         "alerts.heartbeat_url",
         "archive.url",
         "sinks.redis.url",
+        "web.replica",
     }
 )
 
@@ -128,11 +129,14 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     settings = msgspec.convert(given.tree, Settings)
     addresses = {"database": settings.database} if settings.database else {}
     addresses |= {f"cells.{name}": url for name, url in settings.cells.items()}
+    if settings.web.replica:
+        addresses["web.replica"] = settings.web.replica
     for key, url in addresses.items():
         try:
             database_url.parse(url)
         except ConfigError as error:
-            raise ConfigError(f"{given.place(key.partition('.')[0])}: {key} {error}") from None
+            place = key if key in LEAVES else key.partition(".")[0]
+            raise ConfigError(f"{given.place(place)}: {key} {error}") from None
     return settings
 
 

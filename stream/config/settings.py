@@ -276,6 +276,8 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     public_url: Annotated[str, msgspec.Meta(pattern=_PUBLIC_URL)] = ""
     base_path: Annotated[str, msgspec.Meta(pattern=_BASE_PATH)] = ""
     trusted_proxies: Networks = []
+    replica: DatabaseURL = ""
+    replica_max_lag: Seconds = 30
     session_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
     requests_per_minute: Count = 600
     max_live_connections: Count = 2000

@@ -47,6 +47,18 @@ SELECT current_setting('server_version_num')::integer AS number,
        current_setting('fsync') AS fsync,
        extract(epoch FROM clock_timestamp())::double precision AS now
 """
+# Positions in the write-ahead log, in bytes.
+_WAL_POSITION = """
+SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+    ELSE pg_current_wal_insert_lsn() END - '0/0')::bigint AS position
+"""
+_REPLAYED_POSITION = """
+SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint AS position WHERE pg_is_in_recovery()
+"""
+# The last commit that it shows may be old because the primary is idle.
+_REPLAY_DELAY = """
+SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS seconds
+"""
 _TRY_LEADER_LOCK = "SELECT pg_try_advisory_lock($1, $2) AS ours"
 _MONITOR_LOCKS, _LEADER_LOCK = 0x7478, 0  # the two keys of an advisory lock
 _CHECKS = "SELECT component, subject, ok, since, sentence, about FROM stats_health"
@@ -72,6 +84,24 @@ class Sizes(msgspec.Struct, frozen=True):
 
     database: int
     tables: Mapping[str, int]  # with indexes; partitions are added up
+
+
+async def wal_position(connection: Executor) -> int:
+    """A position in the write-ahead log that includes all that this server shows."""
+    [row] = await connection.fetch(_WAL_POSITION)
+    return int(row["position"])
+
+
+async def replayed_position(connection: Executor) -> int | None:
+    """How far a standby shows what its primary has written; None for a primary."""
+    rows = await connection.fetch(_REPLAYED_POSITION)
+    return int(rows[0]["position"]) if rows else None
+
+
+async def replay_delay(connection: Executor) -> float | None:
+    """Seconds since the last commit that a standby shows, by the clocks of both; None: none yet."""
+    [row] = await connection.fetch(_REPLAY_DELAY)
+    return None if row["seconds"] is None else float(row["seconds"])
 
 
 async def activity(connection: Executor) -> Activity:

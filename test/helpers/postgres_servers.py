@@ -84,6 +84,8 @@ class PostgresServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         assert await process.gone(found, WITHIN)
+        # The number in it may belong to another process when the server is started again.
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
     def freeze(self) -> None:
         """The server is there, takes connections, and says nothing."""

@@ -136,11 +136,13 @@ async def _counts(request: web.Request, query: CountsQuery, tracks: list[int]) -
     end = query.end or datetime.now(UTC)
     begin = query.begin or end - DEFAULT_SPANS[query.step]
     begin = max(begin, end - STEPS_MAX * STEP_LENGTHS[query.step])
-    async with app_context(request).database.acquire() as connection:
+    here = app_context(request)
+    async with here.database.acquire() as connection:
         for track_id in tracks:
             await service.require(connection, person(request), track_id)
         ids = [TrackId(track_id) for track_id in dict.fromkeys(tracks)]
-        found = await statistics.track_counts(connection, ids, query.step, begin, end)
+        async with here.replica.beside(connection) as reading:
+            found = await statistics.track_counts(reading, ids, query.step, begin, end)
     return Counts(query.step, begin, end, found)
 
 
@@ -158,11 +160,13 @@ async def get_top_items(request: web.Request, query: TopItemsQuery) -> TopItems:
     kept, so counts of rare items may be too low. `hour` is the current hour and the one before it.
     """
     aspects = ASPECTS if query.aspect is None else (query.aspect,)
-    async with app_context(request).database.acquire() as connection:
+    here = app_context(request)
+    async with here.database.acquire() as connection:
         track = await service.require(connection, person(request), row_number(request))
-        found = await most_frequent_by_aspect(
-            connection, track.id, query.span, query.limit, aspects
-        )
+        async with here.replica.beside(connection) as reading:
+            found = await most_frequent_by_aspect(
+                reading, track.id, query.span, query.limit, aspects
+            )
     return TopItems(query.span, span_start(query.span), found)
 
 

@@ -116,11 +116,11 @@ async def stream(request: web.Request, query: StreamQuery) -> web.StreamResponse
         wanted = _wanted(request, query)
         slot.tracks = frozenset(wanted.tracks)
         here = app_context(request)
-        async with here.database.acquire() as connection:
+        async with here.database.acquire() as connection, here.cells.reading(connection) as cells:
             await _check(connection, wanted)
             # Where a reader of events stopped counts more than where it started.
             cursor = await _begin(
-                here.cells, connection, request.headers.get("Last-Event-ID") or query.since
+                cells, connection, request.headers.get("Last-Event-ID") or query.since
             )
         events = Tail(request.config_dict[LIVE], wanted).events(cursor)
         try:

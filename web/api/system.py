@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from stream import __version__
 from stream.notes import EventKind
+from stream.replica import ReplicaStatus
 from stream.store import events, server, sources, statistics, track_list, users
 from stream.store.events import EventFilter
 from stream.store.server import OverallHealth
@@ -53,6 +54,7 @@ class CollectorStatus(msgspec.Struct, frozen=True):
     tracks: dict[TrackState, int]
     daemons: list[Daemon] | UnsetType = UNSET
     health: OverallHealth | UnsetType = UNSET
+    replica: ReplicaStatus | UnsetType | None = UNSET
 
 
 class ApiSource(msgspec.Struct, frozen=True):
@@ -129,10 +131,11 @@ async def get_me(request: web.Request) -> Me:
 async def get_status(request: web.Request) -> CollectorStatus:
     """Whether tweets arrive, and your tracks by state.
 
-    Admins also get the running daemons, and the overall health.
+    Admins also get the running daemons, the overall health, and how far the replica of Postgres
+    is behind, if there is one.
     """
-    who = person(request)
-    async with app_context(request).database.acquire() as connection:
+    here, who = app_context(request), person(request)
+    async with here.database.acquire() as connection:
         daemons = [
             Daemon(**{name: row[name] for name in Daemon.__struct_fields__})
             for row in await sources.daemons(connection)
@@ -144,6 +147,7 @@ async def get_status(request: web.Request) -> CollectorStatus:
             (await track_list.tally(connection, who.id)).states,
             daemons if who.is_admin else UNSET,
             await server.overall_health(connection) if who.is_admin else UNSET,
+            here.replica.status if who.is_admin else UNSET,
         )
 
 

@@ -153,8 +153,11 @@ class Follower:
     async def start_cursor(self) -> Cursor:
         """How far it has read, as soon as that is known. DatabaseAway when it cannot be."""
         if self.cursor is None:
-            async with self._cells.home.acquire() as connection:
-                head = await merged.head(self._cells, connection)
+            async with (
+                self._cells.home.acquire() as connection,
+                self._cells.reading(connection) as cells,
+            ):
+                head = await merged.head(cells, connection)
             if self.cursor is None:
                 self.cursor = self.delivered = head
         return self.cursor

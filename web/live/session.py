@@ -191,8 +191,9 @@ class LiveSession:
         """What the channel would have shown since; when too many catch up, only how much it was."""
         live = self._live
         if live.catching_up.is_full():
-            async with live.cells.home.acquire() as connection:
-                number = await merged.count(live.cells, connection, cursor, COUNT_MAX)
+            home = live.cells.home
+            async with home.acquire() as connection, live.cells.reading(connection) as cells:
+                number = await merged.count(cells, connection, cursor, COUNT_MAX)
                 return Missed([], 0, number)
         async with live.catching_up.admit(Problem("too_many", _AWAY)):
             return await missed_since(live.cells, channel, cursor, self._follower.budget)
@@ -228,11 +229,11 @@ async def missed_since(
     cells: Cells, channel: Channel, cursor: Cursor, budget: LoopBudget
 ) -> Missed:
     """Tweets that the channel would have shown since this cursor."""
-    async with cells.home.acquire() as connection:
-        begin = await merged.newest(cells, connection, cursor, CATCH_UP_SCAN_MAX)
+    async with cells.home.acquire() as connection, cells.reading(connection) as own:
+        begin = await merged.newest(own, connection, cursor, CATCH_UP_SCAN_MAX)
         skipped = 0
         if begin != cursor:
-            stored = await merged.count(cells, connection, cursor, COUNT_MAX)
+            stored = await merged.count(own, connection, cursor, COUNT_MAX)
             skipped = max(stored - CATCH_UP_SCAN_MAX, 1)
     newest: deque[Hit] = deque(maxlen=CATCH_UP_SHOWN_MAX)
     number = 0
@@ -255,10 +256,10 @@ async def _hits_since(
     matcher = None if query is None else await asyncio.to_thread(matcher_of, query)
     more, left = True, CATCH_UP_SCAN_MAX
     while more and left > 0:
-        async with cells.home.acquire() as connection:
+        async with cells.home.acquire() as connection, cells.reading(connection) as own:
             tracks = None if track is None else [track]
             found = await merged.after(
-                cells, connection, cursor, CATCH_UP_PAGE, tracks, with_matches=True
+                own, connection, cursor, CATCH_UP_PAGE, tracks, with_matches=True
             )
         page, matches = found.page, found.matches
         for tweet in page.tweets:

@@ -152,8 +152,8 @@ class Tail:
             return await self._filter(page, matches), page
 
     async def _read(self, cursor: Cursor) -> tuple[Page, Matches]:
-        cells = self._live.cells
-        async with cells.home.acquire() as connection:
+        home = self._live.cells.home
+        async with home.acquire() as connection, self._live.cells.reading(connection) as cells:
             is_few = not self._wanted.is_open and len(self._visible) <= TRACKS_BY_INDEX_MAX
             tracks = list(self._visible) if is_few else None
             found = await merged.after(cells, connection, cursor, PAGE, tracks, with_matches=True)

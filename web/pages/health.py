@@ -127,6 +127,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
         "machines": measured,
         "chosen": chosen,
         "exposed": here.warnings,
+        "replica": here.replica.status,
         "archives_on": bool(here.settings.archive.url),
         "span": span,
         "sources": {row.id: row.name for row in rows},

@@ -182,9 +182,10 @@ async def page(request: web.Request) -> web.StreamResponse:
         if looked_back["may_change"]:
             offers = await look_back.offers_for(connection, found, here.settings)
         await tracks.note_viewed(connection, found.id)
-        totals = await track_totals(connection, found.id, zone_of(request))
+        async with here.replica.beside(connection) as reading:
+            totals = await track_totals(reading, found.id, zone_of(request))
+            about = await top_items.most_frequent_by_aspect(reading, found.id, span, TOPS)
         reaches = await track_reach.of_tracks(connection, [found.id])
-        about = await top_items.most_frequent_by_aspect(connection, found.id, span, TOPS)
         others = await track_list.others(connection, who.id, found.id, OTHERS)
         compared = await other(connection, who, found.id, request.query.get("with", ""))
         listed = await _listed(request, connection, found, asked)

@@ -33,20 +33,22 @@ async def chart(request: web.Request) -> web.StreamResponse:
     now = datetime.now(UTC)
     zone = zone_of(request)
     times = _times(step, now, zone)
-    async with app_context(request).database.acquire() as connection:
+    here = app_context(request)
+    async with here.database.acquire() as connection:
         found = await service.require(connection, who, number(request))
         await tracks.note_viewed(connection, found.id)
         compared = await other(connection, who, found.id, request.query.get("with", ""))
         shown = [found, compared] if compared is not None else [found]
-        series = [
-            {
-                "label": f"{each.value[:60]} ({each.kind})",
-                "values": await _values(connection, each, step, times),
-            }
-            for each in shown
-        ]
-        source_gaps = await gaps.gaps_within(connection, times[0], now)
-        own_gaps = await gaps.track_gaps_within(connection, found.id, times[0], now)
+        async with here.replica.beside(connection) as reading:
+            series = [
+                {
+                    "label": f"{each.value[:60]} ({each.kind})",
+                    "values": await _values(reading, each, step, times),
+                }
+                for each in shown
+            ]
+            source_gaps = await gaps.gaps_within(reading, times[0], now)
+            own_gaps = await gaps.track_gaps_within(reading, found.id, times[0], now)
     return web.json_response(
         {
             "times": [round(time.timestamp()) for time in times],

@@ -36,9 +36,21 @@ def fingerprint(filters: object) -> bytes:
     return hashlib.sha256(msgspec.json.encode(filters)).digest()[:9]
 
 
-def write(order: Order, filters: bytes, position: Position) -> str:
-    packed = msgspec.msgpack.encode(_Written(order, filters, str(position)))
+def write(order: Order, filters: bytes, position: Position, wal: int = 0) -> str:
+    """The text; `wal`: what a server must have, so that nothing before `position` is missing."""
+    written = f"{position}@{wal}" if wal else str(position)
+    packed = msgspec.msgpack.encode(_Written(order, filters, written))
     return urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def wal_of(text: str | None) -> int | None:
+    """What a server must have that goes on at this cursor; None: only the primary has it surely.
+
+    A cursor in commit order needs nothing: a server that has less just has nothing new.
+    """
+    if text is None or (written := _unpack(text)).order == "oldest":
+        return 0
+    return row_id(written.position.partition("@")[2]) or None
 
 
 def read(text: str, order: Order, filters: bytes) -> Position:
@@ -53,8 +65,9 @@ def read(text: str, order: Order, filters: bytes) -> Position:
             return feed.Cursor.parse(written.position)
         except TwitterstreamError as error:
             raise _problem(_INVALID) from error
-    key = row_id(written.position)
-    if not key and written.position != "0":
+    key_text = written.position.partition("@")[0]
+    key = row_id(key_text)
+    if not key and key_text != "0":
         raise _problem(_INVALID)
     return TweetId(key)
 

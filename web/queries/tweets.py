@@ -99,8 +99,12 @@ async def page(
     """
     filters = fingerprint(query)
     position = cursors.read(cursor, order, filters) if cursor else None
-    found = await _page(cells, connection, query, order, position, limit)
-    following = None if found.position is None else cursors.write(order, filters, found.position)
+    async with cells.reading(connection, cursors.wal_of(cursor)) as own:
+        found = await _page(own, connection, query, order, position, limit)
+        wal = await own.position() if order == "newest" else 0
+    following = None
+    if found.position is not None:
+        following = cursors.write(order, filters, found.position, wal)
     until = None if found.until is None else received_at(found.until)
     return TweetPage(found.tweets, following, found.more, until, found.missing)
 
@@ -117,11 +121,13 @@ async def every(
     database = cells.home
     position: Position | None = None
     scope: Scope = ()
-    more = True
+    more, wal = True, 0
     while more:
         async with reading.admit(), database.acquire() as connection:
             scope = await _unrevoked_scope(connection, query, scope)
-            found = await _page(cells, connection, query, order, position, BATCH)
+            async with cells.reading(connection, wal) as own:
+                found = await _page(own, connection, query, order, position, BATCH)
+                wal = await own.position() if order == "newest" else 0
         if found.missing:
             raise DatabaseAway(f"the cells {', '.join(found.missing)} do not answer")
         tweets, position, more = found.tweets, found.position, found.more
