@@ -120,6 +120,8 @@ class DatabaseSnapshot(msgspec.Struct, frozen=True):
     connections: int | None
     connections_max: int | None
     oldest_transaction: float | None  # seconds
+    standby_bytes: Mapping[str, int] = {}  # how far each standby is behind
+    standby_seconds: Mapping[str, float] = {}
 
 
 class JobSnapshot(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from monitor.snapshot import DatabaseSnapshot
 from stream.db import Database, answer_within
 from stream.errors import TwitterstreamError
 from stream.store import server
-from stream.store.server import Activity, Sizes
+from stream.store.server import Activity, Sizes, StandbyLag
 
 PING_TIMEOUT = 5.0  # seconds; a server that takes longer for nothing at all is not up
 ERROR_MAX = 500  # characters
@@ -26,6 +26,7 @@ class PostgresSampler:
         self._error = ""
         self._since = time.time()
         self._activity: Activity | None = None
+        self._standbys: Sequence[StandbyLag] = ()
         self._sizes: Sizes | None = None
         self._partitions: int | None = None
         self._days_ahead: int | None = None
@@ -39,20 +40,20 @@ class PostgresSampler:
         except TwitterstreamError as error:
             self._note(str(error)[:ERROR_MAX])
         else:
-            self._activity = activity
+            self._activity, self._standbys = activity
             self._note("")
         return self._snapshot()
 
-    async def _activity_now(self) -> Activity:
+    async def _activity_now(self) -> tuple[Activity, Sequence[StandbyLag]]:
         async with self.database.acquire() as connection:
-            return await server.activity(connection)
+            return await server.activity(connection), await server.standbys(connection)
 
     def _note(self, error: str) -> None:
         up = not error
         if up is not self.up:
             self.up, self._since = up, time.time()
         if not up:
-            self._activity = None
+            self._activity, self._standbys = None, ()
         self._error = error
 
     def _snapshot(self) -> DatabaseSnapshot:
@@ -68,6 +69,8 @@ class PostgresSampler:
             connections=activity.connections if activity else None,
             connections_max=activity.connections_max if activity else None,
             oldest_transaction=activity.oldest_transaction if activity else None,
+            standby_bytes={each.name: each.bytes for each in self._standbys},
+            standby_seconds={each.name: each.seconds for each in self._standbys},
         )
 
     async def sample_sizes(self, database: Database) -> None:

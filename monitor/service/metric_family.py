@@ -103,7 +103,7 @@ def webhook(
 
 
 def named(
-    name: str, label: str, text: str, numbers: Callable[[Snapshot], Mapping[str, int]]
+    name: str, label: str, text: str, numbers: Callable[[Snapshot], Mapping[str, float]]
 ) -> Family:
     """A gauge with one label, from numbers by name."""
 

@@ -200,6 +200,18 @@ _DATABASE = (
         "Age of the oldest transaction in the database.",
         lambda r: r.database.oldest_transaction,
     ),
+    named(
+        "standby_lag_bytes",
+        "standby",
+        "How much of the write-ahead log a standby of Postgres has not replayed.",
+        lambda r: r.database.standby_bytes,
+    ),
+    named(
+        "standby_lag_seconds",
+        "standby",
+        "Time from a commit until a standby of Postgres shows it.",
+        lambda r: r.database.standby_seconds,
+    ),
 )
 
 _JOBS = (

@@ -66,7 +66,7 @@ async def examine(context: Context) -> AsyncIterator[Finding]:
             async for finding in _tracks(database):
                 yield finding
             if context.settings.web.replica:
-                yield await _replica(context.settings.web, database)
+                yield await replica_finding(context.settings.web, database)
     except TwitterstreamError as error:
         yield Finding("error", f"the database cannot be used: {error}")
 
@@ -114,7 +114,7 @@ async def _database(database: Database) -> AsyncIterator[Finding]:
         )
 
 
-async def _replica(web: WebSettings, database: Database) -> Finding:
+async def replica_finding(web: WebSettings, database: Database) -> Finding:
     """Check that the replica of the web UI answers, and how far it is behind."""
     try:
         async with (

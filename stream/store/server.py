@@ -55,6 +55,12 @@ SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
 _REPLAYED_POSITION = """
 SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint AS position WHERE pg_is_in_recovery()
 """
+# Only some roles see these figures of another one's standbys.
+_STANDBYS = """
+SELECT application_name AS name, max(pg_current_wal_lsn() - replay_lsn)::bigint AS bytes,
+    max(coalesce(extract(epoch FROM replay_lag), 0))::double precision AS seconds
+FROM pg_stat_replication WHERE replay_lsn IS NOT NULL GROUP BY application_name
+"""
 # The last commit that it shows may be old because the primary is idle.
 _REPLAY_DELAY = """
 SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS seconds
@@ -84,6 +90,19 @@ class Sizes(msgspec.Struct, frozen=True):
 
     database: int
     tables: Mapping[str, int]  # with indexes; partitions are added up
+
+
+class StandbyLag(msgspec.Struct, frozen=True):
+    """How far a standby that is connected to the primary is behind."""
+
+    name: str  # its application_name
+    bytes: int
+    seconds: float
+
+
+async def standbys(connection: Executor) -> list[StandbyLag]:
+    """The standbys that stream from this primary."""
+    return [StandbyLag(**row) for row in await connection.fetch(_STANDBYS)]
 
 
 async def wal_position(connection: Executor) -> int:

@@ -139,7 +139,17 @@ def test_labels_are_few_and_contain_no_text_of_a_network_or_server() -> None:
     assert b"s3cr3t" not in text
     labels = {label for family in FAMILIES for label in family.labels}
     assert labels == {
-        *("source", "state", "outcome", "reason", "volume", "table", "name", "percentile"),
+        *(
+            "source",
+            "standby",
+            "state",
+            "outcome",
+            "reason",
+            "volume",
+            "table",
+            "name",
+            "percentile",
+        ),
         *("sink", "webhook"),
     }
 

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from live_app import LiveApp
+from monitor.measure.postgres import PostgresSampler
 from postgres_servers import PostgresServer, PostgresServers
 from stream import db
+from stream.commands.doctor import replica_finding
+from stream.config import WebSettings
 from stream.replica import Lag, Replica
 from stream.store import migrations
 from waiting import Eventually
@@ -214,6 +217,31 @@ async def test_reads_go_to_the_primary_while_the_replica_is_no_good_and_health_s
             return
     await eventually(pair.is_used)
     assert (await texts(admin))[0] == ["snow one"]
+
+
+async def test_metrics_and_doctor_know_how_far_a_standby_is(
+    pair: Pair, eventually: Eventually, tmp_path: Path
+) -> None:
+    async with db.connect(pair.primary.url) as database:
+        sampler = PostgresSampler(database)
+
+        async def lags() -> bool:
+            return (await sampler.sample()).standby_bytes.get("standby", 0) > 0
+
+        await eventually(pair.caught_up)
+        assert (await sampler.sample()).standby_bytes == {"standby": 0}
+        await pair.pause()
+        await pair.live.store("snow one")
+        await eventually(lags)
+        web = WebSettings(replica=pair.standby.url)
+        assert "MB behind" in (await replica_finding(web, database)).text
+        await pair.resume()
+        await eventually(pair.caught_up)
+        finding = await replica_finding(web, database)
+        assert finding.result == "ok"
+        assert "has all that the database has" in finding.text
+        gone = WebSettings(replica=pair.primary.url)
+        assert (await replica_finding(gone, database)).result == "error"
 
 
 def test_lag_is_the_time_since_the_primary_had_what_the_replica_lacks() -> None:
