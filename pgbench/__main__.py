@@ -97,8 +97,9 @@ class Bench:
 
     async def writers(self) -> Section:
         """Writers that follow the bus."""
+        steady = Feed("x_v2", self.steady, STEADY)
         return await scale_writers.measure(
-            self.server, self.folder / "writers", self.posts, self.tracks
+            self.server, self.folder / "writers", self.posts, self.tracks, steady
         )
 
     async def program(self) -> Section:

@@ -1,10 +1,12 @@
-"""Writers that follow the bus, against as many `psql \\copy` at the same time.
+"""Writers that follow the bus, against as many `psql \\copy`, and what each role costs.
 
     python -m pgbench writers
 
 First all tweets are put on the bus by the program's publisher; then the writers start, one process
 and one lane each. Everything runs on this machine: with k writers, k processes decode and match
 beside as many backends of Postgres, while `\\copy` needs next to no processor of its own.
+
+The roles are measured at a steady rate, from a simulated network over three servers of NATS.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ import msgspec
 
 from pgbench import ceiling, end_to_end, processes, rows
 from pgbench.corpus import Corpus
-from pgbench.end_to_end import Track
+from pgbench.end_to_end import Feed, Track
 from pgbench.report import Line, Section
 from pgbench.rows import Rows
 from pgbench.server import Server
@@ -36,7 +38,7 @@ from stream.store.lanes import HOME
 from stream.tweet import Source, SourceId
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
-from nats_servers import running_server
+from nats_servers import NatsCluster, running_cluster, running_server
 
 ROUNDS = 3
 COUNTS = (1, 2)  # writers
@@ -53,8 +55,10 @@ FROM tweets, pg_xact_commit_timestamp(xmin) AS committed
 """
 
 
-async def measure(server: Server, folder: Path, posts: Corpus, tracks: Sequence[Track]) -> Section:
-    """The section of results.md."""
+async def measure(
+    server: Server, folder: Path, posts: Corpus, tracks: Sequence[Track], steady: Feed
+) -> Section:
+    """The section of results.md; `steady` is what the simulated network sends."""
     load = os.getloadavg()[0]
     folder.mkdir(parents=True)
     prepared = rows.prepare(posts)
@@ -71,6 +75,7 @@ async def measure(server: Server, folder: Path, posts: Corpus, tracks: Sequence[
             Line(f"{count} × writer", stored, "tweets/s"),
             Line(f"{count} × writer / {count} × \\copy", ratios, "", (), "≥ 0.8"),
         ]
+    lines += await _roles(server, folder / "roles", tracks, steady)
     return Section(
         "Writers that follow the bus",
         f"{len(posts.bodies):,} tweets on the bus, one lane for each writer; one server of NATS,"
@@ -100,7 +105,7 @@ async def _writers(
     """Tweets per second of so many writers, from the first commit to the last one."""
     folder.mkdir(parents=True)
     async with server.database() as url, running_server(folder / "nats") as nats:
-        settings = {"bus": nats.url, "bus_replicas": 1}
+        settings = {"bus": nats.url, "bus_replicas": 1, "monitor": {"listen": ""}}
         await end_to_end.prepare(url, folder, [], [], tracks, settings)
         await _fill_bus(url, nats.url, folder, posts, count)
         async with AsyncExitStack() as writers:
@@ -118,6 +123,50 @@ async def _writers(
             await connection.close()
     assert row is not None
     return float((row["tweets"] - row["begun"]) / (row["last"] - row["first"]).total_seconds())
+
+
+async def _roles(server: Server, folder: Path, tracks: Sequence[Track], feed: Feed) -> list[Line]:
+    """Latency and processor time of one collector, three servers of NATS and one writer."""
+    folder.mkdir()
+    tweets, port = feed.messages(), processes.free_port()
+    async with server.database() as url, running_cluster(folder / "nats") as nats:
+        settings = {"bus": nats.url, "monitor": {"listen": ""}}
+        await end_to_end.prepare(url, folder, [feed], [port], tracks, settings)
+        command = ["twitterstream.py", "--config", str(folder / "config.yaml"), "run", "--role"]
+        async with AsyncExitStack() as running:
+            pids = {
+                role: await running.enter_async_context(
+                    processes.running(role, [*command, role], folder / f"{role}.log")
+                )
+                for role in ("collect", "write")
+            }
+            await end_to_end.wait_until(url, end_to_end.ATTEMPTED, 1)
+            before = {role: processes.cpu_seconds(pid) for role, pid in pids.items()}
+            servers = _cpu_seconds(nats)
+            await running.enter_async_context(end_to_end.simulator(folder, feed, port))
+            await end_to_end.wait_until(url, end_to_end.COUNTED, tweets, end_to_end.OUTCOMES)
+            used = {role: processes.cpu_seconds(pid) - before[role] for role, pid in pids.items()}
+            used["the three servers"] = _cpu_seconds(nats) - servers
+        connection = await asyncpg.connect(url)
+        try:
+            row = await connection.fetchrow(end_to_end.TIMES, feed.network)
+        finally:
+            await connection.close()
+    assert row is not None
+    rate = f"{feed.rate:,.0f}/s"
+    return [
+        Line(f"received to committed at {rate}, p50", [row["half"] * 1e3], "ms"),
+        Line(f"received to committed at {rate}, p99", [row["most"] * 1e3], "ms", (), "≤ 1,000"),
+        *(
+            Line(f"processor time of {role}", [seconds / tweets * 1e6], "µs/tweet")
+            for role, seconds in used.items()
+        ),
+    ]
+
+
+def _cpu_seconds(nats: NatsCluster) -> float:
+    pids = [node.process.pid for node in nats.nodes if node.process is not None]
+    return sum(map(processes.cpu_seconds, pids))
 
 
 async def _fill_bus(url: str, bus_url: str, folder: Path, posts: Corpus, count: int) -> None:
