@@ -17,7 +17,7 @@ from stream import credentials
 from stream.commands.context import Context, command, text_of_file
 from stream.commands.daemon_runner import collect_until_stopped, database_when_ready
 from stream.commands.parameters import NetworkChoice
-from stream.daemon import ROLES, Role
+from stream.daemon_report import ROLES, Role
 from stream.db import Database
 from stream.errors import TwitterstreamError
 from stream.logs import LineWriter

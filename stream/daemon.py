@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from stream import credentials
 from stream.backoff import supervised
@@ -18,15 +15,18 @@ from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells
 from stream.collector import Collector
 from stream.config import Settings
+from stream.daemon_report import ROLES, Role
 from stream.db import Database
 from stream.decoded_tweets import DecodedTweets
 from stream.errors import DatabaseAway, TwitterstreamError, is_broken, unexpected
+from stream.heartbeat import Heartbeat
 from stream.lane_writers import LaneWriters
 from stream.networks.base import Plan
 from stream.notes import SourceState, StateNote
 from stream.postgres import Embedded
 from stream.reconciler import TrackReconciler
 from stream.sinks.runner import Sinks
+from stream.status_line import status_line
 from stream.store import cells as cell_tables
 from stream.store import migrations, sources
 from stream.store.sources import Locks, SourceRow
@@ -38,17 +38,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["collect", "write", "web", "monitor"]
-ROLES: frozenset[Role] = frozenset(get_args(Role))
-CELL_ROLES: frozenset[Role] = frozenset({"write", "monitor"})
-
-HEARTBEAT_INTERVAL = 2.0  # seconds, in table `daemons`
 DATABASE_RETRY = 1.0  # seconds between two attempts at start while Postgres is unreachable
-SIGN_OFF_TIMEOUT = 1.0  # seconds, for deleting our row of `daemons` at the end
 FIRST_STATUS = 5.0  # seconds until the first status line
 RESTART_DELAY = 30.0  # seconds until a collector is restarted after an unexpected error
 SERVER_CHECK_INTERVAL = 2.0  # seconds, of the embedded server
-BACKLOG_SHOWN_MIN = 1 << 20  # bytes
 
 
 class Daemon:
@@ -74,7 +67,6 @@ class Daemon:
         self.bus = bus
         self.cells = cells or Cells(database)
         self.stop = asyncio.Event()
-        self.id = uuid.uuid4()
         # When Postgres was reachable with the right schema, in seconds since 1970.
         self.begun_at: float | None = None
         self.waits = ""  # before that: why Postgres is unreachable
@@ -100,6 +92,9 @@ class Daemon:
             self.lane_writers = LaneWriters(
                 database, settings, bus, self.reconciler, self._on_stored, settings.cell
             )
+        self.heartbeat = Heartbeat(
+            database, settings, vault, roles, self.collectors, self.lane_writers, bus
+        )
 
     def _on_stored(self, batch: Batch) -> None:
         self.decoded.add(batch.arrivals)
@@ -121,7 +116,7 @@ class Daemon:
             running += [
                 services.create_task(self.reconciler.run(), name="reconciler"),
                 services.create_task(self.locks.run(), name="locks"),
-                services.create_task(self._heartbeat(), name="heartbeat"),
+                services.create_task(self.heartbeat.run(), name="heartbeat"),
                 services.create_task(self._status_line(), name="status line"),
             ]
             if "write" in self.roles:
@@ -133,9 +128,7 @@ class Daemon:
             await self._work()
             for service in running:
                 service.cancel()
-        with contextlib.suppress(DatabaseAway, TimeoutError):
-            async with asyncio.timeout(SIGN_OFF_TIMEOUT), self.database.acquire() as connection:
-                await sources.delete_daemon(connection, self.id)
+        await self.heartbeat.sign_off()
 
     async def _serve_cells(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -294,35 +287,19 @@ class Daemon:
 
     # -- services ---------------------------------------------------------------------------------
 
-    async def _heartbeat(self) -> None:
-        host, pid = socket.gethostname(), os.getpid()
-        while True:
-            stores = [] if self.lane_writers is None else list(self.lane_writers.writers)
-            with contextlib.suppress(DatabaseAway):
-                async with self.database.acquire() as connection:
-                    await sources.upsert_daemon(
-                        connection,
-                        self.id,
-                        host,
-                        pid,
-                        self._role(),
-                        roles=sorted(self.roles),
-                        lanes=stores,
-                    )
-            await asyncio.sleep(HEARTBEAT_INTERVAL)
-
-    def _role(self) -> str:
-        """What the table `daemons` says that this one does."""
-        if "collect" not in self.roles:
-            return "other"
-        waiting = [collector.standing_by for collector in self.collectors.values()]
-        return "standby" if waiting and all(waiting) else "collecting"
-
     async def _watch(self, embedded: Embedded) -> None:
         """Restart the embedded server when it dies."""
         while True:
             await embedded.revive()
             await asyncio.sleep(SERVER_CHECK_INTERVAL)
+
+    def _stored(self) -> Counter[str]:
+        """Outcomes since the start, of all that this daemon has stored."""
+        found = Counter(self._stored_before)
+        for collector in self.collectors.values():
+            if collector.writer is not None:
+                found.update(collector.writer.stored)
+        return found if self.lane_writers is None else found + self.lane_writers.stored()
 
     async def _status_line(self) -> None:
         before: Counter[str] = Counter()
@@ -330,11 +307,17 @@ class Daemon:
         seconds = min(FIRST_STATUS, self.settings.status_interval)
         while True:
             await asyncio.sleep(seconds)
-            now = Counter(self._stored_before)
-            for collector in self.collectors.values():
-                if collector.writer is not None:
-                    now.update(collector.writer.stored)
-            self.status = status_line(now, now - before, seconds, self.collectors.values())
+            now = self._stored()
+            report = self.heartbeat.report()
+            self.status = status_line(
+                now,
+                now - before,
+                seconds,
+                self.collectors.values(),
+                None if self.lane_writers is None else report.lanes,
+                report.bus,
+                self.roles,
+            )
             self.report(self.status)
             before, seconds = now, self.settings.status_interval
 
@@ -346,36 +329,3 @@ def _why_ended(row: SourceRow | None) -> str:
     if not row.enabled:
         return "the source was disabled"
     return "the source was changed; it reconnects with its new settings"
-
-
-def status_line(
-    total: Counter[str], recent: Counter[str], seconds: float, collectors: Iterable[Collector]
-) -> str:
-    """The status line: counts, and the state of each source."""
-    kept = ("stored", "unmatched")
-    new = sum(recent[outcome] for outcome in kept)
-    since_start = sum(total[outcome] for outcome in kept)
-    parts = [f"{since_start:,} tweets since start, {new:,} new ({new / seconds:,.1f}/s)"]
-    extra = ("duplicate", "dropped", "opted_out", "rejected")
-    parts += [f"{recent[name]:,} {name.replace('_', ' ')}" for name in extra if recent[name]]
-    parts += [f"{each.source.name}: {_source_status(each)}" for each in collectors]
-    return " · ".join(parts)
-
-
-def _source_status(collector: Collector) -> str:
-    """State of one source, and how much of its journal is not stored yet."""
-    if collector.failure:
-        return f"failed ({collector.failure})"
-    if collector.blocked is not None:
-        return f"paused ({collector.blocked})"
-    if collector.journal is None or not collector.collecting:
-        return "on standby, another daemon collects"
-    assert collector.connection is not None
-    state = collector.connection.state
-    text = state.state if state.state == "streaming" else f"{state.state} ({state.reason})"
-    backlog = collector.journal.end - collector.journal.stored
-    away = collector.writer is not None and collector.writer.away_since is not None
-    if away or backlog > BACKLOG_SHOWN_MIN:
-        text += f", {backlog / 1e6:,.1f} MB not stored yet"
-        text += " (Postgres is unreachable)" if away else ""
-    return text

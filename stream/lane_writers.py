@@ -7,6 +7,7 @@ evenly; when one is gone, the others take over what it had.
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from stream.db import Database
 from stream.errors import BusAway, DatabaseAway, PositionMoved, is_broken
 from stream.reconciler import TrackReconciler
 from stream.source_writer import source_writer
-from stream.store import lanes, sources
+from stream.store import daemons, lanes
 from stream.store.lanes import Lane
 from stream.store.sources import LANE_LOCK_CLASS, Locks, SourceRow
 from stream.tweet import Source, SourceId
@@ -84,6 +85,14 @@ class LaneWriters:
         self.locks = Locks(database, LANE_LOCK_CLASS)
         self.writers: dict[SourceId, LaneWriter] = {}
         self._runs: dict[SourceId, asyncio.Task[None]] = {}
+        self._stored_before: Counter[str] = Counter()  # by writers that have ended
+
+    def stored(self) -> Counter[str]:
+        """Outcomes since the start, of all lanes."""
+        found = Counter(self._stored_before)
+        for each in self.writers.values():
+            found.update(each.writer.stored)
+        return found
 
     async def run(self, stop: asyncio.Event) -> None:
         """Store until `stop` is set, and then what was read."""
@@ -105,7 +114,7 @@ class LaneWriters:
         """Begin, end or hand over writers, as lanes and machines come and go."""
         async with self.database.acquire() as connection:
             found = await lanes.get_all(connection)
-            machines = max(await sources.count_writers(connection), 1)
+            machines = max(await daemons.count_writers(connection), 1)
         rows = {row.id: row for row in self.reconciler.sources}
         wanted = {each.id: each for each in self._own_lanes(rows.values(), found)}
         self.locks.limit = -(-len(wanted) // machines)
@@ -149,7 +158,8 @@ class LaneWriters:
                 running.cancel()
                 losing.cancel()
         finally:
-            self.writers.pop(lane.id, None)
+            if (ended := self.writers.pop(lane.id, None)) is not None:
+                self._stored_before.update(ended.writer.stored)
             self.locks.release(lane.id)
             self._runs.pop(lane.id, None)
 

@@ -5,6 +5,7 @@ A dump of the database without data_dir reveals no credentials.
 
 import contextlib
 import re
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -75,6 +76,14 @@ class Vault:
     def has_key(self) -> bool:
         """Whether the key exists."""
         return self._path.exists()
+
+    def fingerprint(self) -> str:
+        """What tells two keys apart without revealing either; empty when there is no key."""
+        try:
+            key = self._path.read_bytes()
+        except OSError:
+            return ""
+        return blake2b(key.strip(), digest_size=8, person=b"secret.key").hexdigest()
 
     def key(self) -> bytes:
         """The key itself, for a backup; made when there is none yet. It is a secret."""

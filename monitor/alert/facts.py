@@ -11,7 +11,7 @@ import msgspec
 from monitor.alert.condition import Facts, FileProblems
 from stream.config import Settings
 from stream.db import Database, Executor
-from stream.store import alert_facts, sources
+from stream.store import alert_facts, daemons, sources
 from stream.store.alert_facts import Forecast, Profile
 
 HOUR = 3600.0  # seconds
@@ -45,7 +45,7 @@ class FactReader:
                 outcomes=await alert_facts.frames_of_last_hour(connection),
                 collected=await sources.collected_ids(connection),
                 has_credentials=await alert_facts.any_credentials(connection),
-                crashes=await sources.count_crashed_daemons(connection, self.host, HOUR),
+                crashes=await daemons.count_crashed(connection, self.host, HOUR),
             )
             if not leads:
                 return facts

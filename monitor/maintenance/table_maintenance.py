@@ -22,6 +22,7 @@ from stream.store import (
     archives,
     author_tombstones,
     consumer_cursors,
+    daemons,
     deletion_log,
     deletions,
     events,
@@ -33,7 +34,6 @@ from stream.store import (
     rollups,
     sessions,
     sinks,
-    sources,
     sql_roles,
     track_history,
     tweet_ids,
@@ -168,7 +168,7 @@ def prune_rules(settings: Settings) -> Sequence[PruneRule]:
         PruneRule(archives.prune_changes, 1),  # of any age
         PruneRule(alerts.prune_alerts, ALERT_DAYS),
         PruneRule(alerts.prune_mutes, ALERT_DAYS),
-        PruneRule(sources.prune_daemons, DAEMON_DAYS),
+        PruneRule(daemons.prune, DAEMON_DAYS),
         PruneRule(sinks.prune, DAEMON_DAYS),
     )
 

@@ -232,4 +232,6 @@ class Service:
         snapshot = self.newest()
         if snapshot is not None and not snapshot.database.up:
             return redact(f"Postgres is away: {snapshot.database.error}. {self.daemon.status}")
-        return redact(self.daemon.status) or "Collecting."
+        roles = self.daemon.roles
+        works = "Collecting." if "collect" in roles else f"Running: {', '.join(sorted(roles))}."
+        return redact(self.daemon.status) or works

@@ -9,10 +9,8 @@ import asyncio
 import contextlib
 import json
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import nats
 import nats.errors
@@ -22,11 +20,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
-from stream.bus.messages import PART, READ_BLOCKS, BusMessage, StreamState
+from stream.bus.login import login, tls_context
+from stream.bus.messages import PART, READ_BLOCKS, BusMessage, BusServer, StreamState
+from stream.bus.servers import ask_servers
 from stream.config import Settings
-from stream.errors import BusAway, ConfigError
+from stream.errors import BusAway
 from stream.tweet import SourceId
-from stream.vault import parse_secrets
 
 CONNECT_TIMEOUT = 5  # seconds
 RECONNECT_INTERVAL = 1  # seconds between two attempts, for ever
@@ -35,6 +34,7 @@ CALL_TIMEOUT = 5.0  # seconds; longer than the election of a new leader takes
 READ_TIMEOUT = 2.0  # seconds without another message of a batch
 DUPLICATE_WINDOW = 120.0  # seconds in which the bus recognizes the id of a message
 READ_BYTES = 4 << 20  # of one batch, at most, beyond its first message
+DIRECT_GET = "$JS.API.DIRECT.GET"
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Bus:
         self._client = Client()
         self._js = JetStreamContext(self._client, timeout=CALL_TIMEOUT)
         self.away_because: str | None = "not connected yet"  # None: it is connected
+        self.forbidden = ""  # what the account may not do
         self._connected = asyncio.Event()  # once at least
         self._closing = False
 
@@ -66,12 +67,34 @@ class Bus:
                 with contextlib.suppress(Exception):
                     await self._client.close()
 
+    @property
+    def address(self) -> str:
+        """The server that we are connected to."""
+        url = self._client.connected_url
+        return url.netloc if url is not None else ""
+
+    @property
+    def server_version(self) -> str:
+        """Its version."""
+        return str(self._info.get("version", ""))
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it takes connections by TLS only, as ours then is."""
+        return bool(self._info.get("tls_required"))
+
+    @property
+    def _info(self) -> Mapping[str, object]:
+        """What the server said of itself when we connected."""
+        found: Mapping[str, object] = self._client._server_info  # noqa: SLF001 - nowhere else
+        return found
+
     async def until_connected(self) -> None:
         """Wait for the first connection."""
         await self._connected.wait()
 
     async def _connect(self) -> None:
-        user, password = _login(self._settings.bus_credentials)
+        user, password = login(self._settings.bus_credentials)
         await self._client.connect(
             self._settings.bus.split(","),
             name="twitterstream",
@@ -82,14 +105,18 @@ class Bus:
             reconnect_time_wait=RECONNECT_INTERVAL,
             max_reconnect_attempts=-1,
             ping_interval=PING_INTERVAL,
-            tls=_tls(self._settings),
+            tls=tls_context(self._settings),
             user=user,
             password=password,
         )
         await self._note_connected()
 
     async def _note_error(self, error: Exception) -> None:
-        self._note_away(str(error) or type(error).__name__)
+        if "permissions violation" in str(error):  # the call itself gets no answer
+            self.forbidden = str(error)
+        # A server that refuses us says why, and then resets the connection.
+        if self.away_because is None or not isinstance(error, ConnectionResetError):
+            self._note_away(str(error) or type(error).__name__)
 
     async def _note_disconnected(self) -> None:
         self._note_away("the connection is lost")
@@ -120,6 +147,11 @@ class Bus:
             except nats.js.errors.NotFoundError:
                 found = await self._js.add_stream(self._wanted)
         return _state(found)
+
+    async def state(self) -> StreamState:
+        """The state of the stream; BusAway, also when there is none."""
+        with _translated_errors():
+            return _state(await self._js.stream_info(self._stream))
 
     async def adapt_stream(self) -> None:
         """Change the stream to what the settings want; once, as machines may have others."""
@@ -164,6 +196,27 @@ class Bus:
             except nats.js.errors.NotFoundError:
                 return False
         return True
+
+    async def count_after(self, lane: SourceId, sequence: int) -> int:
+        """How many messages of a lane have a higher number."""
+        asked = {"seq": sequence + 1, "next_by_subj": self.subject(lane), "batch": 1}
+        with _translated_errors():
+            answer = await self._client.request(
+                f"{DIRECT_GET}.{self._stream}", json.dumps(asked).encode(), timeout=CALL_TIMEOUT
+            )
+        headers = answer.headers or {}
+        if status := headers.get("Status"):
+            _check(status, headers.get("Description", ""))
+            return 0
+        return 1 + int(headers.get("Nats-Num-Pending", 0))
+
+    async def servers(self) -> list[BusServer]:
+        """The servers that let this account ask how they store; [] when none does.
+
+        deploy/cluster/nats-server.conf lets it: an import from the system account.
+        """
+        with _translated_errors():
+            return await ask_servers(self._client)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -215,7 +268,7 @@ class Reading:
         self, client: Client, stream: str, subject: str, inbox: str, answers: Subscription
     ) -> None:
         self._client = client
-        self._request = f"$JS.API.DIRECT.GET.{stream}"
+        self._request = f"{DIRECT_GET}.{stream}"
         self._subject = subject
         self._inbox = inbox
         self._answers = answers
@@ -261,6 +314,7 @@ def _state(found: api.StreamInfo) -> StreamState:
         last_sequence=found.state.last_seq,
         messages=found.state.messages,
         bytes=found.state.bytes,
+        max_bytes=found.config.max_bytes or -1,
         leader=cluster.leader if cluster is not None else "",
         replicas={
             each.name: bool(each.current) and not each.offline for each in peers if each.name
@@ -275,33 +329,11 @@ def _translated_errors() -> Iterator[None]:
     except nats.js.errors.NotFoundError as error:
         raise BusAway("it has no such stream") from error
     except nats.js.errors.ServiceUnavailableError as error:
-        raise BusAway("JetStream does not answer; it may have no quorum") from error
+        why = error.description or "no server with JetStream answers"
+        raise BusAway(why) from error
     except nats.js.errors.NoStreamResponseError as error:
         raise BusAway("no server has the stream; there may be no quorum") from error
     except nats.js.errors.APIError as error:
         raise BusAway(f"it refuses: {error.description}") from error
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise BusAway(str(error) or "it does not answer") from error
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.bus_ca and "tls://" not in settings.bus:
-        return None
-    try:
-        return ssl.create_default_context(cafile=settings.bus_ca or None)
-    except OSError as error:
-        raise ConfigError(f"`bus_ca` {settings.bus_ca} cannot be read: {error}.") from error
-
-
-def _login(path: str) -> tuple[str | None, str | None]:
-    """User and password from a file in the form of credentials of sources."""
-    if not path:
-        return None, None
-    try:
-        found = parse_secrets(Path(path).read_text(encoding="utf-8"))
-        return found["user"], found["password"]
-    except (OSError, KeyError) as error:
-        raise ConfigError(
-            f"`bus_credentials` {path} cannot be used ({error}): it needs two lines, `user: …`"
-            " and `password: …`."
-        ) from error

@@ -120,6 +120,11 @@ class LaneReader:
                 await self.bus.free(self.lane, stored.sequence)
             self._freed = stored
 
+    @property
+    def stored(self) -> BusPosition | None:
+        """The block that was stored last; None: none was yet."""
+        return self._stored
+
     # -- messages ---------------------------------------------------------------------------------
 
     async def _next_message(self) -> BusMessage | None:

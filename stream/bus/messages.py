@@ -31,8 +31,20 @@ class StreamState(msgspec.Struct, frozen=True):
     last_sequence: int
     messages: int
     bytes: int
+    max_bytes: int  # -1: no limit
     leader: str | None  # the server's name; None: there is no quorum
     replicas: Mapping[str, bool]  # the other servers, and whether each is current
+
+
+class BusServer(msgspec.Struct, frozen=True):
+    """A server of the bus, which lets us ask how it stores."""
+
+    name: str
+    version: str
+    at: datetime  # its clock
+    sync_always: bool
+    bytes: int
+    max_bytes: int
 
 
 class BusMessage(msgspec.Struct, frozen=True):

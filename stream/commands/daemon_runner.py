@@ -12,7 +12,8 @@ from stream import db
 from stream.cells.databases import Cells, open_cells
 from stream.commands.context import Context
 from stream.config import Settings
-from stream.daemon import CELL_ROLES, ROLES, Daemon, Role
+from stream.daemon import Daemon
+from stream.daemon_report import CELL_ROLES, ROLES, Role
 from stream.db import Database
 from stream.errors import DatabaseAway, TwitterstreamError
 from stream.store import migrations

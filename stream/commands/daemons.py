@@ -1,18 +1,18 @@
 """Which daemons run, for the commands that say so."""
 
 import socket
-from collections.abc import Sequence
 
 import psutil
 
-from stream.db import Executor, Row
-from stream.store import sources
+from stream.db import Executor
+from stream.store import daemons
+from stream.store.daemons import DaemonRow
 
 
-async def running_daemons(connection: Executor) -> Sequence[Row]:
+async def running_daemons(connection: Executor) -> list[DaemonRow]:
     """The running daemons, oldest first; none of this machine whose process no longer exists."""
-    return [row for row in await sources.daemons(connection) if _is_alive(row)]
+    return [row for row in await daemons.running(connection) if _is_alive(row)]
 
 
-def _is_alive(row: Row) -> bool:
-    return bool(row["host"] != socket.gethostname() or psutil.pid_exists(row["pid"]))
+def _is_alive(row: DaemonRow) -> bool:
+    return row.host != socket.gethostname() or psutil.pid_exists(row.pid)

@@ -1,4 +1,4 @@
-"""`source add|test|list|secrets|enable|disable|remove`: manage connections to networks."""
+"""`source add|test|list|secrets|lanes|enable|disable|remove`: manage connections to networks."""
 
 import click
 import msgspec
@@ -10,6 +10,7 @@ from stream.config import safe_url
 from stream.errors import ConfigError, TwitterstreamError
 from stream.networks.descriptions import OWN_SERVER, SERVER_MISSING, credentials_missing
 from stream.store import sources
+from stream.store.sources import LANES_MAX
 from stream.tweet import NETWORK_NAMES, NetworkName
 from stream.vault import parse_secrets
 
@@ -178,6 +179,28 @@ async def disable(context: Context, name: str) -> None:
     """Disable a source: disconnect, but keep its settings."""
     await _enable(context, name, enabled=False)
     context.out.print(f"Source {name} is disabled.")
+
+
+@source.command("lanes")
+@click.argument("name")
+@click.argument("number", type=click.IntRange(1, LANES_MAX))
+@command
+async def set_lanes(context: Context, name: str, number: int) -> None:
+    """Let NUMBER writers share the tweets of a source. Needs a bus.
+
+    For a source that is too fast for one writer. Its tweets are divided into lanes by their ids;
+    machines with the role `write` store the lanes side by side. The source reconnects once.
+    """
+    if number > 1 and not context.settings.bus:
+        raise ConfigError(
+            "Several lanes need a bus, which carries them to the machines that write: set `bus`"
+            " (docs/scale.md)."
+        )
+    async with context.database() as database, database.acquire() as connection:
+        if not await sources.set_lanes(connection, name, number):
+            raise unknown(name)
+    lanes = "one lane" if number == 1 else f"{number} lanes"
+    context.out.print(f"Source {name} has {lanes}. `status` shows which machine stores each.")
 
 
 @source.command()

@@ -8,11 +8,15 @@ import click
 import msgspec
 from rich.table import Table
 
+from stream import cluster
+from stream.cluster import Cluster
+from stream.commands.cluster_tables import ROLE_WORDS, show_cluster
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
 from stream.commands.source import describe
-from stream.db import Executor, Row
+from stream.db import Executor
 from stream.store import gaps, rollups, sinks, sources, tracks
+from stream.store.daemons import DaemonRow
 from stream.store.sinks import SinkRow
 from stream.store.sources import SourceRow
 
@@ -31,7 +35,8 @@ class SourceStatus(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """Everything that `status` shows."""
 
-    daemons: Sequence[dict[str, object]]
+    daemons: Sequence[DaemonRow]
+    cluster: Cluster | None  # None: there is no bus
     sources: Sequence[SourceStatus]
     tracks: dict[str, int]  # number of tracks by state
     journal_bytes: int
@@ -44,7 +49,7 @@ class Status(msgspec.Struct, frozen=True):
 async def status(context: Context, as_json: bool) -> None:
     """Show running daemons, source states, counts, gaps and sinks."""
     async with context.database() as database, database.acquire() as connection:
-        found = await take(connection, context.data_dir / "journal")
+        found = await take(connection, context.data_dir / "journal", context.settings.cell)
     if as_json:
         sources_flat = [
             each.row | {k: v for k, v in msgspec.structs.asdict(each).items() if k != "row"}
@@ -55,21 +60,19 @@ async def status(context: Context, as_json: bool) -> None:
         _show(context, found)
 
 
-async def take(connection: Executor, journals: Path) -> Status:
+async def take(connection: Executor, journals: Path, cell: str) -> Status:
     """Read the status from the tables and the journal folder."""
     rows = await sources.get_all(connection)
+    together = await cluster.read(connection, cell)
     states: Counter[str] = Counter(track.state for track in await tracks.get_all(connection))
     return Status(
-        daemons=[_daemon(row) for row in await running_daemons(connection)],
+        daemons=await running_daemons(connection),
+        cluster=together if together.uses_bus else None,
         sources=[await _source(connection, row) for row in rows],
         tracks=dict(states),
         journal_bytes=sum(path.stat().st_size for path in journals.glob("*/*.journal*")),
         sinks=await sinks.get_all(connection),
     )
-
-
-def _daemon(row: Row) -> dict[str, object]:
-    return {**row, "id": str(row["id"])}
 
 
 async def _source(connection: Executor, row: SourceRow) -> SourceStatus:
@@ -89,11 +92,12 @@ def _show(context: Context, found: Status) -> None:
     out = context.out
     if not found.daemons:
         out.print("No daemon is running on this database.")
-    for daemon in found.daemons:
-        does = "collecting" if daemon["role"] == "collecting" else "on standby, ready to take over"
-        out.print(
-            f"Daemon {daemon['host']}:{daemon['pid']} since {daemon['started_at']:%F %T}: {does}"
-        )
+    if found.cluster is not None:
+        show_cluster(out, found.cluster)
+    else:
+        for daemon in found.daemons:
+            does = ROLE_WORDS.get(daemon.role, daemon.role)
+            out.print(f"Daemon {daemon.host}:{daemon.pid} since {daemon.started_at:%F %T}: {does}")
     table = Table("source", "state", "reason", "tweets", "last 5 min", "rejected", "gaps in 24 h")
     for source in found.sources:
         outcomes, recent = Counter(source.outcomes), Counter(source.recent)

@@ -29,7 +29,7 @@ WHERE (closed_at IS NULL
        OR opened_at > now() - make_interval(secs => $2) - interval '30 days'
           AND closed_at > now() - make_interval(secs => $2)
           AND all_clear_at IS NULL AND (notified_count > 0 OR undelivered))
-  AND host IN ('', $1)
+  AND (host = '' OR host = ANY ($1::text[]))
 ORDER BY id
 """
 # Another daemon may have opened the same one, or this one before a crash.
@@ -57,7 +57,8 @@ WHERE id = $1
 _CLOSE_OF_GONE_HOSTS = """
 UPDATE alerts SET closed_at = now()
 WHERE closed_at IS NULL AND host <> '' AND opened_at < now() - make_interval(secs => $1)
-  AND NOT EXISTS (SELECT FROM daemons WHERE daemons.host = alerts.host
+  AND NOT EXISTS (SELECT FROM daemons
+                  WHERE daemons.host IN (alerts.host, split_part(alerts.host, ' (', 1))
                   AND daemons.seen_at > now() - make_interval(secs => $1))
 """
 _LIST = """
@@ -187,9 +188,9 @@ class Mute(msgspec.Struct, frozen=True):
 # -- for the engine -------------------------------------------------------------------------------
 
 
-async def load(connection: Executor, host: str) -> list[Alert]:
-    """This machine's alerts and the shared ones: the open, and those whose end was not sent."""
-    return [Alert(**row) for row in await connection.fetch(_LOAD, host, RESOLVED_NOTICE_MAX_AGE)]
+async def load(connection: Executor, *hosts: str) -> list[Alert]:
+    """The alerts of these hosts and the shared ones: the open, and those whose end was not sent."""
+    return [Alert(**row) for row in await connection.fetch(_LOAD, hosts, RESOLVED_NOTICE_MAX_AGE)]
 
 
 async def save(connection: Executor, alert: Alert) -> None:

@@ -7,7 +7,8 @@ import msgspec
 
 from stream.db import Executor
 
-# Two daemons on one machine share its row: each adds the sources that it collects.
+# Two daemons on one machine share its row. Each adds its sources; where one collects what the other
+# stores, each has numbers of the source that are 0 for the other. Writing it twice changes nothing.
 _INSERT_MINUTE = """
 INSERT INTO machine_minutes AS known (
     host, at, cpu_percent, cpu_percent_max, load, memory_used, memory_total, network_received,
@@ -30,7 +31,20 @@ ON CONFLICT (host, at) DO UPDATE SET
     batch_frames = greatest(known.batch_frames, excluded.batch_frames),
     database_up = least(known.database_up, excluded.database_up),
     volumes = known.volumes || excluded.volumes,
-    sources = known.sources || excluded.sources,
+    sources = (
+        SELECT coalesce(jsonb_object_agg(source, fields), '{}')
+        FROM (
+            SELECT source, jsonb_object_agg(field, value) AS fields
+            FROM (
+                SELECT source.key AS source, field.key AS field,
+                    (array_agg(field.value ORDER BY field.value DESC))[1] AS value
+                FROM (VALUES (known.sources), (excluded.sources)) AS of_daemon (sources),
+                    jsonb_each(of_daemon.sources) AS source, jsonb_each(source.value) AS field
+                GROUP BY source.key, field.key
+            ) AS each_field
+            GROUP BY source
+        ) AS each_source
+    ),
     tables = known.tables || excluded.tables
 WHERE known.minutes = 1
 """

@@ -1,14 +1,12 @@
-"""The sources and daemons tables, and the locks that elect one collector for each source."""
+"""The sources table, and the locks that elect one collector for each source."""
 
 import asyncio
 import contextlib
-import uuid
-from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
-from stream.db import Database, Executor, Row, row_count, translated_errors
+from stream.db import Database, Executor, translated_errors
 from stream.errors import DatabaseAway, RowRefused, TwitterstreamError
 from stream.notes import StateNote
 from stream.store import server
@@ -18,9 +16,8 @@ from stream.tweet import NetworkName, SourceId
 LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source's id
 LANE_LOCK_CLASS = 0x7478  # of the writers of lanes; the second is the lane's id
 CELL_LOCK_CLASS = 0x7479  # of the daemon that copies to cells
+LANES_MAX = 64  # of a source, in each database
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
-DAEMON_TIMEOUT = 15  # seconds; one without a heartbeat for longer counts as dead
-WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes
 RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
 
 _COLUMNS = (
@@ -63,32 +60,7 @@ SELECT objid::integer AS source_id FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND classid = $1
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-_UPSERT_DAEMON = """
-INSERT INTO daemons (id, host, pid, role, roles, lanes, report)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (id) DO UPDATE SET role = excluded.role, seen_at = now(), lanes = excluded.lanes,
-    report = excluded.report
-"""
-_COUNT_WRITERS = """
-SELECT count(*)::integer AS number FROM daemons
-WHERE 'write' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
-"""
-_DELETE_DAEMON = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(secs => $2)"
-_DAEMONS = """
-SELECT id, host, pid, role, started_at, seen_at, roles, lanes, report FROM daemons
-WHERE seen_at > now() - make_interval(secs => $1) ORDER BY started_at
-"""
-
-_CRASHED_DAEMONS = """
-SELECT count(*)::integer AS number FROM daemons
-WHERE host = $1 AND started_at > now() - make_interval(secs => $2)
-  AND seen_at < now() - make_interval(secs => $3)
-"""
 _ENABLED_NETWORKS = "SELECT DISTINCT network FROM sources WHERE enabled"
-
-_PRUNE_DAEMONS = """
-DELETE FROM daemons WHERE id IN (SELECT id FROM daemons WHERE seen_at < $1 LIMIT $2)
-"""
 
 
 class SourceRow(msgspec.Struct, frozen=True):
@@ -244,54 +216,9 @@ async def collected_ids(connection: Executor) -> set[SourceId]:
     return {SourceId(row["source_id"]) for row in rows}
 
 
-async def upsert_daemon(
-    connection: Executor,
-    daemon: uuid.UUID,
-    host: str,
-    pid: int,
-    role: str,
-    *,
-    roles: Sequence[str] = (),
-    lanes: Sequence[SourceId] = (),
-    report: bytes = b"{}",
-) -> None:
-    """Record a heartbeat of this daemon, and what it does.
-
-    `role`: whether it collects; `lanes`: those that it stores; `report`: JSON.
-    """
-    await connection.execute(_UPSERT_DAEMON, daemon, host, pid, role, roles, lanes, report)
-
-
-async def count_writers(connection: Executor) -> int:
-    """How many running daemons store lanes."""
-    [row] = await connection.fetch(_COUNT_WRITERS, WRITER_TIMEOUT)
-    return int(row["number"])
-
-
-async def delete_daemon(connection: Executor, daemon: uuid.UUID) -> None:
-    """Delete a daemon that ends, and those without a heartbeat for a day."""
-    await connection.execute(_DELETE_DAEMON, daemon, 86_400)
-
-
-async def daemons(connection: Executor) -> Sequence[Row]:
-    """The running daemons, oldest first."""
-    return await connection.fetch(_DAEMONS, DAEMON_TIMEOUT)
-
-
-async def count_crashed_daemons(connection: Executor, host: str, seconds: float) -> int:
-    """How many daemons of this host started in the last `seconds` and ended without a stop."""
-    [row] = await connection.fetch(_CRASHED_DAEMONS, host, seconds, DAEMON_TIMEOUT)
-    return int(row["number"])
-
-
 async def enabled_networks(connection: Executor) -> set[NetworkName]:
     """The networks that have an enabled source."""
     return {row["network"] for row in await connection.fetch(_ENABLED_NETWORKS)}
-
-
-async def prune_daemons(connection: Executor, before: datetime, limit: int) -> int:
-    """Delete some daemons that were last seen before a time; returns how many."""
-    return row_count(await connection.execute(_PRUNE_DAEMONS, before, limit))
 
 
 class Lock:

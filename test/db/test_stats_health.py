@@ -9,7 +9,7 @@ import pytest
 
 from stats import Rows, measured, read
 from stream.db import Database
-from stream.store import partitions, sources, tracks
+from stream.store import daemons, partitions, sources, tracks
 from stream.store.tracks import NewTrack
 
 DAY = timedelta(days=1)
@@ -21,7 +21,7 @@ async def healthy(connected: Database) -> AsyncIterator[Database]:
     async with connected.dedicated() as holder, connected.acquire() as connection:
         main = await sources.add(connection, "main", "x_v2")
         await sources.try_lock(holder, main)
-        await sources.upsert_daemon(connection, uuid.uuid4(), "here", 7, "collecting")
+        await daemons.upsert(connection, uuid.uuid4(), "here", 7, "collecting")
         await connection.execute(
             "UPDATE sources SET state = 'streaming', state_at = now(), last_at = now()"
         )

@@ -26,6 +26,23 @@ ANSWER_WITHIN = aiohttp.ClientTimeout(30)  # a frozen node does not answer at al
 FLIPS = 20  # bits in each file
 HELD = ("messages", "bytes", "first_seq", "last_seq")
 
+# Clients may ask the servers how they store, as in deploy/cluster/nats-server.conf.
+ASKABLE = """
+accounts {
+  BUS {
+    jetstream: enabled
+    users: [{ user: bus, password: bus }]
+    imports: [{ service: { account: SYS, subject: "$SYS.REQ.SERVER.PING.JSZ" } }]
+  }
+  SYS {
+    users: [{ user: admin, password: admin }]
+    exports: [{ service: "$SYS.REQ.SERVER.PING.JSZ", response: "stream", accounts: [BUS] }]
+  }
+}
+system_account: SYS
+no_auth_user: bus
+"""
+
 Json = dict[str, Any]
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from stream import __version__
 from stream.notes import EventKind
 from stream.replica import ReplicaStatus
-from stream.store import events, server, sources, statistics, track_list, users
+from stream.store import daemons, events, server, statistics, track_list, users
 from stream.store.events import EventFilter
 from stream.store.server import OverallHealth
 from stream.store.sessions import Scope
@@ -40,7 +40,8 @@ class Daemon(msgspec.Struct, frozen=True):
 
     host: str
     pid: int
-    role: Literal["collecting", "standby"]
+    role: Literal["collecting", "standby", "other"]
+    roles: list[str]
     started_at: datetime
     seen_at: datetime
 
@@ -136,16 +137,16 @@ async def get_status(request: web.Request) -> CollectorStatus:
     """
     here, who = app_context(request), person(request)
     async with here.database.acquire() as connection:
-        daemons = [
-            Daemon(**{name: row[name] for name in Daemon.__struct_fields__})
-            for row in await sources.daemons(connection)
+        found = [
+            msgspec.convert(row, Daemon, from_attributes=True)
+            for row in await daemons.running(connection)
         ]
         return CollectorStatus(
             __version__,
-            any(each.role == "collecting" for each in daemons),
+            any(each.role == "collecting" for each in found),
             await statistics.ingest_rate(connection),
             (await track_list.tally(connection, who.id)).states,
-            daemons if who.is_admin else UNSET,
+            found if who.is_admin else UNSET,
             await server.overall_health(connection) if who.is_admin else UNSET,
             here.replica.status if who.is_admin else UNSET,
         )

@@ -6,8 +6,17 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from stream import cluster
 from stream.db import Database
-from stream.store import alerts, archive_list, jobs, machine_history, server, sinks, sources
+from stream.store import (
+    alerts,
+    archive_list,
+    jobs,
+    machine_history,
+    server,
+    sinks,
+    sources,
+)
 from stream.store.alerts import OpenAlert
 from stream.store.machine_history import LatestMinute
 from stream.store.server import HealthCheck, VolumeForecast
@@ -110,7 +119,9 @@ async def overview(request: web.Request) -> web.StreamResponse:
         values: dict[str, object] = {
             "mutes": (await alerts.mutes(connection))[::-1][:ALERTS_MAX],
             "quiet_since": await alerts.quiet_since(connection),
-            "daemons": await sources.daemons(connection),
+            "cluster": (together := await cluster.read(connection, here.settings.cell)),
+            "daemons": together.daemons,
+            "several": together.uses_bus or len(together.daemons) > 1,
             "jobs": await jobs.last_runs(connection),
             "sinks": await sinks.get_all(connection),
             "archived": await archive_list.totals(connection),

@@ -8,7 +8,7 @@ from stream import credentials
 from stream.db import Executor
 from stream.errors import TwitterstreamError
 from stream.networks.registry import NETWORKS
-from stream.store import sources
+from stream.store import daemons, sources
 from stream.store.sources import SourceRow
 from stream.tweet import Source
 from stream.vault import Vault
@@ -32,7 +32,7 @@ async def require_same_key(connection: Executor, vault: Vault) -> None:
     sealed = [row for row in await sources.get_all(connection) if row.secrets is not None]
     if any(can_unseal(vault, row) for row in sealed):
         return
-    hosts = {daemon["host"] for daemon in await sources.daemons(connection)}
+    hosts = {each.host for each in await daemons.running(connection) if "collect" in each.roles}
     here = socket.gethostname() in hosts
     if not sealed:
         is_fine = here or not hosts or vault.has_key()

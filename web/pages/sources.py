@@ -11,7 +11,7 @@ from stream.db import Executor
 from stream.networks.connection_test import ConnectionTestResult, run_connection_test
 from stream.networks.descriptions import TITLES
 from stream.networks.registry import NETWORKS
-from stream.store import events, gaps, sources, tracks
+from stream.store import daemons, events, gaps, sources, tracks
 from stream.store.sources import SourceRow
 from stream.text import format_duration
 from stream.tweet import Source
@@ -61,7 +61,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
     async with here.database.acquire() as connection:
         lines = await source_queries.overview(connection, here.settings)
         newest = await gaps.newest_gaps(connection, GAPS_SHOWN)
-        running = bool(await sources.daemons(connection))
+        running = any("collect" in each.roles for each in await daemons.running(connection))
     template = "sources_lines.html" if is_part(request) else "sources.html"
     return render(
         request,

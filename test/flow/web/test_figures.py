@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stream.store import sources
+from stream.store import daemons, sources
 from stream.tweet import SourceId
 from web_app import Client, WebApp
 
@@ -127,7 +127,7 @@ async def test_a_running_collector_is_about_to_begin_with_a_new_source(
     await source(app, "idle")
     assert "no collector running" in (await admin.get("/sources"))[1]
     async with app.database.acquire() as connection:
-        await sources.upsert_daemon(connection, uuid.uuid4(), "here", 7, "collecting")
+        await daemons.upsert(connection, uuid.uuid4(), "here", 7, "collecting")
     _, text = await admin.get("/sources")
     assert "no collector running" not in text
     assert "starting" in text
@@ -189,7 +189,7 @@ async def test_a_fixed_problem_leaves_the_headline_when_its_alert_closes(
     number = await source(app, "failed")
     async with app.database.acquire() as connection:
         assert await sources.try_lock(connection, SourceId(number))
-        await sources.upsert_daemon(connection, uuid.uuid4(), "here", 7, "collecting")
+        await daemons.upsert(connection, uuid.uuid4(), "here", 7, "collecting")
         await alert(app, "source_failed", "one", severity="critical")
         assert "one fails." in await needed(admin)
         await app.execute(

@@ -10,9 +10,17 @@ import msgspec
 import pytest
 
 from stream import db
+from stream.daemon_report import (
+    BusReport,
+    DaemonReport,
+    JournalReport,
+    LaneReport,
+    ServerReport,
+)
 from stream.notes import EventNote, GapClosed, GapOpened
-from stream.store import events, gaps, partitions, rollups, sources
+from stream.store import daemons, events, gaps, lanes, partitions, rollups, sources
 from stream.store.events import EventFilter
+from stream.tweet import SourceId
 from waiting import Eventually
 from web_app import FRAGMENT, Client, MakeApp, WebApp, database_away
 
@@ -25,7 +33,7 @@ HOSTILE = "<script>alert(1)</script>"
 async def make_well(app: WebApp) -> None:
     """A daemon that has just begun, and the partitions of tomorrow."""
     async with app.database.transaction() as connection:
-        await sources.upsert_daemon(connection, uuid.uuid4(), HERE, 1, "collecting")
+        await daemons.upsert(connection, uuid.uuid4(), HERE, 1, "collecting")
         await partitions.ensure_days(connection, [datetime.now(UTC).date() + timedelta(days=1)])
 
 
@@ -312,3 +320,61 @@ async def test_while_the_database_is_away_the_page_says_so_and_it_comes_back_by_
         return (await admin.get("/health"))[0] == 200
 
     await eventually(is_back)
+
+
+# -- several machines -----------------------------------------------------------------------------
+
+
+async def test_machines_lanes_and_the_bus_are_shown_where_there_is_a_bus(
+    app: WebApp, admin: Client
+) -> None:
+    _, text = await admin.get("/health", headers=FRAGMENT)
+    assert "Machines" not in text
+    good = BusReport(
+        created="2026",
+        bytes=5_000_000,
+        max_bytes=20_000_000_000,
+        leader="n1",
+        replicas={"n1": True, "n2": True, "n3": False},
+        servers={"n1": ServerReport(sync_always=True), "n2": ServerReport()},
+    )
+    away = BusReport(failing="no quorum", remedy="Start the servers.")
+    source = await app.insert("sources", name="main", network="x_v2", lanes=2)
+    async with app.database.transaction() as connection:
+        await lanes.lanes_of(connection, SourceId(source), [lanes.HOME], 2)
+        lane = LaneReport(id=SourceId(source), lag=3.2, blocks=1234)
+        await daemons.upsert(
+            connection,
+            uuid.uuid4(),
+            "host1",
+            7,
+            "other",
+            roles=["write"],
+            lanes=[lane.id],
+            report=DaemonReport(version="1.2", lanes=[lane], bus=good),
+        )
+        journal = JournalReport(source_id=lane.id, source="main", collecting=True)
+        await daemons.upsert(
+            connection,
+            uuid.uuid4(),
+            HOSTILE,
+            8,
+            "collecting",
+            roles=["collect"],
+            report=DaemonReport(journals=[journal], bus=away),
+        )
+    _, text = await admin.get("/health", headers=FRAGMENT)
+    assert HOSTILE not in text
+    for words in (
+        '<h3 id="machines">Machines</h3>',
+        "main, lane 2",
+        '<span class="bad">no machine</span>',
+        "3.2 s",
+        "1,234",
+        '<span class="bad">away or behind</span>',
+        '<span class="warn">not synced</span>',
+        "no quorum.",
+        "Start the servers.",
+    ):
+        assert words in text, words
+    assert "Collectors</h3>" not in text

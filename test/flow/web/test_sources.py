@@ -16,7 +16,7 @@ from simulator.server import Settings as SimulatorSettings
 from simulator.server import serve
 from stream import credentials
 from stream.notes import GapOpened, StateNote
-from stream.store import events, gaps, rollups, sources, tracks
+from stream.store import daemons, events, gaps, rollups, sources, tracks
 from stream.store.sources import SourceRow
 from stream.store.tracks import NewTrack
 from stream.tweet import NetworkName, SourceId
@@ -77,9 +77,9 @@ async def streaming(app: WebApp, source_id: SourceId) -> AsyncIterator[None]:
 async def daemon(app: WebApp, host: str) -> AsyncIterator[None]:
     number = uuid.uuid4()
     async with app.database.acquire() as connection:
-        await sources.upsert_daemon(connection, number, host, 1, "collecting")
+        await daemons.upsert(connection, number, host, 1, "collecting")
         yield
-        await sources.delete_daemon(connection, number)
+        await daemons.delete(connection, number)
 
 
 # -- changing -------------------------------------------------------------------------------------

@@ -1,0 +1,79 @@
+"""What a person has to do when the bus cannot be used. Pure, no I/O."""
+
+from stream.config import Settings
+
+
+def remedy(why: str, settings: Settings) -> str:
+    """What helps against `why`, the reason that the bus or its client gives."""
+    text = why.lower()
+    known = (advice for sign, advice in _remedies(settings) if sign in text)
+    return next(known, _address(settings))
+
+
+def needs_person(why: str, settings: Settings) -> bool:
+    """Whether it will not pass by itself."""
+    return remedy(why, settings) not in (_address(settings), _QUORUM)
+
+
+_QUORUM = (
+    "Start the servers of the bus that are down: most of them have to run. Tweets wait in the"
+    " journals meanwhile."
+)
+_CERTIFICATE = (
+    "Set `bus_ca` to the certificate that signed those of the servers, and renew what has expired"
+    " (deploy/cluster/README.md)."
+)
+
+
+def _address(settings: Settings) -> str:
+    return (
+        f"Check that its servers run, that `bus` ({settings.bus}) names them, and that no firewall"
+        " is in between."
+    )
+
+
+def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
+    replicas = settings.bus_replicas
+    login = (
+        f"Correct user and password in {settings.bus_credentials}."
+        if settings.bus_credentials
+        else "It needs a login: set `bus_credentials` (deploy/cluster/README.md)."
+    )
+    return (
+        ("authorization", login),
+        ("authentication", login),
+        ("permissions violation", "Allow this user all subjects of its account on the servers."),
+        (
+            "not valid for",  # IP address or hostname mismatch
+            "Name the servers in `bus` as their certificates do, or renew these with that name.",
+        ),
+        ("certificate", _CERTIFICATE),
+        ("ssl", _CERTIFICATE),
+        (
+            "non-clustered",
+            f"`bus_replicas` is {replicas}, but the bus is a single server: set `bus_replicas: 1`,"
+            " or run three servers as a cluster.",
+        ),
+        (
+            "no suitable peers",
+            f"`bus_replicas` is {replicas}: so many servers with JetStream have to run, or lower"
+            " it.",
+        ),
+        (
+            "insufficient",
+            "Raise `max_file_store` of the servers (they need the disk for it), or lower"
+            f" `bus_max_bytes` ({settings.bus_max_bytes / 1e9:g} GB).",
+        ),
+        ("temporarily unavailable", _QUORUM),
+        (
+            "jetstream",
+            "Switch JetStream on: `jetstream { … }` in the servers' settings, and"
+            " `jetstream: enabled` in the account.",
+        ),
+        (
+            "overlap",
+            f"Another stream has the subjects of `bus_stream` ({settings.bus_stream}): delete that"
+            " stream, or choose another name.",
+        ),
+        ("quorum", _QUORUM),
+    )

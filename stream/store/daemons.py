@@ -1,0 +1,120 @@
+"""The daemons table: each running daemon, what it does, and what it reports of itself."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from stream import daemon_report
+from stream.daemon_report import ROLES, DaemonReport
+from stream.db import Executor, row_count
+from stream.tweet import SourceId
+
+TIMEOUT = 15  # seconds; a daemon without a heartbeat for longer counts as dead
+WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes
+KEPT = 86_400  # seconds that the row of a dead one stays
+
+_UPSERT = """
+INSERT INTO daemons (id, host, pid, role, roles, lanes, report)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET role = excluded.role, seen_at = now(), lanes = excluded.lanes,
+    report = excluded.report
+"""
+_COUNT_WRITERS = """
+SELECT count(*)::integer AS number FROM daemons
+WHERE 'write' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
+"""
+_DELETE = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(secs => $2)"
+# Of a crowd of dead ones the newest: they are to be noticed, and each is a row of a crash.
+_ALL = """
+SELECT id, host, pid, role, started_at, seen_at, roles, lanes, report,
+    seen_at > now() - make_interval(secs => $1) AS running
+FROM daemons ORDER BY seen_at > now() - make_interval(secs => $1) DESC, seen_at DESC LIMIT 500
+"""
+_CRASHED = """
+SELECT count(*)::integer AS number FROM daemons
+WHERE host = $1 AND started_at > now() - make_interval(secs => $2)
+  AND seen_at < now() - make_interval(secs => $3)
+"""
+_PRUNE = "DELETE FROM daemons WHERE id IN (SELECT id FROM daemons WHERE seen_at < $1 LIMIT $2)"
+
+
+class DaemonRow(msgspec.Struct, frozen=True):
+    """A row of daemons."""
+
+    id: uuid.UUID
+    host: str
+    pid: int
+    role: str  # whether it collects: collecting, standby, other
+    started_at: datetime
+    seen_at: datetime
+    roles: list[str]
+    lanes: list[SourceId]
+    report: DaemonReport
+    running: bool  # False: it ended without a stop
+
+    @property
+    def name(self) -> str:
+        """Its machine, and its roles unless it has all of them."""
+        return daemon_name(self.host, self.roles)
+
+
+def daemon_name(host: str, roles: Sequence[str]) -> str:
+    """The name of a daemon for people: several with different roles may run on one machine."""
+    return host if {*roles} >= ROLES else f"{host} ({', '.join(sorted(roles))})"
+
+
+async def upsert(
+    connection: Executor,
+    daemon: uuid.UUID,
+    host: str,
+    pid: int,
+    role: str,
+    *,
+    roles: Iterable[str] = ROLES,
+    lanes: Sequence[SourceId] = (),
+    report: DaemonReport | None = None,
+) -> None:
+    """Record a heartbeat of this daemon, and what it does.
+
+    `role`: whether it collects; `lanes`: those that it stores.
+    """
+    encoded = daemon_report.encode(report or DaemonReport())
+    await connection.execute(_UPSERT, daemon, host, pid, role, sorted(roles), lanes, encoded)
+
+
+async def count_writers(connection: Executor) -> int:
+    """How many running daemons store lanes."""
+    [row] = await connection.fetch(_COUNT_WRITERS, WRITER_TIMEOUT)
+    return int(row["number"])
+
+
+async def delete(connection: Executor, daemon: uuid.UUID) -> None:
+    """Delete a daemon that ends, and those without a heartbeat for a day."""
+    await connection.execute(_DELETE, daemon, KEPT)
+
+
+async def running(connection: Executor) -> list[DaemonRow]:
+    """The running daemons, oldest first."""
+    return [each for each in await get_all(connection) if each.running]
+
+
+async def get_all(connection: Executor) -> list[DaemonRow]:
+    """The running daemons and those of the last day that ended without a stop, oldest first."""
+    rows = [
+        DaemonRow(**{**row, "report": daemon_report.decode(row["report"])})
+        for row in await connection.fetch(_ALL, TIMEOUT)
+    ]
+    return sorted(rows, key=lambda each: (each.started_at, each.id))
+
+
+async def count_crashed(connection: Executor, host: str, seconds: float) -> int:
+    """How many daemons of this host started in the last `seconds` and ended without a stop."""
+    [row] = await connection.fetch(_CRASHED, host, seconds, TIMEOUT)
+    return int(row["number"])
+
+
+async def prune(connection: Executor, before: datetime, limit: int) -> int:
+    """Delete some daemons that were last seen before a time; returns how many."""
+    return row_count(await connection.execute(_PRUNE, before, limit))
