@@ -49,7 +49,7 @@ class Monitor:
         self._led = False
         self.sampler = Sampler(daemon, database, settings, self.leader, self.jobs)
         self.jobs += self.sampler.jobs()
-        self.alerts = Alerts(database, settings)
+        self.alerts = Alerts(database, settings, roles=daemon.roles)
         self.jobs += self.alerts.jobs()
         self.sampler.listeners.append(self.alerts.on_snapshot)
         archive_run = child_process.command(config_path, "archive", "run")

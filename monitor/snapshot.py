@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from stream.cluster import Cluster
+from stream.daemon_report import BusReport, LaneReport
 from stream.files import Disk
 
 VolumeName = Literal["data", "journal", "postgres", "archive"]
@@ -91,6 +93,8 @@ class SourceSnapshot(msgspec.Struct, frozen=True):
     journal_damaged: int = 0  # damaged places found since the start
     writer_stalled: float = 0.0  # seconds without progress of the position, while frames wait
     code: str = ""  # the kind of failure behind the state; see errors.FailureCode
+    bus_failing: str = ""  # with a bus: why that does not take what was collected
+    resent: int = 0  # with a bus: times that blocks were sent again
 
     @property
     def works(self) -> bool:
@@ -171,3 +175,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     tracks: Mapping[str, int]  # number by state
     sinks: tuple[SinkSnapshot, ...] = ()
     webhooks: tuple[WebhookSnapshot, ...] = ()
+    # With several machines; see stream/daemon_report.py.
+    name: str = ""  # of this daemon: the machine, and its roles unless it has all of them
+    speaks: bool = True  # for the machine: of several daemons on it, one reports its disks and load
+    lanes: tuple[LaneReport, ...] = ()  # that this daemon stores
+    bus: BusReport | None = None
+    cluster: Cluster | None = None  # all machines; of the newest snapshot only

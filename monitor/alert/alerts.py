@@ -5,8 +5,10 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+
+import msgspec
 
 from monitor.alert import verdict
 from monitor.alert.condition import Condition, Facts, FileProblems, RuleContext
@@ -21,10 +23,12 @@ from monitor.alert.verdict import HealthReport
 from monitor.jobs import PeriodicJob
 from monitor.snapshot import Snapshot
 from stream.config import Settings
+from stream.daemon_report import ROLES
 from stream.db import Database
 from stream.errors import DatabaseAway
 from stream.store import alerts as store
 from stream.store.alerts import Alert, Key, Mute
+from stream.store.daemons import daemon_name
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +47,18 @@ GONE_HOSTS_INTERVAL = 3600.0  # seconds
 class Alerts:
     """Built by the monitor, which runs its jobs and passes it every snapshot."""
 
-    def __init__(self, database: Database, settings: Settings, host: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        host: str | None = None,
+        roles: Iterable[str] = ROLES,
+    ) -> None:
         self.database = database
         self.settings = settings
         self.host = host or socket.gethostname()
-        self.engine = Engine(self.host, settings.alerts.repeat_interval * 3600)
+        self.name = daemon_name(self.host, sorted(roles))
+        self.engine = Engine(self.host, settings.alerts.repeat_interval * 3600, self.name)
         self.redact = Redactor(settings)
         self.notifier = Notifier(Channels(settings.alerts), self.redact)
         self.facts: Facts | None = None
@@ -112,6 +123,8 @@ class Alerts:
         """Open and close alerts by a new snapshot. Quick, and never waits."""
         if snapshot.leads and not self.leads:
             self._facts_job.run_soon()
+        if self._snapshots:  # only the newest is judged by what other machines report
+            self._snapshots[-1] = msgspec.structs.replace(self._snapshots[-1], cluster=None)
         self._snapshots.append(snapshot)
         while self._snapshots[0].at < snapshot.at - HISTORY:
             self._snapshots.popleft()
@@ -198,7 +211,7 @@ class Alerts:
     async def _read_and_write(self) -> None:
         async with self.database.acquire() as connection:
             self._mutes = await store.mutes(connection)
-            rows = await store.load(connection, self.host)
+            rows = await store.load(connection, self.host, self.name)
         # Before the first snapshot it is not known what this daemon is responsible for.
         if self._snapshots:
             context = RuleContext(tuple(self._snapshots), self.settings, self.facts)

@@ -20,7 +20,7 @@ class Rule(msgspec.Struct, frozen=True):
     name: str
     title: str  # in a few words
     keep_firing_for: float  # seconds that its condition must not hold before its alert closes
-    scope: Literal["host", "source", "all"] = "host"  # see registry.is_responsible
+    scope: Literal["host", "daemon", "source", "all"] = "host"  # see registry.is_responsible
     needs_facts: bool = False  # reads Facts from Postgres
     once: bool = False  # neither reminders nor its end are sent
 

@@ -45,8 +45,9 @@ class PendingCondition(msgspec.Struct, frozen=True):
 class Engine:
     """The alerts of one daemon: its machine's and sources', and the shared ones while it leads."""
 
-    def __init__(self, host: str, repeat_interval: float) -> None:
+    def __init__(self, host: str, repeat_interval: float, name: str = "") -> None:
         self.host = host
+        self.name = name or host  # of the daemon, when several run on one machine
         self.repeat_interval = repeat_interval  # seconds
         self.open: dict[Key, Alert] = {}
         self.closed: list[Alert] = []  # not sent or not written yet
@@ -131,8 +132,14 @@ class Engine:
         return max(min(keep_firing_for * 2.0 ** len(ends), KEEP_FIRING_MAX), keep_firing_for)
 
     def host_of(self, rule: str) -> str:
-        """The host in the row of an alert: this machine, or none when it concerns all machines."""
-        return self.host if RULES[rule].scope == "host" else ""
+        """The host in the row of an alert: this machine or daemon; none when it concerns all."""
+        match RULES[rule].scope:
+            case "host":
+                return self.host
+            case "daemon":
+                return self.name
+            case _:
+                return ""
 
     # -- notifications ----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ The table of alerts in the documentation has a line for each.
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from monitor.alert import rules_source, rules_system, rules_track
+from monitor.alert import rules_cluster, rules_source, rules_system, rules_track
 from monitor.alert.condition import Condition, Rule, RuleContext
 from monitor.snapshot import Snapshot
 
@@ -19,12 +19,12 @@ RULES: Mapping[str, Rule] = {
         Rule("disk_low", "disk space low", 2 * _MINUTE),
         Rule("cpu_high", "processor busy", 5 * _MINUTE),
         Rule("memory_high", "memory low", 5 * _MINUTE),
-        Rule("loop_lag", "daemon slow", 10 * _MINUTE),
-        Rule("journal_lag", "tweets are stored late", 2 * _MINUTE),
+        Rule("loop_lag", "daemon slow", 10 * _MINUTE, "daemon"),
+        Rule("journal_lag", "tweets are stored late", 2 * _MINUTE, "daemon"),
         Rule("journal_full", "collecting paused: no space for the journal", 2 * _MINUTE, "source"),
         Rule("writer_stalled", "nothing is stored", _MINUTE, "source"),
         Rule("journal_damaged", "journal damaged", _MINUTE, "source"),
-        Rule("clock_jumped", "clock jumped", _MINUTE),
+        Rule("clock_jumped", "clock jumped", _MINUTE, "daemon"),
         Rule("database_away", "Postgres does not answer", _MINUTE),
         Rule("source_silent", "source silent", 2 * _MINUTE, "source"),
         Rule("source_refused", "credentials refused", 2 * _MINUTE, "source"),
@@ -53,11 +53,19 @@ RULES: Mapping[str, Rule] = {
         Rule("track_runaway", "unusually many tweets", 30 * _MINUTE, "all", needs_facts=True),
         Rule("partitions_missing", "partitions missing", _MINUTE, "all"),
         Rule("archive_failed", "archiving fails", _MINUTE, "all", needs_facts=True),
-        Rule("job_failed", "job fails", _MINUTE),
-        Rule("sink_late", "tweets are passed on late", 2 * _MINUTE),
+        Rule("job_failed", "job fails", _MINUTE, "daemon"),
+        Rule("sink_late", "tweets are passed on late", 2 * _MINUTE, "daemon"),
         Rule("webhook_disabled", "webhook disabled", _MINUTE, "all", needs_facts=True),
         Rule("key_file", "key or certificate", _MINUTE),
-        Rule("standby_took_over", "standby took over", _MINUTE, once=True),
+        Rule("standby_took_over", "standby took over", _MINUTE, "daemon", once=True),
+        Rule("bus_away", "bus does not work", _MINUTE, "all"),
+        Rule("bus_full", "bus nearly full", 2 * _MINUTE, "all"),
+        Rule("bus_replicas", "replicas of the bus missing", 2 * _MINUTE, "all"),
+        Rule("bus_sync", "bus without sync_interval always", _MINUTE, "all"),
+        Rule("lane_unwritten", "lane without a writer", _MINUTE, "all"),
+        Rule("lane_lag", "lane stored late", 2 * _MINUTE, "all"),
+        Rule("frames_missing", "tweets wait on another machine", _MINUTE, "all"),
+        Rule("machine_gone", "machine gone", _MINUTE, "all"),
         Rule("restart_loop", "daemon keeps crashing", 60 * _MINUTE, needs_facts=True),
     )
 }
@@ -89,6 +97,14 @@ SNAPSHOT_CHECKS: tuple[Callable[[RuleContext], Iterator[Condition]], ...] = (
     rules_system.key_file,
     rules_system.standby_took_over,
     rules_system.restart_loop,
+    rules_cluster.bus_away,
+    rules_cluster.bus_full,
+    rules_cluster.bus_replicas,
+    rules_cluster.bus_sync,
+    rules_cluster.lane_unwritten,
+    rules_cluster.lane_lag,
+    rules_cluster.frames_missing,
+    rules_cluster.machine_gone,
 )
 
 # These look at facts only, possibly of thousands of tracks: not on the event loop.
@@ -122,9 +138,12 @@ def is_responsible(snapshot: Snapshot, scope: str, subject: str) -> bool:
     """Whether this daemon decides: about a source its collector, about the rest the leader.
 
     A source without a collector, or removed, is the leader's; a standby cannot know how it is.
+    About itself each daemon decides, and about a machine one of those that run on it.
     """
-    if scope == "host":
+    if scope == "daemon":
         return True
+    if scope == "host":
+        return snapshot.speaks
     if scope == "source":
         for source in snapshot.sources:
             if source.name == subject:

@@ -168,10 +168,12 @@ def journal_full(context: RuleContext) -> Iterator[Condition]:
 
 
 def journal_lag(context: RuleContext) -> Iterator[Condition]:
-    """Tweets are stored late; not while Postgres is away, which has its own alert."""
+    """Tweets are stored late; that Postgres or the bus is away has its own alert."""
     if not context.now.database.up:
         return
     for source in context.now.sources:
+        if source.bus_failing:
+            continue  # the alert bus_away
         if source.lag_seconds > context.settings.alerts.journal_lag:
             text = (
                 f"Tweets of source {source.name} are stored {lasting(source.lag_seconds)} late;"

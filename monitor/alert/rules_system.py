@@ -118,7 +118,7 @@ def loop_lag(context: RuleContext) -> Iterator[Condition]:
     worst = max(each.process.loop_lag for each in context.last(LAG_WINDOW))
     if worst >= context.settings.alerts.loop_lag:
         text = (
-            f"The daemon on {context.now.host} is slow:"
+            f"The daemon on {context.now.name or context.now.host} is slow:"
             f" its event loop was blocked for {worst:.1f} s."
         )
         remedy = (
@@ -184,7 +184,11 @@ def archive_failed(context: RuleContext) -> Iterator[Condition]:
 def job_failed(context: RuleContext) -> Iterator[Condition]:
     for job in _failing(context):
         if not job.name.startswith(ARCHIVE):
-            text = _sentence(f"The job {job.name!r} of {context.now.host}", job, context.now.at)
+            text = _sentence(
+                f"The job {job.name!r} of {context.now.name or context.now.host}",
+                job,
+                context.now.at,
+            )
             remedy = "Check the daemon's log for the cause. Collecting continues."
             yield Condition(
                 "job_failed", job.name, "warning", text, remedy, 1.0, 0, job.failing_since

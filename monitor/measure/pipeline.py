@@ -2,22 +2,26 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from monitor.snapshot import Commits, SinkSnapshot, SourceSnapshot, WebhookSnapshot
 from stream.collector import Collector
 from stream.daemon import Daemon
 from stream.db import Database
+from stream.lane_writers import LaneWriter
 from stream.store import gaps
 from stream.store.gaps import GapsOfDay
 from stream.store.sources import SourceRow
 from stream.tweet import SourceId
-from stream.writer import CommitTiming
+from stream.writer import CommitTiming, Writer
 
 DAY = 86_400  # seconds
+BACKLOG_MARKS = 360
+Outcomes = Literal["stored", "rejects"]  # counters of a writer
 MIN_SPREAD = 1e-9  # seconds; for a batch whose frames came at the same moment
 
 
@@ -52,6 +56,27 @@ class StallTimer:
         if position != self._position or position >= end:
             self._position, self._since = position, self._clock()
         return self._clock() - self._since
+
+
+class BacklogAge:
+    """How long the oldest of what waits in a journal has waited, by its positions over time.
+
+    For a journal whose frames other daemons store. As exact as the time between two snapshots.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends: deque[tuple[float, int]] = deque(maxlen=BACKLOG_MARKS)  # when it ended where
+
+    def seconds(self, stored: int, end: int) -> float:
+        """Update with the current positions; call this at every snapshot."""
+        now = self._clock()
+        while self._ends and self._ends[0][1] <= stored:
+            self._ends.popleft()
+        if len(self._ends) == BACKLOG_MARKS:  # the oldest one has to stay
+            self._ends.pop()
+        self._ends.append((now, end))
+        return now - self._ends[0][0] if end > stored else 0.0
 
 
 class GapTimes:
@@ -95,32 +120,51 @@ class Pipeline:
         self._counters: dict[SourceId, dict[str, MonotonicCounter]] = {}
         self._newest: dict[SourceId, CommitTiming] = {}  # that was read already
         self._stall_timers: dict[SourceId, StallTimer] = {}
+        self._backlogs: dict[SourceId, BacklogAge] = {}
+        self._lane_counters: dict[
+            tuple[SourceId, SourceId], dict[str, MonotonicCounter]
+        ] = {}  # by source and lane
 
-    def sources(self) -> tuple[SourceSnapshot, ...]:
-        """Snapshots of all sources in the table, including those without a collector."""
+    def sources(self, elsewhere: AbstractSet[SourceId] = frozenset()) -> tuple[SourceSnapshot, ...]:
+        """Snapshots of all sources in the table, including those without a collector.
+
+        `elsewhere`: the sources that other daemons are known to collect.
+        """
         rows = self.daemon.reconciler.sources
+        self._count_lanes()
         self._counters = {row.id: self._counters.get(row.id) or _counters() for row in rows}
         self._stall_timers = {
             row.id: self._stall_timers.get(row.id) or StallTimer() for row in rows
         }
-        return tuple(self._source(row, self.daemon.collectors.get(row.id)) for row in rows)
+        self._backlogs = {row.id: self._backlogs.get(row.id) or BacklogAge() for row in rows}
+        return tuple(
+            self._source(row, self.daemon.collectors.get(row.id), row.id in elsewhere)
+            for row in rows
+        )
 
-    def _source(self, row: SourceRow, collector: Collector | None) -> SourceSnapshot:
+    def _source(
+        self, row: SourceRow, collector: Collector | None, elsewhere: bool
+    ) -> SourceSnapshot:
         counters_of = self._counters[row.id]
         connection = collector.connection if collector is not None else None
         writer = collector.writer if collector is not None else None
+        publisher = collector.publisher if collector is not None else None
         journal = collector.journal if collector is not None else None
         collecting = collector is not None and collector.collecting
         counters = counters_of["counters"].total(connection.counters if connection else None)
         state, reason, since, until = _state(row, collector)
-        started = writer is not None and writer.started.is_set()
+        follower = writer or publisher
+        started = follower is not None and follower.started.is_set()
+        lag = _ago(writer.waiting_since) if writer else 0.0
+        if publisher is not None and journal is not None and started:
+            lag = self._backlogs[row.id].seconds(journal.stored, journal.end)
         return SourceSnapshot(
             id=row.id,
             name=row.name,
             network=row.network,
             enabled=row.enabled,
             collecting=collecting,
-            standing_by=collector is not None and collector.standing_by,
+            standing_by=elsewhere if collector is None else collector.standing_by,
             state=state,
             reason=reason,
             state_since=since,
@@ -139,8 +183,8 @@ class Pipeline:
                 else None
             ),
             losses=counters_of["losses"].total(connection.interruptions if connection else None),
-            outcomes=counters_of["outcomes"].total(writer.stored if writer else None),
-            rejects=counters_of["rejects"].total(writer.rejects if writer else None),
+            outcomes=self._stored(row.id, "stored", writer),
+            rejects=self._stored(row.id, "rejects", writer),
             journal_bytes=journal.size if journal else 0,
             why_journal_full=(
                 journal.why_full()
@@ -151,17 +195,48 @@ class Pipeline:
             ),
             # Before the writer has read its position it is not known what is stored.
             lag_bytes=journal.end - journal.stored if journal and started else 0,
-            lag_seconds=_ago(writer.waiting_since) if writer else 0.0,
+            lag_seconds=lag,
             away_since=_wall(writer.away_since) if writer else None,
             gap_seconds_today=self.gaps.today(row.id, delivering=state == "streaming"),
             not_in_force=connection.reporter.not_in_force if connection and collecting else "",
             clock_corrections=journal.clock_corrections if journal else 0,
             journal_damaged=journal.damaged if journal else 0,
             writer_stalled=(
-                self._stall_timers[row.id].seconds(journal.stored, journal.end) if journal else 0.0
+                self._stall_timers[row.id].seconds(journal.stored, journal.end)
+                if journal and writer
+                else 0.0
             ),
             code=connection.state.code if connection and collecting else "",
+            bus_failing=(publisher.failing or "") if publisher else "",
+            resent=sum(each.resent for each in publisher.senders.values()) if publisher else 0,
         )
+
+    def _stored(self, source_id: SourceId, what: Outcomes, writer: Writer | None) -> Counter[str]:
+        """What this daemon has stored of a source: by its own writer, and those of its lanes."""
+        found = self._counters[source_id][what].total(getattr(writer, what) if writer else None)
+        for (of, _), counters in self._lane_counters.items():
+            if of == source_id:
+                found += counters[what].total(None)
+        return found
+
+    def _count_lanes(self) -> None:
+        for lane_id, each in self._lanes().items():
+            key = each.lane.source_id, lane_id
+            counters = self._lane_counters.setdefault(key, _counters())
+            counters["stored"].total(each.writer.stored)
+            counters["rejects"].total(each.writer.rejects)
+
+    def _lanes(self) -> Mapping[SourceId, LaneWriter]:
+        writers = self.daemon.lane_writers
+        return {} if writers is None else writers.writers
+
+    def _writers(self) -> Iterator[tuple[SourceId, Writer]]:
+        """The writers that run, by lane: the first lane of a source has its id."""
+        for source_id, collector in self.daemon.collectors.items():
+            if collector.writer is not None:
+                yield source_id, collector.writer
+        for lane_id, each in self._lanes().items():
+            yield lane_id, each.writer
 
     def sinks(self) -> tuple[SinkSnapshot, ...]:
         """Snapshots of the sinks that this daemon runs."""
@@ -187,22 +262,20 @@ class Pipeline:
     def commits(self) -> Commits:
         """The commits since the last call."""
         fresh: list[CommitTiming] = []
-        for source_id, collector in self.daemon.collectors.items():
-            if collector.writer is None:
-                continue
-            known, newest = self._newest.get(source_id), None
-            for timing in reversed(collector.writer.timings):
+        for lane_id, writer in self._writers():
+            known, newest = self._newest.get(lane_id), None
+            for timing in reversed(writer.timings):
                 if timing is known:
                     break
                 newest = newest or timing
                 fresh.append(timing)
             if newest is not None:
-                self._newest[source_id] = newest
+                self._newest[lane_id] = newest
         return commits(fresh)
 
 
 def _counters() -> dict[str, MonotonicCounter]:
-    return {name: MonotonicCounter() for name in ("counters", "losses", "outcomes", "rejects")}
+    return {name: MonotonicCounter() for name in ("counters", "losses", "stored", "rejects")}
 
 
 def _state(row: SourceRow, collector: Collector | None) -> tuple[str, str, float, float | None]:

@@ -128,7 +128,8 @@ def _sources(snapshots: Sequence[Snapshot], before: Snapshot | None) -> dict[str
             each for snapshot in snapshots for each in snapshot.sources if each.id == source.id
         ]
         done = _source(course, base.get(source.id), seconds)
-        if done.frames or not source.standing_by:
+        # Of a source that another daemon collects, this one may store lanes.
+        if done.frames or done.tweets or done.rejected or not source.standing_by:
             found[source.name] = done
     return found
 

@@ -1,6 +1,7 @@
 """Take snapshots again and again, pass them to listeners, and store a row per minute."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections import Counter
@@ -12,11 +13,14 @@ from monitor.measure.pipeline import GapTimes, Pipeline
 from monitor.measure.postgres import PostgresSampler
 from monitor.measure.rollup import MinuteAggregator, MinuteQueue
 from monitor.snapshot import JobSnapshot, Snapshot
-from stream import __version__
+from stream import __version__, cluster
+from stream.cluster import Cluster
 from stream.config import Settings
 from stream.daemon import Daemon
 from stream.db import Database
+from stream.errors import DatabaseAway
 from stream.store import machine_history
+from stream.store.daemons import DaemonRow, daemon_name
 
 SIZES_EVERY = 300.0  # seconds
 GAPS_EVERY = 60.0  # seconds
@@ -63,6 +67,8 @@ class Sampler:
         self._machine = MachineSampler(self._volumes)
         self._postgres = PostgresSampler(database)
         self._host = socket.gethostname()
+        self._name = daemon_name(self._host, sorted(daemon.roles))
+        self._cluster: Cluster | None = None
 
     def jobs(self) -> list[PeriodicJob]:
         """What the monitor has to run."""
@@ -82,9 +88,10 @@ class Sampler:
     async def look(self) -> None:
         """Take a snapshot and pass it to the listeners."""
         was_up = self._postgres.up
-        (machine, process), database = await asyncio.gather(
-            self._machine.look(), self._postgres.sample()
+        (machine, process), database, _ = await asyncio.gather(
+            self._machine.look(), self._postgres.sample(), self._look_at_cluster()
         )
+        others, report = self._others(), self.daemon.heartbeat.report()
         if database.up and was_up is False:
             self.sizes.run_soon()
             self.gaps_today.run_soon()
@@ -95,13 +102,25 @@ class Sampler:
             leads=self.leader.leads,
             machine=machine,
             process=process,
-            sources=self._pipeline.sources(),
+            sources=self._pipeline.sources(
+                {
+                    each.source_id
+                    for row in others
+                    for each in row.report.journals
+                    if each.collecting
+                }
+            ),
             commits=self._pipeline.commits(),
             database=database,
             jobs=tuple(_job(job) for job in self.all_jobs),
             tracks=Counter(track.state for track in self.daemon.reconciler.tracks),
             sinks=self._pipeline.sinks(),
             webhooks=self._pipeline.webhooks(),
+            name=self._name,
+            speaks=self._speaks(),
+            lanes=tuple(report.lanes),
+            bus=report.bus,
+            cluster=self._cluster,
         )
         self.newest = snapshot
         self._aggregate(snapshot)
@@ -125,6 +144,24 @@ class Sampler:
                 failed = failed or error
         if failed is not None:
             raise failed
+
+    async def _look_at_cluster(self) -> None:
+        """Read what the other machines report; while Postgres is away, the last of it stays."""
+        if self.daemon.bus is not None:
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.acquire() as connection:
+                    self._cluster = await cluster.read(connection, self.settings.cell)
+
+    def _others(self) -> list[DaemonRow]:
+        """The other daemons that run."""
+        own = self.daemon.heartbeat.id
+        return [row for row in self._cluster.daemons if row.id != own] if self._cluster else []
+
+    def _speaks(self) -> bool:
+        """Whether this daemon is the oldest of its machine, as far as it knows."""
+        known = self._cluster.daemons if self._cluster is not None else ()
+        here = [row.id for row in known if row.host == self._host]
+        return not here or here[0] == self.daemon.heartbeat.id
 
     async def _look_at_sizes(self) -> None:
         await self._postgres.sample_sizes(self.database)

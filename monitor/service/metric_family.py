@@ -19,6 +19,8 @@ from monitor.snapshot import (
     Volume,
     WebhookSnapshot,
 )
+from stream.cluster import Cluster
+from stream.daemon_report import BusReport, LaneReport
 from stream.notes import SourceState
 from stream.store.webhooks import State as WebhookState
 
@@ -100,6 +102,36 @@ def webhook(
         return [((str(each.id),), value(snapshot, each)) for each in snapshot.webhooks]
 
     return Family(kind, f"webhook_{name}", text, ("webhook",), samples)
+
+
+def lane(
+    name: str, text: str, value: Callable[[LaneReport], Value], kind: Kind = "gauge"
+) -> Family:
+    """A metric of each lane that this daemon stores."""
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        return [((each.source, str(each.id)), value(each)) for each in snapshot.lanes]
+
+    return Family(kind, f"lane_{name}", text, ("source", "lane"), samples)
+
+
+def bus(name: str, text: str, value: Callable[[BusReport], Value]) -> Family:
+    """A gauge of the bus, where there is one."""
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        return [] if snapshot.bus is None else [((), value(snapshot.bus))]
+
+    return Family("gauge", f"bus_{name}", text, (), samples)
+
+
+def cluster(name: str, text: str, value: Callable[[Cluster], Value]) -> Family:
+    """A gauge of all machines together, from the leader: where there is a bus."""
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        known = snapshot.cluster if snapshot.leads else None
+        return [] if known is None else [((), value(known))]
+
+    return Family("gauge", name, text, (), samples)
 
 
 def named(

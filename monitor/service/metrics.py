@@ -6,6 +6,7 @@ from typing import TypeAlias
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from monitor.service.cluster_metrics import CLUSTER
 from monitor.service.metric_family import (
     Family,
     commit_delays,
@@ -263,6 +264,7 @@ FAMILIES: Sequence[Family] = (
     *_JOBS,
     *_SINKS,
     *_WEBHOOKS,
+    *CLUSTER,
 )
 
 

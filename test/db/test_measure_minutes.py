@@ -116,6 +116,17 @@ async def test_two_daemons_of_one_machine_share_a_row(connected: Database) -> No
     assert (row["commit_p50"], row["process_memory"], row["database_up"]) == (0.5, 80, 0.5)
 
 
+async def test_a_source_that_one_daemon_collects_and_another_stores_is_one(
+    connected: Database,
+) -> None:
+    collected = of_source(tweets=0, tweets_per_s=0.0, rejected=0, rejects={})
+    stored = of_source(frames=0, bytes=0, frames_per_s=0.0, bytes_per_s=0.0, attempts_left=None)
+    for each in (collected, stored, collected):
+        await add(connected, minute(HOUR, sources={"main": each}))
+    [row] = await rows(connected)
+    assert row["sources"] == {"main": msgspec.to_builtins(of_source())}
+
+
 async def test_minutes_wait_while_postgres_is_away(connected: Database) -> None:
     at = [HOUR + timedelta(minutes=n) for n in range(3)]
     # Nothing listens on port 1 of this machine.

@@ -25,7 +25,7 @@ from monitor.measure.machine import (
     archive_folder,
     volume,
 )
-from monitor.measure.pipeline import MonotonicCounter, StallTimer, commits, percentile
+from monitor.measure.pipeline import BacklogAge, MonotonicCounter, StallTimer, commits, percentile
 from monitor.measure.postgres import days_ahead
 from monitor.measure.rollup import MinuteAggregator, minute
 from monitor.snapshot import (
@@ -134,6 +134,23 @@ def test_a_position_is_stalled_only_while_there_is_more_to_store() -> None:
     ):
         now = at
         assert standstill.seconds(position, end) == seconds
+
+
+def test_a_backlog_is_as_old_as_the_first_end_that_is_not_stored() -> None:
+    now = [0.0]
+    age = BacklogAge(lambda: now[0])
+    course = [(0, 0, 5, 0), (10, 5, 9, 0), (20, 5, 12, 10), (30, 10, 20, 10), (40, 20, 20, 0)]
+    for at, stored, end, expected in course:
+        now[0] = at
+        assert age.seconds(stored, end) == expected, at
+
+
+def test_the_age_of_a_backlog_is_known_however_long_it_lasts() -> None:
+    now = [0.0]
+    age = BacklogAge(lambda: now[0])
+    for at in range(1000):
+        now[0] = at
+        assert age.seconds(0, at + 1) == at
 
 
 def test_a_total_continues_when_its_counter_is_replaced() -> None:

@@ -1,0 +1,204 @@
+"""What the commands say of several machines: three NATS servers, a collector and two writers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nats_servers import ASKABLE, NatsCluster, running_cluster, running_server
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from simulator.server import Server
+    from test.conftest import Eventually
+    from test.flow.conftest import OpenTables
+    from test.flow.program.conftest import MakeProgram, Program, Simulate
+
+STREAM = "twitterstream"
+
+
+class Machines:
+    """A collector and two writers, which share the two lanes of a source."""
+
+    def __init__(self, nats: NatsCluster, server: Server, programs: list[Program]) -> None:
+        self.nats = nats
+        self.server = server
+        self.collector, self.first, self.second = programs
+
+    async def status(self) -> Any:
+        """What `status --json` says of the machines; empty while fewer than two run."""
+        return json.loads(await self.collector.command("status", "--json"))["cluster"] or {}
+
+    async def share_lanes(self) -> bool:
+        """Whether both lanes are stored, each by another writer."""
+        found = await self.status()
+        return sorted(len(each["lanes"]) for each in found.get("daemons", ())) == [0, 1, 1]
+
+
+@pytest.fixture
+async def machines(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+) -> AsyncIterator[Machines]:
+    async with (
+        running_cluster(tmp_path / "nats", ASKABLE) as nats,
+        simulate(rate=200) as server,
+    ):
+        settings = {"bus": nats.url, "status_interval": 1}
+        programs = [make_program(name, database, **settings) for name in ("one", "two", "three")]
+        await open_tables(database).add_tracks("snow", "rain,sun")
+        await programs[0].add_source_to(database, server.url, "x_v2")
+        for each in programs[1:]:
+            each.data_dir.mkdir()
+            shutil.copy(programs[0].data_dir / "secret.key", each.data_dir)
+        said = await programs[0].command("source", "lanes", "main", "2")
+        assert "2 lanes" in said
+        await programs[0].start(roles=["collect", "monitor"])
+        for each in programs[1:]:
+            await each.start(roles=["write"])
+        yield Machines(nats, server, programs)
+
+
+async def test_status_shows_machines_lanes_and_the_bus(
+    machines: Machines, eventually: Eventually
+) -> None:
+    found: dict[str, Any] = {}
+
+    async def complete() -> bool:
+        found.update(await machines.status())
+        bus = (found.get("bus") or {}).get("state", {})
+        return (
+            await machines.share_lanes()
+            and list(bus.get("replicas", {}).values()) == [True] * 3
+            and len(bus.get("servers", {})) == 3
+        )
+
+    await eventually(complete)
+    text = await machines.collector.command("status")
+    print(text)  # noqa: T201
+    assert [lane["number"] for lane in found["lanes"]] == [0, 1]
+    assert all(each["sync_always"] for each in found["bus"]["state"]["servers"].values())
+    for words in ("collect, monitor", "main, lane 2", "n1 leads", "sync_interval always"):
+        assert words.replace("n1", found["bus"]["state"]["leader"]) in text
+
+
+async def test_status_shows_a_machine_that_is_gone_and_a_lost_quorum(
+    machines: Machines, eventually: Eventually
+) -> None:
+    await eventually(machines.share_lanes)
+    for node in machines.nats.nodes[1:]:
+        await node.kill()
+
+    async def without_quorum() -> bool:
+        found = (await machines.status())["bus"]
+        return all("quorum" in each["failing"] for _, each in found["failing"]) and (
+            len(found["failing"]) == 3
+        )
+
+    await eventually(without_quorum)
+    text = await machines.collector.command("status")
+    assert "Start the servers of the bus that are down" in text
+    print(text)  # noqa: T201
+    await machines.first.kill()
+    await machines.second.kill()
+    await machines.collector.kill()
+
+    async def gone() -> bool:
+        found = await machines.status()
+        return bool(found.get("gone")) and not found["daemons"]
+
+    await eventually(gone)
+    text = await machines.collector.command("status")
+    assert "has not been seen since" in text
+    assert "wait in the journal" in text
+    print(text)  # noqa: T201
+
+
+async def test_the_leader_notices_lanes_without_writers_and_a_lost_quorum(
+    machines: Machines, database: str, open_tables: OpenTables, eventually: Eventually
+) -> None:
+    tables = open_tables(database)
+
+    async def alerts(*, closed: bool = False) -> dict[str, str]:
+        rows = await tables.rows(
+            f"SELECT rule, text FROM alerts WHERE (closed_at IS NOT NULL) = {closed} ORDER BY id"
+        )
+        return {str(rule): str(text) for rule, text in rows}
+
+    async def opened(*rules: str) -> bool:
+        return (await alerts()).keys() >= {*rules}
+
+    await eventually(machines.share_lanes)
+    await machines.first.kill()
+    await machines.second.kill()
+    await eventually(lambda: opened("lane_unwritten", "machine_gone"))
+    found = await alerts()
+    assert "No machine stores lane" in found["lane_unwritten"]
+    assert "(write) has not been seen since" in found["machine_gone"]
+    await machines.first.start(roles=["write"])
+
+    async def stored_again() -> bool:
+        return {"lane_unwritten", "machine_gone"} <= (await alerts(closed=True)).keys()
+
+    await eventually(stored_again)
+    for node in machines.nats.nodes[1:]:
+        await node.kill()
+    await eventually(lambda: opened("bus_away"))
+    assert "quorum" in (await alerts())["bus_away"]
+    await machines.nats.start(*machines.nats.nodes[1:])
+
+    async def works_again() -> bool:
+        return "bus_away" in (await alerts(closed=True))
+
+    await eventually(works_again)
+
+
+async def test_what_writers_store_is_counted_for_the_source(
+    machines: Machines, database: str, open_tables: OpenTables, eventually: Eventually
+) -> None:
+    """In the minutes of the machine and on /metrics, although another daemon collects it."""
+    tables = open_tables(database)
+
+    async def counted() -> bool:
+        rows = await tables.rows(
+            "SELECT sources -> 'main' ->> 'frames', sources -> 'main' ->> 'tweets'"
+            " FROM machine_minutes"
+        )
+        return any(int(frames) > 0 and int(tweets) > 0 for frames, tweets in rows)
+
+    await eventually(counted)
+    [[waited]] = await tables.rows("SELECT max(commit_p99) FROM machine_minutes")
+    assert isinstance(waited, float)
+    assert waited < 600
+
+
+async def test_lanes_need_a_bus(make_program: MakeProgram, database: str) -> None:
+    alone = make_program("alone", database)
+    code, said = await alone.fails("source", "lanes", "main", "2")
+    assert code
+    assert "set `bus`" in said
+    code, said = await alone.fails("source", "lanes", "main", "1")
+    assert "no source named main" in said
+
+
+async def test_a_login_that_is_refused_is_said_once_with_its_remedy(
+    tmp_path: Path, database: str, make_program: MakeProgram, eventually: Eventually
+) -> None:
+    login = "authorization { user: me, password: secret }"
+    async with running_server(tmp_path / "nats", login) as nats:
+        program = make_program("main", database, bus=nats.url, bus_replicas=1)
+        await program.start(roles=["write"])
+        await eventually(lambda: "set `bus_credentials`" in program.log.read_text())
+        assert program.log.read_text().count("this needs a person") == 1
+        nats.settings = ""
+        await nats.kill()
+        await nats.start()
+        await eventually(lambda: "connected to the bus" in program.log.read_text())
