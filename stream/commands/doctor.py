@@ -1,19 +1,19 @@
-"""`doctor`: check settings, disk, database, sources and tracks, and suggest fixes."""
+"""`doctor`: check settings, disk, bus, database, machines, sources and tracks; suggest fixes."""
 
 import asyncio
 import os
 import stat
 import time
 from collections.abc import AsyncIterator
-from typing import Literal
 from urllib.parse import urlsplit
 
 import click
-import msgspec
 
-from stream import credentials, db
+from stream import cluster, credentials, db
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
+from stream.commands.doctor_machines import machine_findings
+from stream.commands.finding import Finding
 from stream.config import WebSettings, exposure
 from stream.config.exposure import safe_url
 from stream.db import Database
@@ -26,13 +26,6 @@ from stream.store import migrations, server, sources, tracks
 CONNECT_TIMEOUT = 5.0  # seconds
 CLOCK_OFFSET_MAX = 5.0  # seconds between our clock and the database's
 POSTGRES_MIN = 150000  # server_version_num of PostgreSQL 15
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """The result of one check."""
-
-    result: Literal["ok", "warning", "error"]
-    text: str
 
 
 @click.command()
@@ -54,21 +47,35 @@ async def examine(context: Context) -> AsyncIterator[Finding]:
         yield Finding("warning", warning[:1].lower() + warning[1:])
     for finding in _disk(context):
         yield finding
+    if context.settings.bus:
+        # Most installations have none, and need not import its client.
+        from stream.commands.doctor_bus import bus_findings  # noqa: PLC0415 - see above
+
+        async for finding in bus_findings(context.settings):
+            yield finding
     try:
         async with context.url() as url, db.connect(url) as database:
-            async for finding in _database(database):
+            async for finding in _installation(context, database):
                 yield finding
-            if await migrations.pending(database):
-                yield Finding("error", "the database schema is outdated: run `migrate`")
-                return
-            async for finding in _sources(context, database):
-                yield finding
-            async for finding in _tracks(database):
-                yield finding
-            if context.settings.web.replica:
-                yield await replica_finding(context.settings.web, database)
     except TwitterstreamError as error:
         yield Finding("error", f"the database cannot be used: {error}")
+
+
+async def _installation(context: Context, database: Database) -> AsyncIterator[Finding]:
+    """What the database is, and what it says."""
+    async for finding in _database(database):
+        yield finding
+    if await migrations.pending(database):
+        yield Finding("error", "the database schema is outdated: run `migrate`")
+        return
+    for finding in await _machines(context, database):
+        yield finding
+    async for finding in _sources(context, database):
+        yield finding
+    async for finding in _tracks(database):
+        yield finding
+    if context.settings.web.replica:
+        yield await replica_finding(context.settings.web, database)
 
 
 def _disk(context: Context) -> list[Finding]:
@@ -134,6 +141,20 @@ async def replica_finding(web: WebSettings, database: Database) -> Finding:
     text = f"the replica (web.replica) is {late}{behind / 1e6:,.1f} MB behind"
     is_late = seconds is not None and seconds > web.replica_max_lag
     return Finding("warning" if is_late else "ok", text)
+
+
+async def _machines(context: Context, database: Database) -> list[Finding]:
+    """Check the other machines of an installation with a bus."""
+    async with database.acquire() as connection:
+        together = await cluster.read(connection, context.settings.cell)
+        rows = await sources.get_all(connection)
+        collected = await sources.collected_ids(connection)
+    if not context.settings.bus:
+        if not together.uses_bus or not together.daemons:
+            return []
+        return [Finding("error", "other machines use a bus, but `bus` is not set here: set it")]
+    key = context.vault.fingerprint()
+    return [*machine_findings(together, context.settings, key, rows, collected)]
 
 
 async def _sources(context: Context, database: Database) -> AsyncIterator[Finding]:

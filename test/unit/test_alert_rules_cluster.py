@@ -9,6 +9,9 @@ import pytest
 from alert_rules import NOON, SNAPSHOT, conditions, context
 from alert_rules import replace as changed
 from monitor.alert.condition import Condition, RuleContext
+from monitor.alert.engine import Engine
+from monitor.alert.registry import RULES as RULES_BY_NAME
+from monitor.alert.registry import is_responsible
 from stream import cluster
 from stream.cluster import Cluster, WaitingJournal
 from stream.daemon_report import (
@@ -19,7 +22,7 @@ from stream.daemon_report import (
     MissingFrames,
     ServerReport,
 )
-from stream.store.daemons import DaemonRow
+from stream.store.daemons import DaemonRow, daemon_name
 from stream.store.lanes import Lane
 from stream.store.sources import SourceRow
 from stream.tweet import SourceId
@@ -156,3 +159,19 @@ def test_without_a_running_machine_the_lanes_are_still_known() -> None:
     )
     assert only_gone.bus is None
     assert [each.writer for each in only_gone.lanes] == ["", ""]
+
+
+def test_of_several_daemons_on_a_machine_one_reports_its_disks() -> None:
+    quiet = changed(SNAPSHOT, speaks=False, leads=False)
+    assert is_responsible(SNAPSHOT, RULES_BY_NAME["disk_low"].scope, "data")
+    assert not is_responsible(quiet, RULES_BY_NAME["disk_low"].scope, "data")
+    assert is_responsible(quiet, RULES_BY_NAME["loop_lag"].scope, ""), "each reports itself"
+    assert not is_responsible(quiet, RULES_BY_NAME["bus_away"].scope, ""), "the leader does"
+    engine = Engine("host1", 3600, daemon_name("host1", ["write", "web"]))
+    assert engine.host_of("disk_low") == "host1"
+    assert engine.host_of("loop_lag") == "host1 (web, write)"
+    assert engine.host_of("bus_away") == ""
+
+
+def test_a_daemon_with_all_roles_has_the_name_of_its_machine() -> None:
+    assert daemon_name("host1", ["collect", "monitor", "web", "write"]) == "host1"

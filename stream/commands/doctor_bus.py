@@ -1,0 +1,126 @@
+"""What `doctor` checks of the bus: reachable, login, stream, replicas, quorum, syncing, clocks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from stream.bus import advice
+from stream.bus.connection import Bus
+from stream.bus.messages import BusServer, StreamState
+from stream.bus.watch import server_report
+from stream.commands.finding import Finding
+from stream.config import Settings
+from stream.errors import BusAway, ConfigError
+
+CONNECT_WITHIN = 8.0  # seconds
+POLL = 0.1  # seconds
+CLOCK_OFFSET_MAX = 2.0  # seconds between clocks of machines
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+
+
+async def bus_findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Check the bus of the settings from here, in order of dependence."""
+    try:
+        async with Bus(settings).connected() as bus:
+            async for finding in _findings(bus, settings):
+                yield finding
+    except* ConfigError as group:
+        for error in group.exceptions:
+            yield Finding("error", str(error))
+
+
+async def _findings(bus: Bus, settings: Settings) -> AsyncIterator[Finding]:
+    if why := await _why_away(bus, settings):
+        yield _cannot(f"the bus {settings.bus} cannot be used: {why}", why, settings)
+        return
+    yield Finding("ok", f"the bus answers at {bus.address}, NATS {bus.server_version}")
+    if not bus.is_encrypted and not any(host in settings.bus for host in LOCAL):
+        yield Finding(
+            "warning",
+            "the connection to the bus is not encrypted, so the network can read its password and"
+            " tweets: give the servers certificates (deploy/cluster/README.md)",
+        )
+    try:
+        state = await bus.ensure_stream()
+    except BusAway as error:
+        why = bus.forbidden or str(error)
+        yield _cannot(f"the stream {settings.bus_stream} cannot be used: {why}", why, settings)
+        return
+    for finding in (*_stream(state, settings), *servers(await bus.servers())):
+        yield finding
+
+
+async def _why_away(bus: Bus, settings: Settings) -> str:
+    """Wait until it is connected; why it is not, as soon as that is not going to change."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + CONNECT_WITHIN
+    while bus.away_because is not None:
+        if clock() > until or advice.needs_person(bus.away_because, settings):
+            return bus.away_because
+        await asyncio.sleep(POLL)
+    return ""
+
+
+def _cannot(what: str, why: str, settings: Settings) -> Finding:
+    return Finding("error", f"{what.rstrip('.')}. {advice.remedy(why, settings)}")
+
+
+def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
+    wanted, count = settings.bus_replicas, max(len(state.replicas) + bool(state.leader), 1)
+    if state.leader is None:
+        why = "no quorum: most of its servers are away"
+        yield _cannot(f"the stream {settings.bus_stream} has {why}", why, settings)
+        return
+    limit = f" of {state.max_bytes / 1e9:,.1f} GB" if state.max_bytes > 0 else ""
+    leader = f", led by {state.leader}" if state.replicas else ""
+    text = f"the stream {settings.bus_stream} holds {state.bytes / 1e9:,.1f} GB{limit}{leader}"
+    yield Finding("ok", text)
+    behind = sorted(name for name, current in state.replicas.items() if not current)
+    if behind:
+        yield Finding(
+            "warning",
+            f"replicas of the stream on {', '.join(behind)} are away or not current: start these"
+            " servers, or wait until they have caught up",
+        )
+    if count < wanted:
+        yield Finding(
+            "error",
+            f"the stream has {count} of {wanted} replicas: run more servers of NATS as a cluster,"
+            " or lower `bus_replicas`; a restart of a daemon then changes the stream",
+        )
+    elif not behind and count > 1:
+        yield Finding("ok", f"all {count} replicas of the stream are current")
+    if count == 1 == wanted:
+        yield Finding(
+            "warning",
+            "the stream is on one server: while that is down, nothing is stored (`bus_replicas`)",
+        )
+
+
+def servers(found: Sequence[BusServer]) -> Iterator[Finding]:
+    """Check how the servers store, if they let us ask, and their clocks."""
+    if not found:
+        yield Finding(
+            "warning",
+            'whether the servers have sync_interval "always" cannot be seen from here: let the'
+            " program ask, by the lines with $SYS.REQ.SERVER.PING.JSZ in"
+            " deploy/cluster/nats-server.conf, or look for `sync_always` on each server:"
+            " curl -s http://127.0.0.1:8222/jsz",
+        )
+        return
+    lax = sorted(each.name for each in found if not each.sync_always)
+    if lax:
+        yield Finding(
+            "error",
+            f"{', '.join(lax)}: acknowledges blocks that are not on its disk: set"
+            ' sync_interval: "always" in the section jetstream of nats-server.conf',
+        )
+    else:
+        yield Finding("ok", f'{len(found)} servers of the bus have sync_interval "always"')
+    for each in found:
+        off = server_report(each).clock_offset
+        if abs(off) > CLOCK_OFFSET_MAX:
+            yield Finding(
+                "warning",
+                f"the clock of the bus's server {each.name} and this machine's differ by"
+                f" {off:+.0f} s: use NTP on both",
+            )

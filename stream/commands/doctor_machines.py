@@ -1,0 +1,149 @@
+"""What `doctor` checks of several machines: roles, lanes, versions, settings, keys, clocks."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+
+from stream import __version__
+from stream.cluster import Cluster
+from stream.commands.finding import Finding, Result
+from stream.config import Settings
+from stream.daemon_report import Role
+from stream.heartbeat import must_be_equal
+from stream.store.daemons import DaemonRow
+from stream.store.sources import SourceRow
+from stream.tweet import SourceId
+
+CLOCK_OFFSET_MAX = 2.0  # seconds between clocks of machines
+NEEDED: tuple[tuple[Role, str, Result], ...] = (
+    ("collect", "nothing is collected", "error"),
+    ("write", "nothing is stored", "error"),
+    ("monitor", "there are no alerts, archives and maintenance", "warning"),
+)
+
+
+def machine_findings(
+    found: Cluster,
+    settings: Settings,
+    key: str,
+    sources: Sequence[SourceRow],
+    collected: Collection[SourceId],
+) -> Iterator[Finding]:
+    """Check what all daemons report of themselves.
+
+    `key`: the fingerprint of this machine's secret.key; `collected`: sources with a collector.
+    """
+    for row in found.gone:
+        yield Finding(
+            "warning",
+            f"{row.name} ended without a stop, last seen {row.seen_at:%F %T}: start it again",
+        )
+    for each in found.waiting:
+        yield Finding(
+            "warning",
+            f"about {each.bytes / 1e6:,.1f} MB of source {each.source} are only in the journal of"
+            f" {each.daemon}, which is away: start it, or attach its disk to another machine",
+        )
+    running = found.daemons
+    if running:
+        yield from _roles(running, settings.cell)
+        wanted = [row for row in sources if row.enabled and not settings.cell]
+        yield from _work(found, wanted, collected)
+        yield from _versions(running)
+        yield from _settings(running, settings)
+        yield from _keys(running, sources, key)
+        yield from _clocks(running)
+
+
+def _roles(running: Sequence[DaemonRow], cell: str) -> Iterator[Finding]:
+    """Each role needs a machine; collectors belong to no cell."""
+    for role, without, result in NEEDED:
+        if (role != "collect" or not cell) and not any(role in row.roles for row in running):
+            start = f"start a machine with `run --role {role}`"
+            yield Finding(result, f"no machine has the role {role}, so {without}: {start}")
+
+
+def _work(
+    found: Cluster, sources: Sequence[SourceRow], collected: Collection[SourceId]
+) -> Iterator[Finding]:
+    """Each of these sources needs a collector, each lane a writer."""
+    idle = [row.name for row in sources if row.id not in collected]
+    for name in idle:
+        yield Finding(
+            "error",
+            f"no machine collects source {name}: see the logs of those with the role collect",
+        )
+    orphans = [lane.name for lane in found.lanes if not lane.writer]
+    for name in orphans:
+        yield Finding(
+            "error", f"no machine stores {name}: see the logs of those with the role write"
+        )
+    if not idle and not orphans:
+        text = "every enabled source has a collector, and every lane a writer"
+        yield Finding("ok", f"{len(found.daemons)} daemons run; {text}")
+
+
+def _versions(running: Sequence[DaemonRow]) -> Iterator[Finding]:
+    others = sorted({row.report.version for row in running} - {__version__})
+    if others:
+        names = ", ".join(row.name for row in running if row.report.version in others)
+        yield Finding(
+            "warning",
+            f"{names} run version {', '.join(others) or 'unknown'}, this machine has {__version__}:"
+            " finish the upgrade",
+        )
+
+
+def _settings(running: Sequence[DaemonRow], settings: Settings) -> Iterator[Finding]:
+    """Settings that must be equal everywhere, compared to those of this machine."""
+    same = True
+    for name, here in must_be_equal(settings).items():
+        by_value: dict[str, list[str]] = defaultdict(list)
+        for row in running:
+            there = row.report.settings.get(name, here)
+            if there != here:
+                by_value[there].append(row.name)
+        for there, names in by_value.items():
+            same = False
+            yield Finding(
+                "error",
+                f"`{name}` is {there or 'not set'} on {', '.join(names)}, and"
+                f" {here or 'not set'} here: it has to be the same on all machines",
+            )
+    streams = {row.report.bus.created for row in running if row.report.bus} - {""}
+    if len(streams) > 1:
+        yield Finding("error", "the machines use different buses: correct `bus` on some of them")
+    elif same:
+        yield Finding("ok", "settings that have to be equal are the same on all machines")
+
+
+def _keys(
+    running: Sequence[DaemonRow], sources: Sequence[SourceRow], key: str
+) -> Iterator[Finding]:
+    """Those that collect need the key with which the credentials of sources are sealed."""
+    if not any(row.secrets for row in sources):
+        return
+    keys = {row.name: row.report.key for row in running if "collect" in row.roles}
+    without = [name for name, each in keys.items() if not each]
+    if without:
+        yield Finding(
+            "error",
+            f"{', '.join(without)} collects, but has no secret.key: copy it into data_dir from a"
+            " machine that has it, with mode 0600",
+        )
+    if len({*keys.values(), key} - {""}) > 1:
+        yield Finding(
+            "error",
+            "secret.key is not the same on all machines that collect, and here: copy that with"
+            " which the credentials were entered",
+        )
+
+
+def _clocks(running: Sequence[DaemonRow]) -> Iterator[Finding]:
+    """Clocks compared to that of Postgres: keys of tweets are made of times."""
+    for row in running:
+        off = row.report.at - row.seen_at.timestamp() if row.report.at else 0.0
+        if abs(off) > CLOCK_OFFSET_MAX:
+            yield Finding(
+                "warning",
+                f"the clock of {row.host} and the database's differ by {off:+.0f} s: use NTP",
+            )

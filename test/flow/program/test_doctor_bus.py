@@ -1,0 +1,147 @@
+"""What `doctor` says of a bus: each fault with its remedy, and that all is well."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nats_servers import ASKABLE, running_server
+from servers import free_port
+
+if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from pathlib import Path
+
+    from test.conftest import Eventually
+    from test.flow.program.conftest import MakeProgram, Program
+
+LOGIN = "authorization { user: me, password: secret }"
+
+
+def certificates(folder: Path) -> None:
+    """Two authorities in this folder, and a certificate of the first for 127.0.0.1."""
+    for name in ("ours", "theirs"):
+        _openssl(
+            folder,
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"),
+        )
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    _openssl(
+        folder,
+        *("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key"),
+        *("-out", "server.csr", "-subj", "/CN=server"),
+    )
+    _openssl(
+        folder,
+        *("x509", "-req", "-in", "server.csr", "-CA", "ours.pem", "-CAkey", "ours.key"),
+        *("-CAcreateserial", "-out", "server.pem", "-days", "2", "-extfile", "names"),
+    )
+
+
+def _openssl(folder: Path, *words: str) -> None:
+    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+
+async def doctor(program: Program) -> str:
+    """What it says, in one line."""
+    _, said = await program.fails("doctor")
+    return " ".join(said.split())
+
+
+async def test_a_server_that_is_not_there(make_program: MakeProgram, database: str) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    said = await doctor(make_program("main", database, bus=url))
+    assert f"error the bus {url} cannot be used" in said
+    assert "Check that its servers run" in said
+    assert "PostgreSQL" in said, "the rest is checked, too"
+
+
+async def test_a_login_that_is_wrong_or_missing(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    (tmp_path / "login").write_text("user: me\npassword: wrong\n")
+    async with running_server(tmp_path / "nats", LOGIN) as nats:
+        said = await doctor(make_program("none", database, bus=nats.url))
+        assert "Authorization Violation" in said
+        assert "set `bus_credentials`" in said
+        program = make_program(
+            "wrong", database, bus=nats.url, bus_credentials=str(tmp_path / "login")
+        )
+        assert f"Correct user and password in {tmp_path}/login." in await doctor(program)
+
+
+async def test_a_certificate_of_another_authority(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certificates(tmp_path)
+    tls = f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key" }}'
+    async with running_server(tmp_path / "nats", tls) as nats:
+        settings = {"bus": nats.url, "bus_replicas": 1}
+        wrong = make_program("wrong", database, bus_ca=str(tmp_path / "theirs.pem"), **settings)
+        said = await doctor(wrong)
+        assert "CERTIFICATE_VERIFY_FAILED" in said
+        assert "Set `bus_ca` to the certificate that signed those of the servers" in said
+        right = make_program("right", database, bus_ca=str(tmp_path / "ours.pem"), **settings)
+        assert "ok the bus answers at" in await doctor(right)
+
+
+async def test_more_replicas_than_servers(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    async with running_server(tmp_path / "nats") as nats:
+        said = await doctor(make_program("main", database, bus=nats.url))
+        assert "`bus_replicas` is 3, but the bus is a single server: set `bus_replicas: 1`" in said
+
+
+async def test_a_server_without_jetstream(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    account = "accounts { A { users: [{ user: a, password: a }] } }\nno_auth_user: a"
+    async with running_server(tmp_path / "nats", account) as nats:
+        said = await doctor(make_program("main", database, bus=nats.url, bus_replicas=1))
+        assert "JetStream not enabled for account" in said
+        assert "`jetstream: enabled` in the account" in said
+
+
+async def test_what_can_and_cannot_be_known_of_the_servers(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    async with running_server(tmp_path / "nats") as nats:
+        program = make_program("main", database, bus=nats.url, bus_replicas=1)
+        assert 'sync_interval "always" cannot be seen from here' in await doctor(program)
+        await nats.kill()
+        nats.settings = ASKABLE
+        await nats.start()
+        assert '1 servers of the bus have sync_interval "always"' in await doctor(program)
+
+
+async def test_machines_that_differ(
+    tmp_path: Path, make_program: MakeProgram, database: str, eventually: Eventually
+) -> None:
+    async with running_server(tmp_path / "nats", ASKABLE) as nats:
+        settings = {"bus": nats.url, "bus_replicas": 1}
+        here = make_program("here", database, **settings)
+        await here.add_source_to(database, "http://127.0.0.1:1", "x_v2")
+        other = make_program("other", database, keep_unmatched=False, **settings)
+        await other.start(roles=["collect"])
+
+        async def differs() -> bool:
+            said = await doctor(here)
+            return all(
+                words in said
+                for words in (
+                    "no machine has the role write, so nothing is stored",
+                    "no machine has the role monitor",
+                    "no machine stores main",
+                    "`keep_unmatched` is False on",
+                    "collects, but has no secret.key",
+                )
+            )
+
+        await eventually(differs)
+        print(await here.fails("doctor"))  # noqa: T201
