@@ -67,7 +67,10 @@ async def test_writers_share_the_lanes_and_take_over(
     audit: AuditBooks,
     eventually: Eventually,
 ) -> None:
-    """Three lanes on two machines; one is killed, and the other one stores all of them."""
+    """Three lanes on two machines; one is killed, and the other one stores all of them.
+
+    When it is back it gets its share again, and both stop although each wants the other's lanes.
+    """
     async with (
         simulate(rate=500) as server,
         machines(tmp_path, database, make_program, server.url, "collector", "one", "two") as made,
@@ -91,7 +94,9 @@ async def test_writers_share_the_lanes_and_take_over(
         await eventually(stores(two, 3))
         server.hub.posts_left = 0
         await eventually(lambda: tables.has_all(server.sent))
-        for program in (collector, two):
+        await one.start(roles=["write"])
+        await eventually(stores(one, 1, 2))
+        for program in (collector, one, two):
             await program.stop()
     found = await audit(tables, collector.journal)
     assert found.tweets == set(server.sent)
