@@ -30,6 +30,7 @@ FORMATS_WITH: dict[str, Sequence[Format]] = {
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no tweet has an older key
 
 PACKAGE = "export.zip"
+NO_CELLS = "Exports are off: they would lack the tweets of other databases. Downloads have them."
 
 
 class Choice(NamedTuple):
@@ -101,6 +102,8 @@ async def add(
 
     `user_id` None: the command line, which sees all tracks.
     """
+    if settings.cells:
+        raise InvalidField("tracks", NO_CELLS)
     if wanted.format not in FORMATS:
         raise InvalidField("format", "Unknown format.")
     _check_options(wanted)

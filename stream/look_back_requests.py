@@ -59,6 +59,8 @@ class SearchScope(msgspec.Struct, frozen=True):
 
     def why_not(self, place: Place) -> str:
         """Why it makes no sense to search this place; empty: it does."""
+        if self.settings.cells:
+            return "Look-backs are off: they do not reach the other databases."
         capable = _CAPABLE.get(place)
         if capable is None or set(capable) & set(self.able_networks):
             return ""

@@ -21,6 +21,7 @@ from web.problem import Problem
 NAME_MAX = 100  # characters
 TRACKS_MAX = 1000  # as the table's constraint
 AGAIN_MAX = 10  # deliveries of one webhook that are sent again at a time, or tests
+NO_CELLS = "Webhooks get only the tweets that the home database stores, so none can be added."
 _NONE = "This webhook does not exist."
 
 
@@ -55,6 +56,8 @@ async def add(here: AppContext, person: Person, given: WebhookFields) -> tuple[W
     await _check_address(here, given.url)
     secret = webhook_secrets.new_secret()
     sealed = webhook_secrets.seal(here.vault, secret)
+    if here.settings.cells:
+        raise Problem("conflict", NO_CELLS)
     most = here.settings.sinks.webhooks.max_per_user
     async with here.database.transaction() as connection:
         if await webhooks.lock_count(connection, person.id) >= most:

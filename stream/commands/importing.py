@@ -64,6 +64,11 @@ async def import_files(context: Context, files: tuple[Path, ...], network: Netwo
     """
     if STDIN in files and sys.stdin is None:  # its descriptor may be another file by now
         raise TwitterstreamError("Standard input is closed: pipe messages into it, or name a file.")
+    if context.settings.cells or context.settings.cell:
+        raise TwitterstreamError(
+            "Where several databases share the tweets, nothing can be imported: tweets that another"
+            " one has would be stored twice."
+        )
     async with context.database() as database:
         source = await _source(database, network)
         folder = journal_folder(context.settings, source)

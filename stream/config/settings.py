@@ -349,8 +349,8 @@ class Settings(_Section, frozen=True, kw_only=True):
             raise SettingError((name,), f"{name} needs bus: tweets reach the cells by it")
         if self.cell and not self.database:
             raise SettingError(("cell",), "cell needs database: the address of the cell's Postgres")
-        if self.cell and self.sinks.redis.url:
+        if (self.cells or self.cell) and self.sinks.redis.url:
+            name = "cells" if self.cells else "cell"
             raise SettingError(
-                ("cell",),
-                "cell: processes of a cell pass nothing on; remove sinks.redis.url here",
+                (name,), f"{name} excludes sinks.redis.url: Redis would get a part of the tweets"
             )

@@ -5,7 +5,7 @@ What is expensive is read for the tracks of one page only, except where the list
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from stream.tweet import NetworkName, TrackId, UserId
 Sort = Literal["newest", "value", "state", "now", "today", "total", "last", "viewed"]
 
 CHART_MINUTES = 60  # of the small chart of each track
+SORTED_BY_COUNTS: frozenset[Sort] = frozenset({"now", "today", "total", "last"})
 FORGOTTEN_AFTER = 30  # days without a view or a download
 
 _LAST_MINUTE = LAST_MINUTE.format(number="tweets", began="tracks.created_at")
@@ -61,8 +62,26 @@ WHERE ($2 = '' OR position(lower($2) IN lower(tracks.value)) > 0)
   AND ($4::text IS NULL OR tracks.kind = $4)
   AND ($5::text IS NULL OR coalesce(tracks.owner, '') = $5)
   AND (NOT $6 OR {_FORGOTTEN})
-  AND ($7::bigint IS NULL OR tracks.id = $7)
+  AND ($7::bigint[] IS NULL OR tracks.id = ANY ($7))
 """
+# Of a track, from the counts: for the list, and for adding those of several databases.
+_NUMBERS_OF = f"""
+    coalesce(hour.last_minute, 0) AS last_minute, hour.places, hour.tweets,
+    {{today}}::bigint AS today, {_TOTAL}::bigint AS total, last.minute AS last_minute_at,
+    (SELECT received_at FROM matches
+     WHERE track_id = tracks.id AND received_at >= last.minute
+       AND received_at < last.minute + interval '1 minute'
+     ORDER BY received_at DESC LIMIT 1) AS last_at"""  # noqa: S608 - constants
+_WITH_COUNTS = f"""
+CROSS JOIN {CLOCK}
+CROSS JOIN LATERAL (SELECT {_LAST} AS minute) AS last
+LEFT JOIN LATERAL (
+    SELECT {_LAST_MINUTE} AS last_minute,
+        array_agg((extract(epoch FROM clock.minute - minute) / 60)::integer) AS places,
+        array_agg(tweets) AS tweets
+    FROM track_minutes
+    WHERE track_id = tracks.id AND minute > clock.minute - interval '{CHART_MINUTES} minutes'
+) AS hour ON true"""  # noqa: S608 - constants
 _PAGE = f"""
 WITH chosen AS (
     SELECT page.*, row_number() OVER () AS place FROM (
@@ -74,25 +93,27 @@ WITH chosen AS (
 SELECT tracks.id, tracks.owner, tracks.kind, tracks.value, tracks.networks, tracks.enabled,
     tracks.state, tracks.reason, tracks.state_at, tracks.starts_at, tracks.ends_at,
     tracks.created_at, tracks.last_viewed_at, tracks.may_change, {_FORGOTTEN} AS forgotten,
-    coalesce(hour.last_minute, 0) AS last_minute, hour.places, hour.tweets,
-    {NAMED} AS reach,
-    {_LIST_TODAY}::bigint AS today, {_TOTAL}::bigint AS total, last.minute AS last_minute_at,
-    (SELECT received_at FROM matches
-     WHERE track_id = tracks.id AND received_at >= last.minute
-       AND received_at < last.minute + interval '1 minute'
-     ORDER BY received_at DESC LIMIT 1) AS last_at
-FROM chosen AS tracks
-CROSS JOIN {CLOCK}
-CROSS JOIN LATERAL (SELECT {_LAST} AS minute) AS last
-LEFT JOIN LATERAL (
-    SELECT {_LAST_MINUTE} AS last_minute,
-        array_agg((extract(epoch FROM clock.minute - minute) / 60)::integer) AS places,
-        array_agg(tweets) AS tweets
-    FROM track_minutes
-    WHERE track_id = tracks.id AND minute > clock.minute - interval '{CHART_MINUTES} minutes'
-) AS hour ON true
+    {NAMED} AS reach, {_NUMBERS_OF.format(today=_LIST_TODAY)}
+FROM chosen AS tracks {_WITH_COUNTS}
 ORDER BY tracks.place
 """  # noqa: S608 - constants
+_GIVEN = """
+FROM (SELECT given.id, tracks.created_at
+      FROM unnest($1::bigint[]) AS given (id) LEFT JOIN tracks ON tracks.id = given.id) AS tracks"""
+_TODAY_OF_GIVEN = _TODAY.format(midnight="$2::timestamptz", hour="$3::timestamptz")
+_NUMBERS = f"SELECT tracks.id, {_NUMBERS_OF.format(today=_TODAY_OF_GIVEN)} {_GIVEN} {_WITH_COUNTS}"
+_SORT_KEYS: dict[Sort, str] = {
+    "now": _NOW,
+    "today": _TODAY_OF_GIVEN,
+    "total": _TOTAL,
+    "last": f"extract(epoch FROM {_LAST})",
+}
+# Uses all parameters, whatever the key is.
+_SORT_KEY = f"""
+SELECT tracks.id, coalesce({{key}}, 0)::double precision AS key {_GIVEN} CROSS JOIN {CLOCK}
+WHERE $2::timestamptz <= $3::timestamptz
+"""
+_IDS = f"SELECT tracks.id {_FILTERED}"
 _TALLY = f"""
 SELECT tracks.state, count(*) AS number, count(*) FILTER (WHERE {_FORGOTTEN}) AS forgotten
 {_FILTERED} GROUP BY tracks.state
@@ -147,7 +168,7 @@ class TrackFilter(msgspec.Struct, frozen=True):
     kind: TrackKind | None = None
     owner: str | None = None  # "": tracks without an owner
     forgotten: bool = False
-    number: TrackId | None = None  # this one only
+    ids: Sequence[TrackId] | None = None  # these only
     sort: Sort = "newest"
     limit: int | None = None
     offset: int = 0
@@ -163,8 +184,11 @@ class DayStart(NamedTuple):
     first_hour: datetime
 
 
-class TrackSummary(msgspec.Struct, frozen=True):
-    """A track with its counts. `minutes`: tweets of each of the last 60, the newest at the end."""
+class TrackSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A track with its counts. `minutes`: tweets of each of the last 60, the newest at the end.
+
+    `incomplete` is only there when databases did not answer, and names them: they are not counted.
+    """
 
     id: TrackId
     owner: str | None
@@ -184,6 +208,17 @@ class TrackSummary(msgspec.Struct, frozen=True):
     forgotten: bool  # neither viewed nor downloaded for FORGOTTEN_AFTER days
     last_minute: int
     today: int  # since midnight, of the zone that was asked for
+    total: int
+    last_at: datetime | None
+    minutes: Sequence[int]
+    incomplete: tuple[str, ...] = ()
+
+
+class TrackNumbers(msgspec.Struct, frozen=True):
+    """What one database counts of a track; the fields are those of TrackSummary."""
+
+    last_minute: int
+    today: int
     total: int
     last_at: datetime | None
     minutes: Sequence[int]
@@ -232,21 +267,49 @@ def _arguments(user_id: UserId, wanted: TrackFilter) -> tuple[object, ...]:
         wanted.kind,
         wanted.owner,
         wanted.forgotten,
-        wanted.number,
+        wanted.ids,
     )
 
 
 def _summary(row: Row) -> TrackSummary:
     fields = dict(row)
     fields["reach"] = read_named(fields["reach"])
+    return TrackSummary(**_with_minutes(fields))
+
+
+def _with_minutes(fields: dict[str, Any]) -> dict[str, Any]:
     minutes = [0] * CHART_MINUTES
     for place, tweets in zip(fields.pop("places") or (), fields.pop("tweets") or (), strict=True):
         if 0 <= place < CHART_MINUTES:  # a clock may have been set back
             minutes[-1 - place] = tweets
     minutes[-1] = fields["last_minute"]  # the running minute is not over yet
     last_minute_at = fields.pop("last_minute_at")
-    fields["last_at"] = fields["last_at"] or last_minute_at
-    return TrackSummary(**fields, minutes=minutes)
+    return fields | {"last_at": fields["last_at"] or last_minute_at, "minutes": minutes}
+
+
+async def numbers(
+    connection: Executor, track_ids: Sequence[TrackId], day: DayStart
+) -> dict[TrackId, TrackNumbers]:
+    """What this database counts of these tracks."""
+    found: dict[TrackId, TrackNumbers] = {}
+    for row in await connection.fetch(_NUMBERS, list(track_ids), *day):
+        fields = _with_minutes(dict(row))
+        track_id = fields.pop("id")
+        found[track_id] = TrackNumbers(**fields)
+    return found
+
+
+async def ids(connection: Executor, user_id: UserId, wanted: TrackFilter) -> list[TrackId]:
+    """The ids of all tracks of the user's list that the filter finds, on all pages."""
+    return [row["id"] for row in await connection.fetch(_IDS, *_arguments(user_id, wanted))]
+
+
+async def sort_keys(
+    connection: Executor, track_ids: Sequence[TrackId], sort: Sort, day: DayStart
+) -> dict[TrackId, float]:
+    """What this database has of each track that a list is sorted by; 0 for nothing."""
+    query = _SORT_KEY.format(key=_SORT_KEYS[sort])
+    return {row["id"]: row["key"] for row in await connection.fetch(query, list(track_ids), *day)}
 
 
 async def tally(

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from live_app import TIMEOUT, Viewer
 from stream import db
@@ -48,6 +51,18 @@ class Installation:
         matcher = Matcher([(self.track, parse("keyword", "snow"))])
         batch.add(frames, decode, matcher.match)
         await store_batch(database, batch)
+
+    async def delete(self, database: Database, lane: SourceId, number: int) -> None:
+        """The network deletes a tweet."""
+        status = {"id": number, "id_str": str(number), "user_id": 5, "user_id_str": "5"}
+        body = msgspec.json.encode({"delete": {"status": status}})
+        batch = Batch(SOURCE, 0, 1 << 20, lane)
+        batch.add([Frame(round(time.time() * 1e6), body, 1)], decode, lambda _: ())
+        await store_batch(database, batch)
+
+    async def copy(self) -> None:
+        """Copy to the cell what is new at home."""
+        await CellCopier(self.app.database, {"east": self.east}, 10).copy_once()
 
     async def both(self, first: int = 1, number: int = 10) -> None:
         """As many tweets in each of both, one after the other in time."""
@@ -96,5 +111,6 @@ async def installation(make_app: MakeApp, east_url: str) -> AsyncIterator[Instal
         await app.execute("INSERT INTO lanes (source_id, cell, number) VALUES (1, 'east', 0)")
         client = await app.log_in("ana", "admin")
         track = await app.add_track("snow", created_at=datetime.now(UTC) - timedelta(hours=1))
-        await CellCopier(app.database, {"east": east}, 10).copy_once()
-        yield Installation(app, client, east, east_url, track)
+        made = Installation(app, client, east, east_url, track)
+        await made.copy()
+        yield made

@@ -33,6 +33,7 @@ from web.accounts.credentials import begin_session, csrf_of, new_token
 from web.accounts.service import add_user
 from web.app import ROUTES, build
 from web.auth import CSRF_HEADER, SESSION
+from web.context import APP_CONTEXT
 from web.routing import Route
 from web.server import Server
 from x_tweets import store_frames, v1_tweet
@@ -206,6 +207,7 @@ class WebApp:
         self.address = address
         self.application = application
         self.database = database
+        self.cells = application[APP_CONTEXT].cells
         self.execute = database.execute
         self.stack = contextlib.AsyncExitStack()
 

@@ -471,7 +471,7 @@ def test_a_password_of_a_cell_in_a_readable_file_is_a_warning(file: Path) -> Non
                 "database": "postgresql://east/x",
                 "sinks__redis__url": "redis://localhost",
             },
-            "pass nothing on",
+            "cell excludes",
         ),
     ],
 )

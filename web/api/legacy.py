@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Meta
 from multidict import MultiDict
 
+from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.query import TrackKind
 from stream.store import tracks
@@ -141,7 +142,7 @@ async def start_stream(request: web.Request, query: StartQuery) -> SimpleTrack:
     async with here.database.acquire() as connection:
         known = [
             each.id
-            for each in await _own(connection, who, query.track)
+            for each in await _own(here.cells, connection, who, query.track)
             if (each.value, each.kind) == (query.track, query.kind)
         ]
     if known:
@@ -156,12 +157,14 @@ async def start_stream(request: web.Request, query: StartQuery) -> SimpleTrack:
                 problem.field = "track"  # its name in this call
             raise
     async with here.database.acquire() as connection:
-        return _simple(await track_summary(connection, who, track_id))
+        return _simple(await track_summary(here.cells, connection, who, track_id))
 
 
-async def _own(connection: Executor, who: Person, words: str = "") -> list[TrackSummary]:
+async def _own(
+    cells: Cells, connection: Executor, who: Person, words: str = ""
+) -> list[TrackSummary]:
     wanted = TrackFilter(words=words, owner=who.name, limit=TRACKS_MAX)
-    return await overview(connection, who, wanted)
+    return (await overview(cells, connection, who, wanted)).value
 
 
 def _simple(track: TrackSummary) -> SimpleTrack:
@@ -196,7 +199,7 @@ async def stop_stream(request: web.Request, query: StopQuery) -> StoppedTracks:
         wanted = [TrackId(query.id)]
     else:
         async with here.database.acquire() as connection:
-            own = await _own(connection, who, query.track or "")
+            own = await _own(here.cells, connection, who, query.track or "")
         wanted = [each.id for each in own if query.track in (None, each.value)]
         if not wanted and query.track is not None:
             raise Problem("not_found", "You have no track with these words.", field="track")
@@ -206,8 +209,9 @@ async def stop_stream(request: web.Request, query: StopQuery) -> StoppedTracks:
 @operation("GET", "/stream/status", "getStreamStatus", "Simple calls", in_query=True)
 async def get_stream_status(request: web.Request, query: StatusQuery) -> SimpleTracks:  # noqa: ARG001 - declares the token
     """Your tracks and their counts."""
-    async with app_context(request).database.acquire() as connection:
-        own = await _own(connection, person(request))
+    here = app_context(request)
+    async with here.database.acquire() as connection:
+        own = await _own(here.cells, connection, person(request))
     return SimpleTracks([_simple(each) for each in own])
 
 

@@ -212,7 +212,7 @@ async def page(request: web.Request) -> web.StreamResponse:
 
 async def _numbers(cells: Cells, connection: Executor, who: Person) -> dict[str, int]:
     """Ids of what exists, for the examples: track, look-back, tweet, webhook, history entry."""
-    lines = await overview(connection, who, TrackFilter(limit=1))
+    lines = (await overview(cells, connection, who, TrackFilter(limit=1))).value
     found = await look_backs.of_track(connection, lines[0].id, 1) if lines else []
     look_back = found[0].id if found else 1
     page = await tweets.page(cells, connection, TweetQuery(person=who), "newest", None, 1)

@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from stream.store import gaps, statistics
+from stream.cells import counts
+from stream.store import gaps
 from stream.store.gaps import GapRecord
 from stream.store.statistics import Count, Step
 from stream.store.top_items import (
@@ -16,7 +17,6 @@ from stream.store.top_items import (
     Aspect,
     Span,
     TopItem,
-    most_frequent_by_aspect,
     span_start,
 )
 from stream.tweet import TrackId
@@ -62,13 +62,17 @@ class TracksCountsQuery(CountsQuery, frozen=True, kw_only=True):
     ]
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """Tweets by step, in order of time; `begin` and `end` are the period that is covered."""
+class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tweets by step, in order of time; `begin` and `end` are the period that is covered.
+
+    `incomplete` is only there when databases did not answer, and names them: they are not counted.
+    """
 
     step: Step
     begin: datetime
     end: datetime
     counts: list[Count]
+    incomplete: tuple[str, ...] = ()
 
 
 class TopItemsQuery(msgspec.Struct, frozen=True):
@@ -81,12 +85,16 @@ class TopItemsQuery(msgspec.Struct, frozen=True):
     ] = 10
 
 
-class TopItems(msgspec.Struct, frozen=True):
-    """By aspect, the most frequent first; `begin` is null for all time."""
+class TopItems(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By aspect, the most frequent first; `begin` is null for all time.
+
+    `incomplete` is only there when databases did not answer, and names them: they are not counted.
+    """
 
     span: Span
     begin: datetime | None
     tops: Mapping[Aspect, Sequence[TopItem]]
+    incomplete: tuple[str, ...] = ()
 
 
 class GapListQuery(msgspec.Struct, frozen=True):
@@ -141,9 +149,9 @@ async def _counts(request: web.Request, query: CountsQuery, tracks: list[int]) -
         for track_id in tracks:
             await service.require(connection, person(request), track_id)
         ids = [TrackId(track_id) for track_id in dict.fromkeys(tracks)]
-        async with here.replica.beside(connection) as reading:
-            found = await statistics.track_counts(reading, ids, query.step, begin, end)
-    return Counts(query.step, begin, end, found)
+        async with here.cells.reading(connection) as cells:
+            found = await counts.track_counts(cells, connection, ids, query.step, begin, end)
+    return Counts(query.step, begin, end, found.value, found.missing)
 
 
 @operation(
@@ -163,11 +171,11 @@ async def get_top_items(request: web.Request, query: TopItemsQuery) -> TopItems:
     here = app_context(request)
     async with here.database.acquire() as connection:
         track = await service.require(connection, person(request), row_number(request))
-        async with here.replica.beside(connection) as reading:
-            found = await most_frequent_by_aspect(
-                reading, track.id, query.span, query.limit, aspects
+        async with here.cells.reading(connection) as cells:
+            found = await counts.most_frequent_by_aspect(
+                cells, connection, track.id, query.span, query.limit, aspects
             )
-    return TopItems(query.span, span_start(query.span), found)
+    return TopItems(query.span, span_start(query.span), found.value, found.missing)
 
 
 @operation("GET", "/api/v1/gaps", "listGaps", "Statistics")

@@ -9,9 +9,10 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from stream import __version__
+from stream.cells import counts
 from stream.notes import EventKind
 from stream.replica import ReplicaStatus
-from stream.store import daemons, events, server, statistics, track_list, users
+from stream.store import daemons, events, server, track_list, users
 from stream.store.events import EventFilter
 from stream.store.server import OverallHealth
 from stream.store.sessions import Scope
@@ -144,7 +145,7 @@ async def get_status(request: web.Request) -> CollectorStatus:
         return CollectorStatus(
             __version__,
             any(each.role == "collecting" for each in found),
-            await statistics.ingest_rate(connection),
+            await counts.ingest_rate(here.cells, connection),
             (await track_list.tally(connection, who.id)).states,
             found if who.is_admin else UNSET,
             await server.overall_health(connection) if who.is_admin else UNSET,
@@ -157,7 +158,7 @@ async def list_sources(request: web.Request) -> SourceList:
     """The connections to networks. Admins see all but the keys, others names and states."""
     here = app_context(request)
     async with here.database.acquire() as connection:
-        found = await overview(connection, here.settings)
+        found = await overview(here.cells, connection, here.settings)
     shown = _for_admins if person(request).is_admin else _for_all
     return SourceList([shown(each) for each in found])
 

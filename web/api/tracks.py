@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
+from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.query import TrackKind
 from stream.store import track_list
@@ -60,11 +61,15 @@ class TrackListQuery(msgspec.Struct, frozen=True):
     offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
-class TrackPage(msgspec.Struct, frozen=True):
-    """Some tracks, and how many there are on all pages."""
+class TrackPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Some tracks, and how many there are on all pages.
+
+    `incomplete` is only there when databases did not answer, and names them: they are not counted.
+    """
 
     tracks: list[TrackSummary]
     total: int
+    incomplete: tuple[str, ...] = ()
 
 
 class AddTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,26 +145,30 @@ _TRACK = "Id of the track."
 async def list_tracks(request: web.Request, query: TrackListQuery) -> TrackPage:
     """The tracks that you see, with their counts."""
     wanted = msgspec.convert(query, TrackFilter, from_attributes=True)
-    who = person(request)
-    async with app_context(request).database.acquire() as connection:
-        lines = await overview(connection, who, wanted)
-        return TrackPage(lines, (await track_list.tally(connection, who.id, wanted)).total)
+    here, who = app_context(request), person(request)
+    async with here.database.acquire() as connection:
+        lines = await overview(here.cells, connection, who, wanted)
+        tally = await track_list.tally(connection, who.id, wanted)
+    return TrackPage(lines.value, tally.total, lines.missing)
 
 
 @operation("GET", "/api/v1/tracks/{id:[0-9]+}", "getTrack", "Tracks", path_help=_TRACK)
 async def get_track(request: web.Request) -> TrackSummary:
     """One track, with its counts."""
-    async with app_context(request).database.acquire() as connection:
-        return await track_summary(connection, person(request), row_number(request))
+    here = app_context(request)
+    async with here.database.acquire() as connection:
+        return await track_summary(here.cells, connection, person(request), row_number(request))
 
 
-async def track_summary(connection: Executor, who: Person, track_id: int) -> TrackSummary:
+async def track_summary(
+    cells: Cells, connection: Executor, who: Person, track_id: int
+) -> TrackSummary:
     """A track as the list shows it. Problem when the user does not see it."""
     track = await service.require(connection, who, track_id)
-    lines = await overview(connection, who, TrackFilter(number=track.id))
-    if not lines:  # removed between the two
+    lines = await overview(cells, connection, who, TrackFilter(ids=[track.id]))
+    if not lines.value:  # removed between the two
         raise Problem("not_found", "This track no longer exists.")
-    return lines[0]
+    return msgspec.structs.replace(lines.value[0], incomplete=lines.missing)
 
 
 @operation(
@@ -186,7 +195,7 @@ async def add_track(request: web.Request, body: AddTrack) -> TrackSummary:
         here.database, who, here.settings, NewTrack(**fields), wanted
     )
     async with here.database.acquire() as connection:
-        return await track_summary(connection, who, track_id)
+        return await track_summary(here.cells, connection, who, track_id)
 
 
 @operation(
@@ -206,7 +215,7 @@ async def change_track(request: web.Request, body: ChangeTrack) -> TrackSummary:
     changes = service.Changes(**msgspec.structs.asdict(body))
     await service.change(here.database, who, track_id, changes)
     async with here.database.acquire() as connection:
-        return await track_summary(connection, who, track_id)
+        return await track_summary(here.cells, connection, who, track_id)
 
 
 @operation(

@@ -205,11 +205,11 @@ async def preview(request: web.Request) -> web.StreamResponse:
     except Problem:
         return web.Response(text="", content_type="text/html")  # `check` says why
     edited = await _edited_track(request)
-    database = app_context(request).database
-    async with database.acquire() as connection:
+    here = app_context(request)
+    async with here.database.acquire() as connection:
         mine = (await sharing.visible_tracks(connection, who.id)).keys() - {edited}
-    found = await previews.preview(database, who.id, query, mine)
-    async with database.acquire() as connection:
+    found = await previews.preview(here.cells, who.id, query, mine)
+    async with here.database.acquire() as connection:
         covering = await _covering(connection, who, found)
     examples = [
         (
@@ -249,16 +249,17 @@ async def _covering(connection: Executor, who: Person, found: Preview) -> list[t
 
 async def saved(request: web.Request) -> web.StreamResponse:
     """The state of a saved track; the page polls until it is active."""
-    async with app_context(request).database.acquire() as connection:
-        track = await service.require(connection, person(request), track_number(request))
+    here, who = app_context(request), person(request)
+    async with here.database.acquire() as connection:
+        track = await service.require(connection, who, track_number(request))
         last = await track_history.last_edit(connection, track.id)
-        [line] = await overview(connection, person(request), TrackFilter(number=track.id))
+        lines = await overview(here.cells, connection, who, TrackFilter(ids=[track.id]))
         looked_back = await look_back_page.listed(connection, person(request), track)
     waited = 0.0
     if last is not None and track.state_at is not None:
         waited = max((track.state_at - last.at).total_seconds(), 0.0)
     template = "edit_saved_state.html" if is_part(request) else "edit_saved.html"
-    looked_back |= {"line": line, "last": last, "waited": waited, "slow": SLOW}
+    looked_back |= {"line": lines.value[0], "last": last, "waited": waited, "slow": SLOW}
     return render(request, template, track=track, **looked_back)
 
 

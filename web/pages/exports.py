@@ -17,6 +17,7 @@ from stream.export_requests import (
     FORMATS_WITH,
     GRAPH_LIMIT,
     GRAPH_TITLES,
+    NO_CELLS,
     ExportRequest,
 )
 from stream.store import sharing, tracks
@@ -78,8 +79,8 @@ async def _show(
     fields: MultiMapping[Any] | None = None,
 ) -> web.StreamResponse:
     fields = request.query if fields is None else fields
-    who = person(request)
-    async with app_context(request).database.acquire() as connection:
+    here, who = app_context(request), person(request)
+    async with here.database.acquire() as connection:
         values = await _listed(connection, who)
         if is_part(request):
             return render(request, "exports_list.html", **values)
@@ -93,6 +94,7 @@ async def _show(
         offered=sorted(rows, key=lambda row: row.id),
         offered_max=TRACKS_OFFERED,
         chosen={row_id(str(each)) for each in fields.getall("track", ())},
+        no_cells=NO_CELLS if here.settings.cells else "",
         problem=problem,
         fields=FIELDS | dict(fields),
         **values,

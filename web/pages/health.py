@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from stream import cluster
-from stream.db import Database
+from stream.cells.databases import Cells
+from stream.db import Database, Executor
 from stream.store import (
     alerts,
     archive_list,
@@ -97,6 +98,13 @@ def _kept(here: AppContext) -> _HealthCache:
     return _caches.setdefault(here, _HealthCache(here.database))
 
 
+async def _cells(cells: Cells, connection: Executor) -> list[tuple[str, str]]:
+    """The other databases that share the tweets, and why one does not answer."""
+    if cells.others:
+        await cells.missing(connection)
+    return [(name, cells.why_missing.get(name, "")) for name in sorted(cells.others)]
+
+
 async def overview(request: web.Request) -> web.StreamResponse:
     """The whole page; for htmx only the part that refreshes by itself."""
     here = app_context(request)
@@ -125,6 +133,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
             "jobs": await jobs.last_runs(connection),
             "sinks": await sinks.get_all(connection),
             "archived": await archive_list.totals(connection),
+            "cells": await _cells(here.cells, connection),
         }
     span = _span(request)
     chosen = _chosen(measured, request.query.get("host", ""))

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from aiohttp import web
 
-from stream.db import Database
+from stream.cells.databases import Cells
 from stream.notes import EventKind
 from stream.store import archive_list, gaps, machine_history
 from stream.store.events import EventFilter, search
@@ -45,8 +45,9 @@ class _Chart(msgspec.Struct, frozen=True):
 class _ChartCache:
     """The charts of each machine and span, cached for all viewers."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self.database = cells.home
         self.hosts = StaleWhileRevalidate(self._hosts, FRESH, STALE_MAX)
         self._lines: dict[tuple[str, Span], StaleWhileRevalidate[Charts]] = {}
 
@@ -67,7 +68,7 @@ class _ChartCache:
 
     async def _read(self, host: str, span: Span) -> Charts:
         async with self.database.acquire() as connection:
-            return await machine.charts(connection, host, span, datetime.now(UTC))
+            return await machine.charts(self.cells, connection, host, span, datetime.now(UTC))
 
 
 _kept: WeakKeyDictionary[AppContext, _ChartCache] = WeakKeyDictionary()
@@ -76,7 +77,7 @@ _kept: WeakKeyDictionary[AppContext, _ChartCache] = WeakKeyDictionary()
 async def chart(request: web.Request) -> web.StreamResponse:
     """The lines of a chart, in the format of charts.js."""
     here = app_context(request)
-    kept = _kept.setdefault(here, _ChartCache(here.database))
+    kept = _kept.setdefault(here, _ChartCache(here.cells))
     host = request.query.get("host", "")
     span = _span(request.query.get("span", "day"))
     if host not in await kept.hosts.get():

@@ -8,6 +8,7 @@ from typing import TypeVar, get_args
 import msgspec
 from aiohttp import web
 
+from stream.cells import counts
 from stream.db import Executor
 from stream.networks.descriptions import TITLES
 from stream.reach import reach_sentence
@@ -182,9 +183,9 @@ async def page(request: web.Request) -> web.StreamResponse:
         if looked_back["may_change"]:
             offers = await look_back.offers_for(connection, found, here.settings)
         await tracks.note_viewed(connection, found.id)
-        async with here.replica.beside(connection) as reading:
-            totals = await track_totals(reading, found.id, zone_of(request))
-            about = await top_items.most_frequent_by_aspect(reading, found.id, span, TOPS)
+        async with here.cells.reading(connection) as cells:
+            totals = await track_totals(cells, connection, found.id, zone_of(request))
+            about = await counts.most_frequent_by_aspect(cells, connection, found.id, span, TOPS)
         reaches = await track_reach.of_tracks(connection, [found.id])
         others = await track_list.others(connection, who.id, found.id, OTHERS)
         compared = await other(connection, who, found.id, request.query.get("with", ""))
@@ -207,7 +208,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         filters=asked,
         query=asked.query(),
         totals=totals,
-        tops=about,
+        tops=about.value,
         others=others,
         other=compared,
         listed=listed,

@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from stream.cells import counts
+from stream.cells.databases import Cells
 from stream.db import Executor
-from stream.store import gaps, statistics, tracks
+from stream.store import gaps, tracks
 from stream.store.gaps import GapWithin, TrackGapWithin
 from stream.store.statistics import STEPS, Step
 from stream.store.tracks import Track
@@ -39,14 +41,15 @@ async def chart(request: web.Request) -> web.StreamResponse:
         await tracks.note_viewed(connection, found.id)
         compared = await other(connection, who, found.id, request.query.get("with", ""))
         shown = [found, compared] if compared is not None else [found]
-        async with here.replica.beside(connection) as reading:
+        async with here.cells.reading(connection) as cells:
             series = [
                 {
                     "label": f"{each.value[:60]} ({each.kind})",
-                    "values": await _values(reading, each, step, times),
+                    "values": await _values(cells, connection, each, step, times),
                 }
                 for each in shown
             ]
+        async with here.replica.beside(connection) as reading:
             source_gaps = await gaps.gaps_within(reading, times[0], now)
             own_gaps = await gaps.track_gaps_within(reading, found.id, times[0], now)
     return web.json_response(
@@ -71,16 +74,16 @@ def _times(step: Step, now: datetime, zone: ZoneInfo) -> list[datetime]:
 
 
 async def _values(
-    connection: Executor, track: Track, step: Step, times: Sequence[datetime]
+    cells: Cells, connection: Executor, track: Track, step: Step, times: Sequence[datetime]
 ) -> list[int | None]:
     """Values of a chart; none, rather than 0, before the track existed."""
     end = times[-1] + STEP_LENGTHS[step]
     ends = [*times[1:], end]
     if step == "day":
-        tweets = await tweets_by_day(connection, [track.id], times, end)
+        tweets = await tweets_by_day(cells, connection, [track.id], times, end)
     else:
-        found = await statistics.track_counts(connection, [track.id], step, times[0], end)
-        by_time = {each.time: each.tweets for each in found}
+        found = await counts.track_counts(cells, connection, [track.id], step, times[0], end)
+        by_time = {each.time: each.tweets for each in found.value}
         tweets = [by_time.get(time, 0) for time in times]
     some = (time for time, number in zip(times, tweets, strict=True) if number)
     first = min(filter(None, (track.created_at, next(some, None))), default=times[0])

@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from aiohttp import web
 
+from stream.cells import counts
 from stream.db import Executor
 from stream.query import TrackKind
-from stream.store import sharing, statistics, track_list
+from stream.store import sharing, track_list
 from stream.store.track_history import Entry
 from stream.store.track_list import Sort, TrackFilter
 from stream.store.tracks import TrackState
@@ -53,23 +54,24 @@ class TrackListState(msgspec.Struct, frozen=True):
 async def tracks(request: web.Request) -> web.StreamResponse:
     """The page, or (for htmx) the list alone."""
     who, view = person(request), _view(request)
-    async with app_context(request).database.acquire() as connection:
-        lines = await overview(connection, who, view.listing, zone_of(request))
+    here = app_context(request)
+    async with here.database.acquire() as connection:
+        lines = await overview(here.cells, connection, who, view.listing, zone_of(request))
         found = await track_list.tally(connection, who.id, view.listing)
-        arriving = await statistics.ingest_rate(connection)
+        arriving = await counts.ingest_rate(here.cells, connection)
         removed = await _removed(connection, who, request.query.get("removed", ""))
         part = is_part(request)
         owners = await track_list.owners(connection) if who.is_admin and not part else []
     values: dict[str, Any] = {
         "view": view,
-        "lines": [(line, spark(line.minutes)) for line in lines],
+        "lines": [(line, spark(line.minutes)) for line in lines.value],
         "found": found,
         "arriving": arriving,
         "last_page": -(-found.total // PAGE),
         "first": view.listing.offset + 1,
         "filtered": is_filtered(view.listing),
         "back": urlencode({k: v for k, v in view.query().items() if v not in (None, "")}),
-        "changing": any(line.may_change for line in lines),
+        "changing": any(line.may_change for line in lines.value),
         "removed": removed,
         "added": row_id(request.query.get("added", "")),
         "days": track_list.FORGOTTEN_AFTER,
@@ -159,12 +161,11 @@ async def _switch(request: web.Request, *, enabled: bool) -> web.StreamResponse:
 
 async def question(request: web.Request) -> web.StreamResponse:
     """The page that asks for confirmation of a removal."""
-    async with app_context(request).database.acquire() as connection:
-        track = await service.require(
-            connection, person(request), track_number(request), change=True
-        )
-        [line] = await overview(connection, person(request), TrackFilter(number=track.id))
-    return render(request, "tracks_remove.html", track=track, line=line)
+    here, who = app_context(request), person(request)
+    async with here.database.acquire() as connection:
+        track = await service.require(connection, who, track_number(request), change=True)
+        lines = await overview(here.cells, connection, who, TrackFilter(ids=[track.id]))
+    return render(request, "tracks_remove.html", track=track, line=lines.value[0])
 
 
 async def remove(request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from stream.cells import counts
+from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.store import machine_history, statistics
 from stream.store.machine_history import Averages, FreeSpace
@@ -36,7 +38,9 @@ class Charts(msgspec.Struct, frozen=True):
     charts: Mapping[str, Sequence[Series]]
 
 
-async def charts(connection: Executor, host: str, span: Span, now: datetime) -> Charts:
+async def charts(
+    cells: Cells, connection: Executor, host: str, span: Span, now: datetime
+) -> Charts:
     """Everything that is measured, in some hundred steps up to now.
 
     Of the last hour the running minute is left out: it has not been measured yet.
@@ -48,8 +52,8 @@ async def charts(connection: Executor, host: str, span: Span, now: datetime) -> 
     begins = [datetime.fromtimestamp(time, now.tzinfo) for time in times]
     measured = await machine_history.averages(connection, host, begins[0], step)
     free = await machine_history.free_space(connection, host, begins, step)
-    came = await statistics.source_counts(connection, begins[0], step)
-    tweets = {each.time.timestamp(): each.tweets for each in came}
+    came = await counts.source_counts(cells, connection, begins[0], step)
+    tweets = {each.time.timestamp(): each.tweets for each in came.value}
     first = (await statistics.first_minute(connection) or now).timestamp()
     rates = [
         _rate(tweets.get(time, 0), min(time + seconds, now.timestamp()) - max(time, first))

@@ -14,11 +14,13 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from stream.db import Database
+from stream.cells import feed as merged
+from stream.cells.databases import Cells
+from stream.db import Executor
 from stream.matcher import Matcher
 from stream.networks.registry import decode_stored
 from stream.query import Query
-from stream.store import feed, search
+from stream.store import search
 from stream.store.feed import StoredTweet
 from stream.store.search import SampleRange
 from stream.tweet import Match, TrackId, Tweet, TweetId, UserId
@@ -101,10 +103,10 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 class _SampleCache:
-    """The samples of one database; callers wait while they are read."""
+    """The samples of all databases; callers wait while they are read."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
         self._samples: _Samples | None = None
         self._reading = asyncio.Lock()
 
@@ -135,28 +137,40 @@ class _SampleCache:
         strata = range(_STRATA[span] + 1)  # the last one has just begun
         keys = [search.first_key_at(min(begin + n * length, end)) for n in (*strata, len(strata))]
         ranges = [SampleRange(n, keys[n], keys[n + 1], COUNTED_MAX) for n in strata]
-        async with self._database.acquire() as connection:
-            written = await search.count_strata(connection, begin, length.total_seconds(), end)
-            counted = await search.count_ranges(connection, ranges)
-        counts = {}
-        for n, found in sorted(counted.items()):
-            counts[n] = found.tweets
-            if found.tweets == COUNTED_MAX:
-                rate = found.tweets / (found.last + 1 - keys[n])
-                counts[n] = max(round(rate * (keys[n + 1] - keys[n])), written.get(n, 0))
-        return counts
+
+        async def read(own: Executor, _: str) -> dict[int, int]:
+            written = await search.count_strata(own, begin, length.total_seconds(), end)
+            counted = await search.count_ranges(own, ranges)
+            counts = {}
+            for n, found in counted.items():
+                counts[n] = found.tweets
+                if found.tweets == COUNTED_MAX:
+                    rate = found.tweets / (found.last + 1 - keys[n])
+                    counts[n] = max(round(rate * (keys[n + 1] - keys[n])), written.get(n, 0))
+            return counts
+
+        async with self._cells.home.acquire() as connection:
+            answers = await self._cells.ask(connection, read)
+        total: Counter[int] = Counter()
+        for counts in answers.by_cell.values():
+            total.update(counts)
+        return dict(sorted(total.items()))
 
     async def _sample(self, span: Span, end: datetime, counts: dict[int, int]) -> _Sample:
         exact = sum(counts.values()) <= EXACT_MAX
         tweets: list[_SampledTweet] = []
         for some in _batches(_ranges(span, end, counts, everything=exact)):
-            async with self._database.acquire() as connection:
-                rows = await search.sample(connection, some)
+            rows = await self._rows(some)
             tweets += await _decoded(rows)
         return _Sample(counts, tweets, exact)
 
+    async def _rows(self, ranges: Sequence[SampleRange]) -> list[tuple[int, StoredTweet]]:
+        async with self._cells.home.acquire() as connection:
+            answers = await self._cells.ask(connection, lambda own, _: search.sample(own, ranges))
+        return [row for rows in answers.by_cell.values() for row in rows]
 
-_caches: WeakKeyDictionary[Database, _SampleCache] = WeakKeyDictionary()
+
+_caches: WeakKeyDictionary[Cells, _SampleCache] = WeakKeyDictionary()
 
 
 def _begin(span: Span, end: datetime) -> datetime:
@@ -206,29 +220,29 @@ async def _decoded(rows: Sequence[tuple[int, StoredTweet]]) -> list[_SampledTwee
     return found
 
 
-_limiters: WeakKeyDictionary[Database, AdmissionLimiter] = WeakKeyDictionary()
+_limiters: WeakKeyDictionary[Cells, AdmissionLimiter] = WeakKeyDictionary()
 
 
 async def preview(
-    database: Database, user: UserId, query: Query, mine: Collection[TrackId] = ()
+    cells: Cells, user: UserId, query: Query, mine: Collection[TrackId] = ()
 ) -> Preview:
     """What the query would have matched. `mine`: tracks that may have the same tweets already.
 
     Problem when the user has too many previews running already.
     """
-    limiter = _limiters.setdefault(database, AdmissionLimiter(RUNNING_PER_USER, WAITING_PER_USER))
+    limiter = _limiters.setdefault(cells, AdmissionLimiter(RUNNING_PER_USER, WAITING_PER_USER))
     async with limiter.admit(Problem("too_many", _FULL, retry_after=2), user):
-        return await _preview(database, query, mine)
+        return await _preview(cells, query, mine)
 
 
-async def _preview(database: Database, query: Query, mine: Collection[TrackId]) -> Preview:
-    samples = await _caches.setdefault(database, _SampleCache(database)).get()
+async def _preview(cells: Cells, query: Query, mine: Collection[TrackId]) -> Preview:
+    samples = await _caches.setdefault(cells, _SampleCache(cells)).get()
     found = await _found(Matcher([(_NUMBER, query)]), [*samples.hour.tweets, *samples.day.tweets])
     hour, day = _counted("hour", samples.hour, found), _counted("day", samples.day, found)
     if day.tweets < hour.tweets:  # of two samples; the day has the hour in it
         day = msgspec.structs.replace(day, tweets=hour.tweets)
     newest = [found[key] for key in sorted(found, reverse=True)]
-    covered = await _covered(database, newest[:OVERLAP_SAMPLE], mine) if mine else {}
+    covered = await _covered(cells, newest[:OVERLAP_SAMPLE], mine) if mine else {}
     return Preview(hour, day, newest[:EXAMPLES], covered)
 
 
@@ -260,13 +274,13 @@ def _counted(span: Span, sample: _Sample, found: Collection[TweetId]) -> SpanPre
 
 
 async def _covered(
-    database: Database, hits: Sequence[Example], mine: Collection[TrackId]
+    cells: Cells, hits: Sequence[Example], mine: Collection[TrackId]
 ) -> dict[TrackId, float]:
     """The share of the hits that each of these tracks has already."""
     if len(hits) < OVERLAP_MIN:
         return {}
-    async with database.acquire() as connection:
-        matches = await feed.matches(connection, [hit.tweet for hit in hits])
+    async with cells.home.acquire() as connection:
+        matches = await merged.matches(cells, connection, [hit.tweet for hit in hits])
     credited = Counter(match.track_id for found in matches.values() for match in found)
     return {
         track_id: count / len(hits)

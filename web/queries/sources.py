@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from stream.cells import counts
+from stream.cells.databases import Cells
 from stream.config import Settings
 from stream.db import Executor
 from stream.networks.base import Usage
 from stream.networks.registry import NETWORKS
-from stream.store import events, source_list
+from stream.store import events
 from stream.store.source_list import SourceSummary
 from stream.store.tracks import Track
 from stream.tracking_plan import build_plan, inactive_reason
@@ -34,14 +36,14 @@ class SourceView(SourceSummary, frozen=True, kw_only=True):
     attempts: ConnectionAttempts
 
 
-async def overview(connection: Executor, settings: Settings) -> list[SourceView]:
+async def overview(cells: Cells, connection: Executor, settings: Settings) -> list[SourceView]:
     """All sources, by name."""
     return [
         SourceView(
             **msgspec.structs.asdict(source),
             attempts=await attempts_left(connection, settings, source.network, source.id),
         )
-        for source in await source_list.overview(connection)
+        for source in await counts.source_overview(cells, connection)
     ]
 
 

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from stream.cells import counts
+from stream.cells.counts import Sum
+from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.query import TrackKind
-from stream.store import statistics, track_list
+from stream.store import track_list
 from stream.store.statistics import Step
 from stream.store.track_list import ALL_TRACKS, DayStart, TrackFilter, TrackSummary, TrackTotals
 from stream.tweet import TrackId
@@ -28,7 +31,11 @@ def next_hour(moment: datetime) -> datetime:
 
 
 async def tweets_by_day(
-    connection: Executor, track_ids: Sequence[TrackId], begins: Sequence[datetime], end: datetime
+    cells: Cells,
+    connection: Executor,
+    track_ids: Sequence[TrackId],
+    begins: Sequence[datetime],
+    end: datetime,
 ) -> list[int]:
     """Tweets of these tracks together, of days that begin at these times; the last ends at `end`.
 
@@ -36,10 +43,12 @@ async def tweets_by_day(
     minutes have expired, the hour belongs to the day in which it begins.
     """
     tweets = [0] * len(begins)
-    for each in await statistics.track_counts(connection, track_ids, "hour", begins[0], end):
+    hours = await counts.track_counts(cells, connection, track_ids, "hour", begins[0], end)
+    for each in hours.value:
         tweets[bisect_right(begins, each.time) - 1] += each.tweets
     split = [begin for begin in begins if next_hour(begin) != begin]
-    for each in await statistics.counts_in_rest_of_hour(connection, track_ids, split):
+    rest = await counts.counts_in_rest_of_hour(cells, connection, track_ids, split)
+    for each in rest.value:
         # The hour was counted for the day before, or (the very first) not at all.
         day = bisect_right(begins, each.time) - 1
         tweets[day] += each.tweets
@@ -49,18 +58,21 @@ async def tweets_by_day(
 
 
 async def overview(
+    cells: Cells,
     connection: Executor,
     person: Person,
     wanted: TrackFilter = ALL_TRACKS,
     zone: ZoneInfo = UTC_ZONE,
-) -> list[TrackSummary]:
+) -> Sum[list[TrackSummary]]:
     """The tracks that the user sees, one page of them; today is the day of this zone."""
-    return await track_list.overview(connection, person.id, wanted, day_start(zone))
+    return await counts.overview(cells, connection, person.id, wanted, day_start(zone))
 
 
-async def totals(connection: Executor, track_id: TrackId, zone: ZoneInfo) -> TrackTotals:
+async def totals(
+    cells: Cells, connection: Executor, track_id: TrackId, zone: ZoneInfo
+) -> TrackTotals:
     """How many tweets a track has; today is the day of this zone."""
-    return await track_list.totals(connection, track_id, day_start(zone))
+    return await counts.totals(cells, connection, track_id, day_start(zone))
 
 
 def day_start(zone: ZoneInfo) -> DayStart:

@@ -43,6 +43,8 @@ class Offer(msgspec.Struct, frozen=True):
 
 def offers(scope: SearchScope) -> list[Offer]:
     """The places that make sense. Pure."""
+    if scope.settings.cells:
+        return []
     stored = Offer("stored", TITLES["stored"], "Those that were stored for other tracks.")
     return [stored, *_more(scope)]
 

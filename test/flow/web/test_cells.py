@@ -64,8 +64,10 @@ async def test_a_database_that_is_away_is_named_and_nothing_of_it_is_skipped(
         then = await two.get(path)
         assert then["incomplete"] == ["east"]
         assert [each["native_id"] for each in then["tweets"]] == ["3", "5"]
-        page = plain_text(await two.client.page(f"/tracks/{two.track}"))
-        assert "The database east does not answer" in page
+        for address in (f"/tracks/{two.track}", "/", "/health"):
+            text = plain_text(await two.client.page(address))
+            assert "The database east does not answer" in text
+        assert "east : missing" in plain_text(await two.client.page("/health"))
         status, _ = await two.client.get("/api/v1/tweets?format=csv")
         assert status == 503  # a file could not say what it lacks
 
@@ -130,3 +132,97 @@ async def test_the_live_view_has_all_databases_and_says_which_is_missing(
         await viewer.wait_until(lambda message: message.get("incomplete") == [])
         await two.store(two.east, LANE, 102, 1)
         await viewer.tweets(1)
+
+
+async def test_counts_are_added(two: Installation, server: str) -> None:
+    two.begin = datetime.now(UTC) - timedelta(minutes=10)
+    await two.both(number=20)
+    path = f"/api/v1/tracks/{two.track}"
+    for step in ("minute", "hour", "day"):
+        counts = (await two.get(f"{path}/counts?step={step}"))["counts"]
+        assert sum(each["tweets"] for each in counts) == 40
+    track = await two.get(path)
+    assert (track["total"], sum(track["minutes"])) == (40, 40)
+    for database, items in ((two.app.database, ["a", "b"]), (two.east, ["b", "c"])):
+        await database.execute(
+            "INSERT INTO track_top_items SELECT $1, '-infinity', 'hashtag', item, 5"
+            " FROM unnest($2::text[]) AS item",
+            two.track,
+            items,
+        )
+    tops = (await two.get(f"{path}/tops?span=all&limit=2"))["tops"]
+    assert [(each["item"], each["tweets"]) for each in tops["hashtag"]] == [("b", 10), ("a", 5)]
+    page = plain_text(await two.client.page(f"/tracks/{two.track}"))
+    assert "in total 40" in page
+    chart = await two.get(f"/tracks/{two.track}/chart?step=minute")
+    assert sum(filter(None, chart["series"][0]["values"])) == 40
+    [source] = (await two.get("/api/v1/sources"))["sources"]
+    assert source["last_day"] == 40
+    with database_away(server, two.east_url):
+        track = await two.get(path)
+        assert (track["total"], track["incomplete"]) == (20, ["east"])
+        assert (await two.get(f"{path}/counts"))["incomplete"] == ["east"]
+        assert (await two.get(f"{path}/tops"))["incomplete"] == ["east"]
+        assert (await two.get("/api/v1/tracks"))["incomplete"] == ["east"]
+
+
+async def test_a_list_of_tracks_is_sorted_by_the_counts_of_all_databases(
+    two: Installation,
+) -> None:
+    other, third = [await two.app.add_track(word) for word in ("hail", "rain")]
+    await two.copy()
+    await two.both(number=1)
+    # In each database another one is first.
+    for database, counts in ((two.app.database, (9, 1)), (two.east, (1, 12))):
+        for track, tweets in zip((other, third), counts, strict=True):
+            await database.execute(
+                "SELECT add_track_counts(ARRAY[$1::bigint], ARRAY[now()], ARRAY[$2::integer],"
+                " ARRAY[1::bigint])",
+                track,
+                tweets,
+            )
+    for sort in ("now", "today", "total"):
+        found = (await two.get(f"/api/v1/tracks?sort={sort}"))["tracks"]
+        assert [(each["id"], each["total"]) for each in found] == [
+            (third, 13),
+            (other, 10),
+            (two.track, 2),
+        ]
+        page = await two.get(f"/api/v1/tracks?sort={sort}&limit=1&offset=1")
+        assert [each["id"] for each in page["tracks"]] == [other]
+    assert "hail" in await two.client.page("/?sort=total")
+
+
+async def test_deletions_of_each_database_are_read_once(two: Installation, server: str) -> None:
+    await two.both(number=3)
+    path = "/api/v1/deletions"
+    assert (await two.get(path))["deletions"] == []
+    await two.delete(two.app.database, SOURCE, 1)
+    await two.delete(two.east, LANE, 2)
+    first = await two.get(f"{path}?limit=1")
+    rest = await two.get(f"{path}?after={first['next']}")
+    keys = [each["id"] for each in (*first["deletions"], *rest["deletions"])]
+    assert len(set(keys)) == 2
+    with database_away(server, two.east_url):
+        await two.delete(two.app.database, SOURCE, 3)
+        then = await two.get(f"{path}?after={rest['next']}")
+        assert (len(then["deletions"]), then["incomplete"]) == (1, ["east"])
+        begun = await two.get(path)  # of one who begins meanwhile
+        assert len(begun["deletions"]) == 2
+    await two.delete(two.east, LANE, 4)
+    assert len((await two.get(f"{path}?after={then['next']}"))["deletions"]) == 1
+    assert len((await two.get(f"{path}?after={begun['next']}"))["deletions"]) == 2
+    assert await two.ids("/api/v1/tweets") == [6, 5]
+
+
+async def test_what_would_miss_tweets_of_other_databases_is_refused(two: Installation) -> None:
+    for path, body, words in (
+        ("/api/v1/exports", {"tracks": [str(two.track)], "format": "csv"}, "Exports are off"),
+        ("/api/v1/webhooks", {"name": "x", "url": "https://example.org/"}, "none can be added"),
+        (f"/api/v1/tracks/{two.track}/look-backs", {"place": "stored"}, "Look-backs are off"),
+    ):
+        status, answer = await two.client.json("POST", path, body)
+        assert status in (409, 422), answer
+        assert words in answer["error"]["message"]
+    assert "Exports are off" in await two.client.page("/exports")
+    assert "none can be added" in await two.client.page("/webhooks")

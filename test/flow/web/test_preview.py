@@ -48,20 +48,20 @@ def texts(text: str) -> str:
 
 async def test_few_tweets_are_counted_exactly(app: WebApp) -> None:
     await fill(app, 400, 100, 4)
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert (found.day.tweets, found.day.stored, found.day.exact) == (100, 400, True)
     assert found.hour.exact
     assert 55 <= found.hour.tweets <= 62  # the hour begins with a whole minute
     assert [each.match.term for each in found.examples] == ["snow"] * previews.EXAMPLES
     keys = [each.tweet.id for each in found.examples]
     assert keys == sorted(keys, reverse=True)
-    nothing = await preview(app.database, ANA, parse("keyword", "hail"))
+    nothing = await preview(app.cells, ANA, parse("keyword", "hail"))
     assert (nothing.day.tweets, nothing.examples) == (0, [])
 
 
 async def test_many_tweets_are_estimated_from_an_even_sample(app: WebApp) -> None:
     await fill(app, 9000, 600, 3)
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert not found.day.exact
     assert found.day.stored == 9000
     assert found.day.examined <= previews.SAMPLE_SIZE * 1.1
@@ -73,7 +73,7 @@ async def test_what_only_look_backs_have_stored_is_searched_too(app: WebApp) -> 
     """The writers have not counted it."""
     await fill(app, 400, 100, 4)
     await app.execute("DELETE FROM source_minutes WHERE minute < now() - interval '10 minutes'")
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert (found.day.tweets, found.day.stored, found.day.exact) == (100, 400, True)
 
 
@@ -83,7 +83,7 @@ async def test_strata_with_many_tweets_are_estimated(
     monkeypatch.setattr(previews, "COUNTED_MAX", 60)
     await fill(app, 9000, 600, 3)
     await app.execute("DELETE FROM source_minutes")
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert found.day.stored == pytest.approx(9000, rel=0.02)
     assert found.day.tweets == pytest.approx(3000, rel=0.2)
 
@@ -91,7 +91,7 @@ async def test_strata_with_many_tweets_are_estimated(
 async def test_a_busy_hour_and_its_day_agree(app: WebApp) -> None:
     """So many are all counted, wherever they lie, and what is rare is found, too."""
     await fill(app, 4700, 50, 940)
-    rare = await preview(app.database, ANA, parse("keyword", "snow"))
+    rare = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert [rare.hour.tweets, rare.hour.stored, rare.hour.exact] == [5, 4700, True]
     assert [rare.day.tweets, rare.day.stored, rare.day.exact] == [5, 4700, True]
     assert len(rare.examples) == 5
@@ -99,7 +99,7 @@ async def test_a_busy_hour_and_its_day_agree(app: WebApp) -> None:
 
 async def test_a_day_that_is_counted_tells_of_its_hour(app: WebApp) -> None:
     await fill(app, 4800, 600, 4)
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert (found.day.tweets, found.day.exact, found.hour.exact) == (1200, True, True)
     assert 110 <= found.hour.tweets <= 122  # the hour begins with a whole minute
     assert found.hour.examined == pytest.approx(found.hour.stored, abs=8)
@@ -107,7 +107,7 @@ async def test_a_day_that_is_counted_tells_of_its_hour(app: WebApp) -> None:
 
 async def test_what_is_all_of_the_last_hour_is_one_sample(app: WebApp) -> None:
     await fill(app, 6000, 50, 7)
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     hour, day = found.hour, found.day
     assert not hour.exact
     assert hour.tweets == pytest.approx(857, rel=0.3)
@@ -124,9 +124,9 @@ async def test_a_sample_never_says_that_there_is_nothing(app: WebApp, ana: Clien
 
 async def test_a_sample_is_taken_once_for_all_who_type(app: WebApp) -> None:
     await fill(app, 9000, 600, 3)
-    first = await preview(app.database, ANA, parse("keyword", "snow"))
+    first = await preview(app.cells, ANA, parse("keyword", "snow"))
     await app.execute("DELETE FROM tweets")
-    second = await preview(app.database, ANA, parse("keyword", "ice"))
+    second = await preview(app.cells, ANA, parse("keyword", "ice"))
     assert first.day.tweets == second.day.tweets > 0
 
 
@@ -137,14 +137,14 @@ async def test_it_says_which_track_has_it_already(app: WebApp) -> None:
         SELECT id, 7, received_at, 'snow', 'text', 'own' FROM tweets WHERE text LIKE 'snow%'"""
     )
     query = parse("keyword", "ice")
-    assert (await preview(app.database, ANA, query, {TrackId(7)})).covered == {TrackId(7): 1.0}
-    assert (await preview(app.database, ANA, query, {TrackId(8)})).covered == {}
+    assert (await preview(app.cells, ANA, query, {TrackId(7)})).covered == {TrackId(7): 1.0}
+    assert (await preview(app.cells, ANA, query, {TrackId(8)})).covered == {}
 
 
 async def test_what_cannot_be_decoded_is_left_out(app: WebApp) -> None:
     await fill(app, 100, 50, 2)
     await app.execute("UPDATE tweets SET doc = '[1]' WHERE id % 2 = 0 OR native_id < '5'")
-    found = await preview(app.database, ANA, parse("keyword", "snow"))
+    found = await preview(app.cells, ANA, parse("keyword", "snow"))
     assert 0 < found.day.examined < 100
 
 
