@@ -47,6 +47,11 @@ def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
             "not valid for",  # IP address or hostname mismatch
             "Name the servers in `bus` as their certificates do, or renew these with that name.",
         ),
+        (
+            "wrong_version_number",
+            "The server does not begin with TLS: set `handshake_first: auto` in the block `tls` of"
+            " its configuration (deploy/cluster/nats-server.conf).",
+        ),
         ("certificate", _CERTIFICATE),
         ("ssl", _CERTIFICATE),
         (

@@ -95,6 +95,7 @@ class Bus:
 
     async def _connect(self) -> None:
         user, password = login(self._settings.bus_credentials)
+        context = tls_context(self._settings)
         await self._client.connect(
             self._settings.bus.split(","),
             name="twitterstream",
@@ -105,7 +106,9 @@ class Bus:
             reconnect_time_wait=RECONNECT_INTERVAL,
             max_reconnect_attempts=-1,
             ping_interval=PING_INTERVAL,
-            tls=tls_context(self._settings),
+            tls=context,
+            # Else the client would send the password in the clear to a server without TLS.
+            tls_handshake_first=context is not None,
             user=user,
             password=password,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -79,7 +80,10 @@ async def test_a_certificate_of_another_authority(
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     certificates(tmp_path)
-    tls = f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key" }}'
+    tls = (
+        f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key",'
+        ' handshake_first: "auto" }'
+    )
     async with running_server(tmp_path / "nats", tls) as nats:
         settings = {"bus": nats.url, "bus_replicas": 1}
         wrong = make_program("wrong", database, bus_ca=str(tmp_path / "theirs.pem"), **settings)
@@ -88,6 +92,35 @@ async def test_a_certificate_of_another_authority(
         assert "Set `bus_ca` to the certificate that signed those of the servers" in said
         right = make_program("right", database, bus_ca=str(tmp_path / "ours.pem"), **settings)
         assert "ok the bus answers at" in await doctor(right)
+
+
+async def test_no_password_goes_to_a_server_without_tls(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certificates(tmp_path)
+    (tmp_path / "login").write_text("user: a\npassword: secret\n")
+    heard: list[bytes] = []
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"auth_required":true,"max_payload":1048576}\r\n')
+        heard.append(await reader.read(1000))
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        program = make_program(
+            "main",
+            database,
+            bus=f"nats://localhost:{port}",
+            bus_ca=str(tmp_path / "ours.pem"),
+            bus_credentials=str(tmp_path / "login"),
+        )
+        assert "The server does not begin with TLS" in await doctor(program)
+    assert heard
+    assert not any(b"secret" in each for each in heard)
 
 
 async def test_more_replicas_than_servers(
