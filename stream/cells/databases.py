@@ -57,7 +57,7 @@ class Cells:
         self.replica = replica  # of home
         self.home_reader: Executor | None = None  # where the tweets of home are read
         self.why_missing: dict[str, str] = {}  # of the cells that did not answer last
-        self._installation: Identity | None = None
+        self._installation: list[Identity] = []  # once it is known; copies share it
         self._verified: set[str] = set()
         self._cell_of: dict[SourceId, str] = {}  # by lane
 
@@ -174,18 +174,20 @@ class Cells:
     # -- which database it is ---------------------------------------------------------------------
 
     async def _identify(self, connection: Executor) -> None:
-        if self._installation is None:
-            self._installation = await cell_tables.identity(connection)
+        if not self._installation and (found := await cell_tables.identity(connection)):
+            self._installation.append(found)
 
     async def _verify(self, connection: Executor, name: str) -> None:
         """DatabaseAway for another database than this cell, or one of an older version."""
         if name in self._verified:
             return
-        if self._installation is None:
+        if not self._installation:
             raise DatabaseAway("the daemons of the home database have not set it up yet")
         try:
             await migrations.require_current_on(connection)
-            await cell_tables.require(connection, Identity(self._installation.installation, name))
+            await cell_tables.require(
+                connection, Identity(self._installation[0].installation, name)
+            )
         except TwitterstreamError as error:
             raise DatabaseAway(str(error)) from error
         self._verified.add(name)
