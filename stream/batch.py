@@ -65,6 +65,7 @@ class Batch:
         self.before = position
         self.after = position
         self.journal = uuid.UUID(int=0)
+        self.lanes: Sequence[SourceId] | None = None  # that share the journal; None: one has it all
         self.bus_position: BusPosition | None = None  # of its last frame
         self.frames: list[Frame] = []
         self.arrivals: list[IncomingTweet] = []

@@ -58,6 +58,7 @@ async def commit(
     to = ingest_log.Advance(
         journal,
         batch.lane,
+        batch.lanes,
         batch.before,
         batch.after,
         after.undelivered,
@@ -85,7 +86,8 @@ async def commit(
     if counts:
         await rollups.add_frame_counts(connection, batch.source_id, counts)
     newest = next((f.received for f in reversed(batch.frames) if not f.is_note), None)
-    if newest is not None:
+    # Only its first lane, lest lanes wait for the source's row while they have locked counts.
+    if newest is not None and batch.lane == batch.source_id:
         await sources.note_last_byte(connection, batch.source_id, newest / 1e6)
     outcomes: Counter[str] = Counter()
     for (_, outcome), number in counts.items():

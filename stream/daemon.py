@@ -73,6 +73,7 @@ class Daemon:
         self.status = ""  # the newest status line
         self.collectors: dict[SourceId, Collector] = {}
         self._rows: Sequence[SourceRow] = ()
+        self._unusable: dict[SourceId, str] = {}  # why sources cannot be collected here
         self._stored_before: Counter[str] = Counter()  # by collectors that have ended
         self._plans: Mapping[NetworkName, Plan] = {}
         self._sources_changed = asyncio.Event()
@@ -266,13 +267,26 @@ class Daemon:
             source = credentials.source_of(self.vault, row)
             sealed = credentials.rebound(self.vault, row)
         except TwitterstreamError as error:
-            await self._write_state(row, "failed", str(error))
+            await self._say_unusable(row, str(error))
             return None
+        self._unusable.pop(row.id, None)
         if sealed is not None:
             with contextlib.suppress(DatabaseAway):
                 async with self.database.acquire() as connection:
                     await sources.rebind(connection, row, sealed)
         return source
+
+    async def _say_unusable(self, row: SourceRow, why: str) -> None:
+        """Say why a source cannot be collected here; in its row unless another daemon does."""
+        if self._unusable.get(row.id) != why:
+            self._unusable[row.id] = why
+            extra = {"source": row.name, "why": why}
+            logger.warning("the source cannot be collected here", extra=extra)
+        with contextlib.suppress(DatabaseAway):
+            async with self.database.acquire() as connection:
+                collected = await sources.collected_ids(connection)
+            if row.id in self.collectors or row.id not in collected:
+                await self._write_state(row, "failed", why)
 
     async def _say_disabled(self, row: SourceRow) -> None:
         if row.id not in self.collectors and row.state not in ("disabled", "importing"):

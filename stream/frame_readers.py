@@ -7,7 +7,7 @@ source, on which the frames of several machines' journals arrive: `stream.bus.la
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from stream.db import Executor
@@ -55,6 +55,11 @@ class FrameReader(Protocol):
         ...
 
     @property
+    def lanes(self) -> Sequence[SourceId] | None:
+        """The lanes that share that journal; None: this one has all of it."""
+        ...
+
+    @property
     def bus_position(self) -> BusPosition | None:
         """Where that frame is on the bus; None without a bus."""
         ...
@@ -92,6 +97,7 @@ class DirectReader:
     """Reads the journal of a source on this machine, and lets it be appended to once it is open."""
 
     bus_position: BusPosition | None = None
+    lanes: Sequence[SourceId] | None = None
 
     def __init__(self, journal: Journal, source: Source) -> None:
         self.lane = source.id

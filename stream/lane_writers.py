@@ -7,6 +7,7 @@ evenly; when one is gone, the others take over what it had.
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from stream.bus.connection import Bus
 
 CHECK_INTERVAL = 2.0  # seconds between two looks at which lanes there are, and who stores them
+CUT_OFF_AFTER = 6.0  # seconds without the bus, until other machines get the lanes
 FREE_INTERVAL = 10.0  # seconds between two times that the bus deletes what is stored
 DRAIN_TIMEOUT = 2.5  # seconds for a writer to store what it has read, at its end
 
@@ -85,6 +87,7 @@ class LaneWriters:
         self.locks = Locks(database, LANE_LOCK_CLASS)
         self.writers: dict[SourceId, LaneWriter] = {}
         self._runs: dict[SourceId, asyncio.Task[None]] = {}
+        self._reached_at = -math.inf  # loop time when the bus was seen last
         self._stored_before: Counter[str] = Counter()  # by writers that have ended
 
     def stored(self) -> Counter[str]:
@@ -114,10 +117,11 @@ class LaneWriters:
         """Begin, end or hand over writers, as lanes and machines come and go."""
         async with self.database.acquire() as connection:
             found = await lanes.get_all(connection)
-            machines = max(await daemons.count_writers(connection), 1)
+            machines = await daemons.count_writers(connection)
         rows = {row.id: row for row in self.reconciler.sources}
         wanted = {each.id: each for each in self._own_lanes(rows.values(), found)}
-        self.locks.limit = -(-len(wanted) // machines)
+        share = -(-len(wanted) // max(machines, 1))
+        self.locks.limit = 0 if machines and self._is_cut_off() else share
         for lane_id in self._runs.keys() - wanted.keys():
             self._end(lane_id)
         surplus = len(self.writers) - self.locks.limit
@@ -129,6 +133,13 @@ class LaneWriters:
                 self._runs[lane_id] = group.create_task(
                     self._keep(lane, row), name=f"lane {lane_id}"
                 )
+
+    def _is_cut_off(self) -> bool:
+        """Whether this machine does not reach the bus: another one may."""
+        now = asyncio.get_running_loop().time()
+        if self.bus.away_because is None:
+            self._reached_at = now
+        return now - self._reached_at > CUT_OFF_AFTER
 
     def _own_lanes(self, rows: Iterable[SourceRow], found: Sequence[Lane]) -> list[Lane]:
         """The lanes that this database stores."""

@@ -159,7 +159,7 @@ class Writer:
     def _begin_batch(self) -> Batch:
         reader = self.reader
         batch = Batch(self.source.id, reader.position, self.max_frame_bytes, reader.lane)
-        batch.journal = reader.journal
+        batch.journal, batch.lanes = reader.journal, reader.lanes
         self._batches.append(batch)
         return batch
 
@@ -218,7 +218,8 @@ class Writer:
         position, halves = batch.before, []
         for frames in (batch.frames[:middle], batch.frames[middle:]):
             half = Batch(self.source.id, position, self.max_frame_bytes, batch.lane)
-            half.journal, half.bus_position = batch.journal, batch.bus_position
+            half.journal, half.lanes = batch.journal, batch.lanes
+            half.bus_position = batch.bus_position
             half.add(frames, self.decode, self.credit_tracks, self.policy.may_match)
             position = half.after
             halves.append(half)

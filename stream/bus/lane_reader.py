@@ -59,6 +59,11 @@ class LaneReader:
         self._changed = asyncio.Event()
         self._opened = contextlib.AsyncExitStack()
 
+    @property
+    def lanes(self) -> list[SourceId]:
+        """The lanes that share the journal."""
+        return self._lanes.get(self.journal, [])
+
     # -- FrameReader ------------------------------------------------------------------------------
 
     async def open(self, store: PositionStore) -> None:

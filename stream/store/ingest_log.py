@@ -49,6 +49,7 @@ _ADVANCE = """
 UPDATE positions SET position = $4, undelivered = $5, updated_at = now(),
     network_cursor = coalesce($6, network_cursor), bus_created = $7, bus_sequence = $8
 WHERE journal = $1 AND source_id = $2 AND position = $3
+  AND lanes IS NOT DISTINCT FROM $9::integer[]
 """
 _CURRENT_POSITION = "SELECT position FROM positions WHERE journal = $1 AND source_id = $2"
 _NOTE_RUN = "SELECT number, late FROM note_ingest_run($1, $2, $3)"
@@ -209,6 +210,7 @@ class Advance(msgspec.Struct, frozen=True):
 
     journal: uuid.UUID
     lane: SourceId
+    lanes: Sequence[SourceId] | None  # that share the journal, as its reader knows
     before: int
     after: int
     undelivered: int
@@ -225,7 +227,7 @@ async def advance(connection: Executor, to: Advance) -> bool:
     cursor = None if to.cursor is None else msgspec.json.encode(to.cursor)
     bus = (None, None) if (at := to.bus_position) is None else (at.created, at.sequence)
     done = await connection.execute(
-        _ADVANCE, to.journal, to.lane, to.before, to.after, to.undelivered, cursor, *bus
+        _ADVANCE, to.journal, to.lane, to.before, to.after, to.undelivered, cursor, *bus, to.lanes
     )
     if row_count(done):
         return True
@@ -240,7 +242,8 @@ async def advance(connection: Executor, to: Advance) -> bool:
             " what the journal has is stored again"
         )
     raise PositionMoved(
-        f"position of journal {to.journal} should be {to.before} or {to.after} but is {found}"
+        f"position of journal {to.journal} should be {to.before} or {to.after} but is {found},"
+        " or other lanes share it now"
     )
 
 

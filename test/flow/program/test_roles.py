@@ -100,3 +100,69 @@ async def test_writers_share_the_lanes_and_take_over(
             await program.stop()
     found = await audit(tables, collector.journal)
     assert found.tweets == set(server.sent)
+
+
+async def test_a_writer_without_the_bus_leaves_the_lanes_to_others(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> None:
+    async with (
+        simulate(rate=50) as server,
+        machines(tmp_path, database, make_program, server.url, "collector", "well") as made,
+    ):
+        collector, well = made
+        astray = make_program("astray", database, bus="nats://127.0.0.1:1", bus_replicas=1)
+        astray.use(well.data_dir)
+        tables = open_tables(database)
+        await tables.add_tracks("snow", "rain,sun")
+        await tables.rows("UPDATE sources SET lanes = 3 RETURNING id")
+        await astray.start(roles=["write"])
+        held = "SELECT coalesce(sum(cardinality(lanes)), 0) FROM daemons WHERE pid = %s"
+        # While nobody else can, it may as well wait for the bus with the lanes.
+        await collector.start(roles=["collect"])
+        await eventually(lambda: tables.one(held, astray.pid))
+        await well.start(roles=["write"])
+
+        async def given() -> bool:
+            return (await tables.one(held, astray.pid), await tables.one(held, well.pid)) == (0, 3)
+
+        await eventually(given)
+        server.hub.posts_left = 0
+        await eventually(lambda: tables.has_all(server.sent))
+        for program in (collector, well, astray):
+            await program.stop()
+
+
+async def test_a_machine_with_another_key_does_not_say_that_the_source_failed(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> None:
+    async with (
+        simulate(rate=50) as server,
+        machines(tmp_path, database, make_program, server.url, "good") as made,
+    ):
+        good, bad = made[0], make_program("bad", database)
+        tables = open_tables(database)
+        await tables.add_tracks("snow")
+        await good.start(roles=["collect", "write"])
+        state = "SELECT count(*) FROM sources WHERE state = 'streaming'"
+        await eventually(lambda: tables.one(state))
+        await bad.start()
+        await eventually(lambda: b"cannot be collected here" in bad.log.read_bytes())
+        # Also after it has read the rows again.
+        await tables.rows("UPDATE sources SET proxy = NULL RETURNING id")
+        await tables.add_tracks("rain")
+        await eventually(
+            lambda: tables.one("SELECT count(*) = 2 FROM tracks WHERE state = 'active'")
+        )
+        assert await tables.one(state)
+        for program in (good, bad):
+            await program.stop()
