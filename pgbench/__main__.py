@@ -31,6 +31,7 @@ from pgbench import (
     report,
     rows,
     scale,
+    scale_cells,
     scale_writers,
     sinks,
     strategies,
@@ -93,6 +94,7 @@ class Bench:
             await exports.measure(self.server, self.folder / "exports", self.posts),
             await scale.measure(self.folder / "scale", self.posts),
             await self.writers(),
+            await scale_cells.measure(self.posts, self.tracks),
         ]
 
     async def writers(self) -> Section:
@@ -281,6 +283,12 @@ async def _look_back(server: Server, folder: Path, posts: int = look_back.POSTS)
     return await look_back.measure(server, folder / "look_back", beside, posts)
 
 
+async def _cells() -> Section:
+    posts = corpus.make(TWEETS)
+    tracks: list[Track] = [("keyword", value) for value in posts.tracks]
+    return await scale_cells.measure(posts, tracks)
+
+
 SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
     "analysis": lambda server, folder: analysis.measure(
         server, folder / "analysis", corpus.make(TWEETS)
@@ -289,6 +297,7 @@ SECTIONS: Mapping[str, Callable[[Server, Path], Awaitable[Section]]] = {
     "bluesky": lambda server, folder: bluesky.measure(
         server, folder / "bluesky", corpus.make(TWEETS)
     ),
+    "cells": lambda _server, _folder: _cells(),
     "exports": lambda server, folder: exports.measure(
         server, folder / "exports", corpus.make(20_000)
     ),

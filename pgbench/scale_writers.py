@@ -13,7 +13,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from stream.bus.connection import Bus
 from stream.bus.publisher import Publisher
 from stream.bus.routing import LaneRouter
 from stream.config import JournalSettings, Settings
+from stream.db import Database
 from stream.journal import Journal, maintenance
 from stream.networks.x_v2.decode import decode
 from stream.store import lanes
@@ -107,7 +108,8 @@ async def _writers(
     async with server.database() as url, running_server(folder / "nats") as nats:
         settings = {"bus": nats.url, "bus_replicas": 1, "monitor": {"listen": ""}}
         await end_to_end.prepare(url, folder, [], [], tracks, settings)
-        await _fill_bus(url, nats.url, folder, posts, count)
+        async with db.connect(url) as database:
+            await fill_bus({HOME: database}, nats.url, folder, posts, count)
         async with AsyncExitStack() as writers:
             command = ["twitterstream.py", "--config", str(folder / "config.yaml"), "run"]
             for number in range(count):
@@ -169,23 +171,22 @@ def _cpu_seconds(nats: NatsCluster) -> float:
     return sum(map(processes.cpu_seconds, pids))
 
 
-async def _fill_bus(url: str, bus_url: str, folder: Path, posts: Corpus, count: int) -> None:
-    """Put all tweets on the bus, as a collector does."""
-    async with (
-        db.connect(url) as database,
-        Bus(Settings(bus=bus_url, bus_replicas=1)).connected() as bus,
-    ):
-        async with database.acquire() as connection:
+async def fill_bus(
+    cells: Mapping[str, Database], bus_url: str, folder: Path, posts: Corpus, count: int
+) -> None:
+    """Put all tweets on the bus, as a collector does, for `count` lanes in each cell."""
+    async with Bus(Settings(bus=bus_url, bus_replicas=1)).connected() as bus:
+        async with cells[HOME].acquire() as connection:
             [added] = await connection.fetch(ADD_SOURCE, count)
             source_id = SourceId(added["id"])
-            found = await lanes.lanes_of(connection, source_id, [HOME], count)
+            found = await lanes.lanes_of(connection, source_id, list(cells), count)
         source = Source(source_id, "x", "x_v2", None, None, {}, enabled=True, lanes=count)
         with Journal.open(folder / "journal", ROOMY) as journal:
             journal.resume(0)
             for begin in range(0, len(posts.bodies), APPENDED):
                 journal.append(posts.bodies[begin : begin + APPENDED])
             router = LaneRouter(found, decode)
-            publisher = Publisher(bus, {HOME: database}, source, journal, router)
+            publisher = Publisher(bus, cells, source, journal, router)
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(maintenance.run(journal))
                 publisher.drain()

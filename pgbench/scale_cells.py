@@ -1,0 +1,169 @@
+"""Two databases that share the tweets, against one.
+
+    python -m pgbench cells
+
+Each database and its writer have one processor, as if it were a machine. With one database, the
+server of NATS has that same processor; with two, it has both. They would share one disk, which
+machines do not: so databases are in memory. All tweets are on the bus before the writers start.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import psutil
+
+from pgbench import end_to_end, processes, server
+from pgbench.corpus import Corpus
+from pgbench.end_to_end import Track
+from pgbench.report import Line, Section
+from pgbench.scale_writers import STORED, fill_bus
+from pgbench.server import Server
+from stream import db
+from stream.cells.copier import CellCopier
+from stream.postgres.process import processes_in
+from stream.store.lanes import HOME
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
+from nats_servers import NatsServer, running_server
+
+ROUNDS = 3
+EAST = "east"
+MEMORY = "/dev/shm"  # a file system in memory
+POLL = 0.25  # seconds
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What one database stored after its first commit; times in seconds since 1970."""
+
+    tweets: int
+    first: float
+    last: float
+
+
+async def measure(posts: Corpus, tracks: Sequence[Track]) -> Section:
+    """The section of results.md."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise RuntimeError("two databases need two processors")
+    load = os.getloadavg()[0]
+    one, two = list[float](), list[float]()
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        async with AsyncExitStack() as opened:
+            servers = [
+                await opened.enter_async_context(server.running(folder / f"postgres-{core}"))
+                for core in (0, 1)
+            ]
+            for core in (0, 1):
+                cluster = folder / f"postgres-{core}" / "postgres" / "cluster"
+                _pin((each.pid for each in processes_in(cluster)), {core})
+            for number in range(ROUNDS):
+                one.append(await _rate(servers[:1], folder / f"one-{number}", posts, tracks))
+                two.append(await _rate(servers, folder / f"two-{number}", posts, tracks))
+    ratios = [both / alone for both, alone in zip(two, one, strict=True)]
+    return Section(
+        "Cells",
+        f"{len(posts.bodies):,} tweets on the bus; each database, in memory, and its writer on one"
+        f" processor."
+        f" Load average before: {load:.1f} on {os.cpu_count()} processors; see scale_cells.py.",
+        [
+            Line("one database", one, "tweets/s"),
+            Line("two databases", two, "tweets/s"),
+            Line("two databases / one", ratios, "", (), "≥ 1.9"),
+        ],
+    )
+
+
+def _pin(pids: Iterable[int], cores: set[int]) -> None:
+    """Let these processes, and what they start from now on, run on these processors only."""
+    for pid in pids:
+        for thread in psutil.Process(pid).threads():
+            os.sched_setaffinity(thread.id, cores)
+
+
+async def _rate(
+    servers: Sequence[Server], folder: Path, posts: Corpus, tracks: Sequence[Track]
+) -> float:
+    """Tweets per second of all databases together, from the first commit to the last one."""
+    folder.mkdir()
+    async with AsyncExitStack() as opened:
+        urls = [await opened.enter_async_context(each.database()) for each in servers]
+        nats = await opened.enter_async_context(running_server(folder / "nats"))
+        settings = {"bus": nats.url, "bus_replicas": 1, "monitor": {"listen": ""}}
+        await _prepare(urls, folder, posts, tracks, settings)
+        _pin_nats(nats, {0} if len(urls) == 1 else {0, 1})
+        for core, _ in enumerate(urls):
+            command = ["twitterstream.py", "--config", str(folder / f"{core}.yaml"), "run"]
+            pid = await opened.enter_async_context(
+                processes.running("write", [*command, "--role=write"], folder / f"{core}.log")
+            )
+            _pin([pid], {core})
+        await _wait_until_all(urls, len(posts.bodies))
+        stored = [await _stored(url) for url in urls]
+    seconds = max(each.last for each in stored) - min(each.first for each in stored)
+    return sum(each.tweets for each in stored) / seconds
+
+
+async def _prepare(
+    urls: Sequence[str],
+    folder: Path,
+    posts: Corpus,
+    tracks: Sequence[Track],
+    settings: dict[str, object],
+) -> None:
+    """Settings of both writers, the copies in the cell, and all tweets on the bus."""
+    others = dict(zip((EAST,), urls[1:], strict=False))
+    home = settings | ({"cells": others} if others else {})
+    await end_to_end.prepare(urls[0], folder, [], [], tracks, home)
+    (folder / "config.yaml").rename(folder / "0.yaml")
+    for url in others.values():
+        own = settings | {"database": url, "cell": EAST, "data_dir": str(folder / EAST)}
+        (folder / "1.yaml").write_text(json.dumps(own), encoding="utf-8")
+    async with AsyncExitStack() as opened:
+        cells = {HOME: await opened.enter_async_context(db.connect(urls[0]))} | {
+            name: await opened.enter_async_context(db.connect(url)) for name, url in others.items()
+        }
+        await fill_bus(cells, str(settings["bus"]), folder, posts, 1)
+        copies = {name: each for name, each in cells.items() if name != HOME}
+        await CellCopier(cells[HOME], copies, 10).copy_once()
+
+
+def _pin_nats(nats: NatsServer, cores: set[int]) -> None:
+    assert nats.process is not None
+    _pin([nats.process.pid], cores)
+
+
+async def _wait_until_all(urls: Sequence[str], tweets: int) -> None:
+    connections = [await asyncpg.connect(url) for url in urls]
+    try:
+        async with asyncio.timeout(end_to_end.TIMEOUT):
+            counted = 0
+            while counted < tweets:
+                await asyncio.sleep(POLL)
+                counted = sum(
+                    [
+                        await each.fetchval(end_to_end.COUNTED, end_to_end.OUTCOMES)
+                        for each in connections
+                    ]
+                )
+    finally:
+        for each in connections:
+            await each.close()
+
+
+async def _stored(url: str) -> Stored:
+    connection = await asyncpg.connect(url)
+    try:
+        row = await connection.fetchrow(STORED)
+    finally:
+        await connection.close()
+    assert row is not None
+    return Stored(row["tweets"] - row["begun"], row["first"].timestamp(), row["last"].timestamp())
