@@ -31,6 +31,7 @@ CONNECT_TIMEOUT = 5  # seconds
 RECONNECT_INTERVAL = 1  # seconds between two attempts, for ever
 PING_INTERVAL = 5  # seconds; a server that leaves two unanswered is left
 CALL_TIMEOUT = 5.0  # seconds; longer than the election of a new leader takes
+PUBLISH_TIMEOUT = 2.0  # seconds; then it is sent again: a leader that dies answers nothing more
 READ_TIMEOUT = 2.0  # seconds without another message of a batch
 DUPLICATE_WINDOW = 120.0  # seconds in which the bus recognizes the id of a message
 READ_BYTES = 4 << 20  # of one batch, at most, beyond its first message
@@ -180,9 +181,11 @@ class Bus:
 
     async def publish(self, lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
         """Publish a message; returns its number once a quorum has it on disk."""
+        if not self._client.is_connected:  # it would only wait in a buffer
+            raise BusAway(self.away_because or "the connection is lost")
         with _translated_errors():
             stored = await self._js.publish(
-                self.subject(lane), data, timeout=CALL_TIMEOUT, headers=dict(headers)
+                self.subject(lane), data, timeout=PUBLISH_TIMEOUT, headers=dict(headers)
             )
         return stored.seq
 

@@ -13,7 +13,7 @@ from stream.tweet import SourceId
 IN_FLIGHT_BYTES = 4 << 20  # not acknowledged yet
 IN_FLIGHT_MESSAGES = 128
 ID = "Nats-Msg-Id"  # header, by which the bus recognizes what is published again
-RETRY_FIRST, RETRY_MAX = 0.2, 5.0  # seconds between two attempts while the bus is away
+RETRY_FIRST, RETRY_MAX = 0.2, 1.0  # seconds between two attempts while the bus is away
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,8 @@ LANE_LOCK_CLASS = 0x7478  # of the writers of lanes; the second is the lane's id
 CELL_LOCK_CLASS = 0x7479  # of the daemon that copies to cells
 LANES_MAX = 64  # of a source, in each database
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
+# Of a connection that holds locks, without a sign of life.
+_EXPIRE = "SET idle_session_timeout = '20s'"
 RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
 
 _COLUMNS = (
@@ -244,7 +246,8 @@ class Locks:
     """Takes requested locks, all over one connection, and retries those that other daemons hold.
 
     When Postgres goes away the locks are lost, but no other daemon can take them then either: a
-    lock counts as ours until Postgres is back and another daemon has taken it.
+    lock counts as ours until Postgres is back and another daemon has taken it. Of a daemon that
+    stands still, as its machine may, the server ends the connection, and another one takes over.
     """
 
     def __init__(self, database: Database, lock_class: int = LOCK_CLASS) -> None:
@@ -277,6 +280,7 @@ class Locks:
             with contextlib.suppress(DatabaseAway):
                 async with self.database.dedicated() as connection:
                     self._held.clear()
+                    await connection.execute(_EXPIRE)
                     while True:
                         await self._take_and_give(connection)
                         await self._pause()
