@@ -202,12 +202,24 @@ class NatsCluster:
             if leader is None:
                 return False
             details = [await node.stream(stream) for node in self.nodes]
-            replicas = (await leader.stream(stream)).get("cluster", {}).get("replicas", ())
-            current = [each["current"] for each in replicas] == [True, True]
+            current = await self._is_followed(leader, stream)
             held = [{name: each.get("state", {}).get(name) for name in HELD} for each in details]
             return current and held[0] == held[1] == held[2]
 
         await _until(met, f"all replicas of {stream} hold the same")
+
+    async def followed(self, stream: str) -> None:
+        """Wait until all nodes run and follow the leader of a stream, which may be written to."""
+
+        async def met() -> bool:
+            leader = await self._leader(stream)
+            return leader is not None and await self._is_followed(leader, stream)
+
+        await _until(met, f"all nodes follow the leader of {stream}")
+
+    async def _is_followed(self, leader: NatsServer, stream: str) -> bool:
+        replicas = (await leader.stream(stream)).get("cluster", {}).get("replicas", ())
+        return [each["current"] for each in replicas] == [True, True]
 
     async def kill(self) -> None:
         """Kill all nodes at once."""

@@ -127,6 +127,15 @@ class Program:
         await self.process.wait()
         return now
 
+    def freeze(self) -> None:
+        """Let it stand still, with its connections open."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     async def kill_postgres(self, eventually: Eventually) -> None:
         """SIGKILL to its own server, as soon as there is one."""
         await _kill_server(self.data_dir / "postgres" / "cluster", eventually)
@@ -153,13 +162,14 @@ class Program:
         The network sends no more.
         """
 
-        def said(words: bytes) -> bool:
-            return words in self.log.read_bytes()[self._life :]
-
-        while said(b"stopped before everything was stored"):
+        while self.said("stopped before everything was stored"):
             await self.start()
-            await eventually(lambda: said(b"source is"))
+            await eventually(lambda: self.said("source is"))
             await self.stop()
+
+    def said(self, words: str) -> bool:
+        """Whether the newest process has logged this."""
+        return words.encode() in self.log.read_bytes()[self._life :]
 
     async def fails(self, *words: str, given: str = "") -> tuple[int, str]:
         """Give a command that may fail: its exit code and all its output."""
