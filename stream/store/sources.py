@@ -14,8 +14,8 @@ from stream.text import storable
 from stream.tweet import NetworkName, SourceId
 
 LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source's id
-LANE_LOCK_CLASS = 0x7478  # of the writers of lanes; the second is the lane's id
-CELL_LOCK_CLASS = 0x7479  # of the daemon that copies to cells
+LANE_LOCK_CLASS = 0x747B  # of the writers of lanes; the second is the lane's id
+CELL_LOCK_CLASS = 0x747C  # of the daemon that copies to cells
 LANES_MAX = 64  # of a source, in each database
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
 # Of a connection that holds locks, without a sign of life.
