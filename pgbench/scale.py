@@ -43,7 +43,7 @@ MEMORY = "/dev/shm"  # a file system in memory
 LANE, PROBES = SourceId(1), SourceId(2)
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class PublishRound(msgspec.Struct, frozen=True):
     """One round; latencies in seconds."""
 
     rate: float  # messages acknowledged per second
@@ -101,7 +101,7 @@ async def measure(folder: Path, posts: Corpus) -> Section:
     )
 
 
-def _lines(what: str, rounds: Sequence[Outcome]) -> list[Line]:
+def _lines(what: str, rounds: Sequence[PublishRound]) -> list[Line]:
     p50 = [statistics.median(each.latencies) * 1e3 for each in rounds]
     p99 = [statistics.quantiles(each.latencies, n=100)[98] * 1e3 for each in rounds]
     return [
@@ -142,7 +142,7 @@ def _outgoing(lane: SourceId, payloads: Sequence[bytes]) -> Iterator[Outgoing]:
         yield Outgoing(lane, uuid.uuid4().hex, payload)
 
 
-async def _publish(bus: Bus, payloads: Sequence[bytes]) -> Outcome:
+async def _publish(bus: Bus, payloads: Sequence[bytes]) -> PublishRound:
     """Publish these messages as fast as possible, and delete them from the stream."""
     latencies: list[float] = []
     last = 0
@@ -163,7 +163,7 @@ async def _publish(bus: Bus, payloads: Sequence[bytes]) -> Outcome:
     await sender.settle()
     seconds = time.perf_counter() - begun
     await bus.free(LANE, last + 1)
-    return Outcome(len(latencies) / seconds, latencies)
+    return PublishRound(len(latencies) / seconds, latencies)
 
 
 class Acknowledgements:

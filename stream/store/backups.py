@@ -84,6 +84,7 @@ _OLD_COLUMNS = {
 }
 _NEW_COLUMNS = {  # that must not be null, as JSON
     "author_tombstones": {"held": msgspec.Raw(b"true")},
+    "sources": {"lanes": msgspec.Raw(b"1")},
 }
 
 _NEWEST_MIGRATION = "SELECT name FROM schema_migrations ORDER BY number DESC LIMIT 1"
