@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
@@ -159,9 +160,11 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ("REGION", "us-east-1"),
     ):
         monkeypatch.setenv(f"AWS_{name}", value)
-    request = urllib.request.Request(f"http://{host}:{port}/tweets-of-ours", method="PUT")
+    # The buckets of all these servers in a process are the same.
+    name = f"tweets-{uuid4().hex}"
+    request = urllib.request.Request(f"http://{host}:{port}/{name}", method="PUT")
     urllib.request.urlopen(request).close()
-    yield "s3://tweets-of-ours/below"
+    yield f"s3://{name}/below"
     server.stop()
 
 
