@@ -180,7 +180,7 @@ class LaneWriters:
         try:
             await writer.run()
         except* PositionMoved:
-            # Another machine has the lane, or its journal was divided anew.
+            # Another machine has the lane, or its journal was divided into other lanes.
             logger.warning("the lane's position was moved; reading it again", extra=extra)
         except* Exception as group:
             if is_broken(group):

@@ -20,7 +20,7 @@ BYTES_MAX = 512 << 10  # of the frames in it, unless it is a single one; compres
 MESSAGE_MAX = 512 << 10  # bytes; servers accept 1 MiB by default
 VERSION = 1
 COMPRESSION_LEVEL = 1  # level 3 takes twice the time for 5 % fewer bytes
-CONTENT_MAX = 256 << 20  # bytes; more is not a block of ours
+CONTENT_MAX = 256 << 20  # bytes; no block of the program has more
 _NOTE, _DAMAGE = 1, 2
 _PASSED = msgspec.json.encode(Passed())
 

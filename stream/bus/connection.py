@@ -244,7 +244,7 @@ class Bus:
         return f"{self._stream}.{topic}.{name}"
 
     async def notify(self, topic: str, name: str, data: bytes = b"") -> None:
-        """Send a message to whoever listens at this moment."""
+        """Send a message to those who listen at this moment."""
         with _translated_errors():
             if self._client.is_connected:  # it would only wait in a buffer
                 await self._client.publish(self._unstored(topic, name), data)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 1.0  # seconds, in case that a notification is lost
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream while nothing comes
 REQUEST_INTERVAL = 2.0  # seconds between two requests for the same block
-NOBODY = uuid.UUID(int=0)
+NO_JOURNAL = uuid.UUID(int=0)  # before the first block
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class LaneReader:
         self.bus = bus
         self.source = source
         self.lane = lane
-        self.journal = NOBODY
+        self.journal = NO_JOURNAL
         self.position = 0
         self.bus_position: BusPosition | None = None
         self.away_because: str | None = None  # why the bus cannot be read; None: it can
@@ -53,7 +53,7 @@ class LaneReader:
         self._parts: list[BusMessage] = []  # of a block that is not complete
         self._frames: deque[Frame] = deque()
         self._next: BusPosition | None = None  # the message to read next
-        self._stored: BusPosition | None = None
+        self.stored: BusPosition | None = None  # the block that was stored last
         self._freed: BusPosition | None = None
         self._checked_at = -CHECK_INTERVAL  # loop time of the last look at the stream
         self._changed = asyncio.Event()
@@ -76,7 +76,7 @@ class LaneReader:
         await self._opened.enter_async_context(
             self.bus.listening(WAKE, str(self.lane), lambda _: self._changed.set())
         )
-        self._stored = self._next = stored
+        self.stored = self._next = stored
 
     async def read(self, max_frames: int, max_bytes: int) -> list[Frame]:
         while not self._frames:
@@ -106,7 +106,7 @@ class LaneReader:
         self._changed.set()
 
     def note_stored(self, _position: int, bus_position: BusPosition | None) -> None:
-        self._stored = bus_position
+        self.stored = bus_position
 
     async def close(self) -> None:
         await self._opened.aclose()
@@ -119,16 +119,11 @@ class LaneReader:
 
     async def free(self) -> None:
         """Let the bus delete what is stored; BusAway."""
-        if self._stored is not None and self._stored != self._freed:
-            stored = self._stored
+        stored = self.stored
+        if stored is not None and stored != self._freed:
             if stored.sequence > 1:  # NATS understands "before 1" as "all"
                 await self.bus.free(self.lane, stored.sequence)
             self._freed = stored
-
-    @property
-    def stored(self) -> BusPosition | None:
-        """The block that was stored last; None: none was yet."""
-        return self._stored
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -167,7 +162,9 @@ class LaneReader:
         if at is None or at.created != state.created or at.sequence > state.last_sequence + 1:
             if at is not None:
                 extra = {"lane": self.lane, "sequence": at.sequence}
-                logger.warning("the stream begins anew; reading all of it", extra=extra)
+                logger.warning(
+                    "the stream has lost what was read; reading it from the beginning", extra=extra
+                )
             self._next = BusPosition(state.created, 1)
             self._parts.clear()
             self._at_end = False

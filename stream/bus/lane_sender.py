@@ -176,7 +176,7 @@ class LaneSender:
         self.sent = self._end
 
     async def _read(self, reader: JournalReader) -> list[Frame]:
-        """The next frames, of all lanes, that are safe on the disk: about one block's of ours."""
+        """The next frames that are safe on the disk, of all lanes: enough for one block of ours."""
         frames: list[Frame] = []
         begin, own, size = reader.position, 0, 0
         while own < blocks.FRAMES_MAX and size < blocks.BYTES_MAX:
@@ -191,8 +191,8 @@ class LaneSender:
                     own += 1
                     size += len(each.body)
             await asyncio.sleep(0)
-        while frames and self.journal.synced < frames[-1].after:
-            await self.journal.wait_changed()
+        if frames:
+            await self.journal.wait_synced(frames[-1].after)
         return frames
 
     def _is_passed_due(self) -> bool:

@@ -228,7 +228,7 @@ class Publisher:
                 return created
 
     async def _watch_stream(self, created: datetime) -> None:
-        """Notice when the stream has lost everything; create it anew if there is none."""
+        """Notice when the stream has lost everything; create it again if there is none."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
             try:

@@ -1,7 +1,7 @@
 """Ask the servers of the bus how they store.
 
 Only the system account may ask that. deploy/cluster/nats-server.conf lets the program's account ask
-too; elsewhere nobody answers.
+too; elsewhere no answer comes.
 """
 
 import contextlib

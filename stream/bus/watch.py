@@ -1,4 +1,4 @@
-"""Watch the bus: how it is, for the daemon's report, and in the log what only a person can mend."""
+"""Watch the bus: its state for the report, and in the log what only a person can repair."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ Stored = Callable[[], Mapping[SourceId, BusPosition | None]]
 class BusWatch:
     """Asks the bus how it is, again and again.
 
-    `creates`: the stream is created or changed as the settings want it. `stored`: the block that
+    `creates`: the stream is created if there is none. `stored`: the block that
     each lane of this daemon has stored last.
     """
 

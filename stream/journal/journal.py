@@ -44,6 +44,7 @@ class Journal:
         self.keep_stored = True  # for `keep_hours`; False: the disk is short of space
         self._stored = 0
         self._synced = 0
+        self._synced_changed = asyncio.Event()
         self.last_at: float | None = None  # time of the newest record, seconds since 1970
         self.segments: list[Segment] = []
         self._descriptor = -1
@@ -268,7 +269,7 @@ class Journal:
     @synced.setter
     def synced(self, position: int) -> None:
         self._synced = position
-        self.notify()
+        self._synced_changed.set()
 
     @property
     def start(self) -> int:
@@ -279,6 +280,12 @@ class Journal:
         """The segment with this position, or the next one when the position is missing."""
         index = bisect_right(self.segments, position, key=attrgetter("end"))
         return self.segments[index] if index < len(self.segments) else None
+
+    async def wait_synced(self, position: int) -> None:
+        """Wait until everything before this position is synced."""
+        while self._synced < position:
+            self._synced_changed.clear()
+            await self._synced_changed.wait()
 
     async def wait_changed(self) -> None:
         """Wait until the journal has grown, or `notify` was called."""
