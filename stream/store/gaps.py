@@ -21,9 +21,20 @@ from stream.tweet import NetworkName, SourceId, TrackId
 GAPS_MAX = 2000  # on a chart: the longest ones
 
 # An open gap keeps its beginning and cause. A source that was removed meanwhile has no gaps.
+# When another machine takes a source over, its journal may be stored first. Then the same gap is
+# known, with the cause that a collector assumes who finds no other one; or at least its end is.
 _OPEN_GAP = """
-INSERT INTO gaps (source_id, began_at, cause, detail)
-SELECT id, to_timestamp($2), $3, $4 FROM sources WHERE id = $1
+WITH known AS (
+    UPDATE gaps SET cause = CASE WHEN cause = 'killed' THEN $3 ELSE cause END,
+        detail = CASE WHEN cause = 'killed' THEN $4 ELSE detail END
+    WHERE source_id = $1 AND began_at <= to_timestamp($2)
+      AND (ended_at IS NULL OR ended_at > to_timestamp($2))
+    RETURNING id
+)
+INSERT INTO gaps (source_id, began_at, ended_at, cause, detail)
+SELECT id, to_timestamp($2),
+    CASE WHEN state = 'streaming' AND state_at > to_timestamp($2) THEN state_at END, $3, $4
+FROM sources WHERE id = $1 AND NOT EXISTS (SELECT FROM known)
 ON CONFLICT (source_id) WHERE ended_at IS NULL DO NOTHING
 """
 _CLOSE_GAP = """
