@@ -47,6 +47,7 @@ from pgbench.server import Server
 ROUNDS = 3
 MONITORING_ROUNDS = 3  # rounds
 TWEETS = 30_000  # for the end-to-end runs and psql
+CELL_TWEETS = 60_000  # a publisher puts no more than 256 MB on the bus before some is stored
 STRATEGY_TWEETS = 6_000  # for each strategy
 BASELINE_TWEETS = 3_000  # for tweepy, which takes up to ten seconds
 SIZES = (100, 500, 2000)  # tweets per transaction
@@ -94,7 +95,7 @@ class Bench:
             await exports.measure(self.server, self.folder / "exports", self.posts),
             await scale.measure(self.folder / "scale", self.posts),
             await self.writers(),
-            await scale_cells.measure(self.posts, self.tracks),
+            await _cells(),
         ]
 
     async def writers(self) -> Section:
@@ -284,7 +285,7 @@ async def _look_back(server: Server, folder: Path, posts: int = look_back.POSTS)
 
 
 async def _cells() -> Section:
-    posts = corpus.make(TWEETS)
+    posts = corpus.make(CELL_TWEETS)
     tracks: list[Track] = [("keyword", value) for value in posts.tracks]
     return await scale_cells.measure(posts, tracks)
 

@@ -38,6 +38,7 @@ ROUNDS = 3
 FAILOVERS = 5
 PROBE_INTERVAL = 0.05  # seconds between two messages, while a leader is replaced
 ENOUGH = 20  # messages of the publisher that a new leader acknowledges
+CREATE_WITHIN = 60.0  # seconds
 SYNCS = 200
 MEMORY = "/dev/shm"  # a file system in memory
 LANE, PROBES = SourceId(1), SourceId(2)
@@ -131,9 +132,18 @@ async def _running(folder: Path) -> AsyncIterator[tuple[NatsCluster, Bus]]:
         settings = Settings(bus=cluster.url, bus_max_bytes=8_000_000_000)
         async with Bus(settings).connected() as bus:
             await bus.until_connected()
-            await bus.ensure_stream()
+            await _create_stream(bus)
             await cluster.in_step(settings.bus_stream)
             yield cluster, bus
+
+
+async def _create_stream(bus: Bus) -> None:
+    """Create it, as soon as the servers have chosen their leader."""
+    async with asyncio.timeout(CREATE_WITHIN):
+        while True:
+            with contextlib.suppress(BusAway):
+                await bus.ensure_stream()
+                return
 
 
 def _outgoing(lane: SourceId, payloads: Sequence[bytes]) -> Iterator[Outgoing]:

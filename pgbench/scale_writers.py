@@ -44,6 +44,7 @@ from nats_servers import NatsCluster, running_cluster, running_server
 ROUNDS = 3
 COUNTS = (1, 2)  # writers
 TRANSACTION = 2000  # tweets in one transaction of psql
+STREAM_BYTES = 4_000_000_000  # less than servers accept that have their store in memory
 APPENDED = 200  # tweets appended to the journal at once
 ROOMY = JournalSettings(min_free_bytes=0, min_free_percent=0)
 ADD_SOURCE = "INSERT INTO sources (name, network, lanes) VALUES ('x', 'x_v2', $1) RETURNING id"
@@ -175,7 +176,8 @@ async def fill_bus(
     cells: Mapping[str, Database], bus_url: str, folder: Path, posts: Corpus, count: int
 ) -> None:
     """Put all tweets on the bus, as a collector does, for `count` lanes in each cell."""
-    async with Bus(Settings(bus=bus_url, bus_replicas=1)).connected() as bus:
+    settings = Settings(bus=bus_url, bus_replicas=1, bus_max_bytes=STREAM_BYTES)
+    async with Bus(settings).connected() as bus:
         async with cells[HOME].acquire() as connection:
             [added] = await connection.fetch(ADD_SOURCE, count)
             source_id = SourceId(added["id"])
