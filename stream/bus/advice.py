@@ -12,13 +12,14 @@ def remedy(why: str, settings: Settings) -> str:
 
 def needs_person(why: str, settings: Settings) -> bool:
     """Whether it will not pass by itself."""
-    return remedy(why, settings) not in (_address(settings), _QUORUM)
+    return remedy(why, settings) not in (_address(settings), _QUORUM, _NO_STREAM)
 
 
 _QUORUM = (
     "Start the servers of the bus that are down: most of them have to run. Tweets wait in the"
     " journals meanwhile."
 )
+_NO_STREAM = "Start a machine with the role collect or write: it creates the stream."
 _CERTIFICATE = (
     "Set `bus_ca` to the certificate that signed those of the servers, and renew what has expired"
     " (deploy/cluster/README.md)."
@@ -70,6 +71,7 @@ def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
             f" `bus_max_bytes` ({settings.bus_max_bytes / 1e9:g} GB).",
         ),
         ("temporarily unavailable", _QUORUM),
+        ("has no stream", _NO_STREAM),
         (
             "jetstream",
             "Switch JetStream on: `jetstream { … }` in the servers' settings, and"

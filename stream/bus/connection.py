@@ -20,9 +20,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
+from stream.bus import advice
 from stream.bus.login import login, tls_context
 from stream.bus.messages import PART, READ_BLOCKS, BusMessage, BusServer, StreamState
 from stream.bus.servers import ask_servers
+from stream.bus.transport import use_aborting_transport
 from stream.config import Settings
 from stream.errors import BusAway
 from stream.tweet import SourceId
@@ -30,10 +32,13 @@ from stream.tweet import SourceId
 CONNECT_TIMEOUT = 5  # seconds
 RECONNECT_INTERVAL = 1  # seconds between two attempts, for ever
 PING_INTERVAL = 5  # seconds; a server that leaves two unanswered is left
+CLOSE_TIMEOUT = 2.0  # seconds
 CALL_TIMEOUT = 5.0  # seconds; longer than the election of a new leader takes
 PUBLISH_TIMEOUT = 2.0  # seconds; then it is sent again: a leader that dies answers nothing more
 READ_TIMEOUT = 2.0  # seconds without another message of a batch
+BATCH_TIMEOUT = 30.0  # seconds for all of a batch
 DUPLICATE_WINDOW = 120.0  # seconds in which the bus recognizes the id of a message
+REFUSAL_LASTS = 10.0  # seconds that a refusal is the reason; each attempt brings it again
 READ_BYTES = 4 << 20  # of one batch, at most, beyond its first message
 DIRECT_GET = "$JS.API.DIRECT.GET"
 
@@ -46,9 +51,11 @@ class Bus:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stream = settings.bus_stream
+        use_aborting_transport()
         self._client = Client()
         self._js = JetStreamContext(self._client, timeout=CALL_TIMEOUT)
         self.away_because: str | None = "not connected yet"  # None: it is connected
+        self._refused_at = -REFUSAL_LASTS  # loop time of the last reason that needs a person
         self.forbidden = ""  # what the account may not do
         self._connected = asyncio.Event()  # once at least
         self._closing = False
@@ -65,8 +72,11 @@ class Bus:
             finally:
                 self._closing = True
                 connecting.cancel()
-                with contextlib.suppress(Exception):
-                    await self._client.close()
+                with contextlib.suppress(Exception):  # a frozen server takes no more
+                    async with asyncio.timeout(CLOSE_TIMEOUT):
+                        await self._client.close()
+                if (transport := self._client._transport) is not None:  # noqa: SLF001 - nowhere else
+                    transport.close()  # type: ignore[no-untyped-call]
 
     @property
     def address(self) -> str:
@@ -118,9 +128,7 @@ class Bus:
     async def _note_error(self, error: Exception) -> None:
         if "permissions violation" in str(error):  # the call itself gets no answer
             self.forbidden = str(error)
-        # A server that refuses us says why, and then resets the connection.
-        if self.away_because is None or not isinstance(error, ConnectionResetError):
-            self._note_away(str(error) or type(error).__name__)
+        self._note_away(str(error) or type(error).__name__)
 
     async def _note_disconnected(self) -> None:
         self._note_away("the connection is lost")
@@ -129,6 +137,12 @@ class Bus:
         if not self._client.is_connected and not self._closing:
             if self.away_because is None:
                 logger.warning("the bus is unreachable; retrying", extra={"why": why})
+            # A server that refuses us says why, and then hangs up: that is no reason of its own.
+            now, settings = asyncio.get_running_loop().time(), self._settings
+            if advice.needs_person(why, settings):
+                self._refused_at = now
+            elif now - self._refused_at < REFUSAL_LASTS:
+                return
             self.away_because = why
 
     async def _note_connected(self) -> None:
@@ -145,21 +159,23 @@ class Bus:
 
     async def ensure_stream(self) -> StreamState:
         """The state of the stream, which is created if there is none."""
-        with _translated_errors():
-            try:
-                found = await self._js.stream_info(self._stream)
-            except nats.js.errors.NotFoundError:
-                found = await self._js.add_stream(self._wanted)
-        return _state(found)
+        found = await self.find_stream()
+        if found is None:
+            async with _call():
+                found = _state(await self._js.add_stream(self._wanted))
+        return found
 
-    async def state(self) -> StreamState:
-        """The state of the stream; BusAway, also when there is none."""
-        with _translated_errors():
-            return _state(await self._js.stream_info(self._stream))
+    async def find_stream(self) -> StreamState | None:
+        """The state of the stream; None: there is none."""
+        async with _call():
+            try:
+                return _state(await self._js.stream_info(self._stream))
+            except nats.js.errors.NotFoundError:
+                return None
 
     async def adapt_stream(self) -> None:
         """Change the stream to what the settings want; once, as machines may have others."""
-        with _translated_errors():
+        async with _call():
             found = (await self._js.stream_info(self._stream)).config
             wanted = self._wanted
             changed = ("num_replicas", "max_bytes")
@@ -183,7 +199,7 @@ class Bus:
         """Publish a message; returns its number once a quorum has it on disk."""
         if not self._client.is_connected:  # it would only wait in a buffer
             raise BusAway(self.away_because or "the connection is lost")
-        with _translated_errors():
+        async with _call(PUBLISH_TIMEOUT):
             stored = await self._js.publish(
                 self.subject(lane), data, timeout=PUBLISH_TIMEOUT, headers=dict(headers)
             )
@@ -191,12 +207,12 @@ class Bus:
 
     async def free(self, lane: SourceId, before: int) -> None:
         """Delete the messages of a lane with lower numbers."""
-        with _translated_errors():
+        async with _call():
             await self._js.purge_stream(self._stream, seq=before, subject=self.subject(lane))
 
     async def has(self, sequence: int) -> bool:
         """Whether the stream has the message with this number."""
-        with _translated_errors():
+        async with _call():
             try:
                 await self._js.get_msg(self._stream, sequence, direct=True)
             except nats.js.errors.NotFoundError:
@@ -206,7 +222,7 @@ class Bus:
     async def count_after(self, lane: SourceId, sequence: int) -> int:
         """How many messages of a lane have a higher number."""
         asked = {"seq": sequence + 1, "next_by_subj": self.subject(lane), "batch": 1}
-        with _translated_errors():
+        async with _call():
             answer = await self._client.request(
                 f"{DIRECT_GET}.{self._stream}", json.dumps(asked).encode(), timeout=CALL_TIMEOUT
             )
@@ -221,7 +237,7 @@ class Bus:
 
         deploy/cluster/nats-server.conf lets it: an import from the system account.
         """
-        with _translated_errors():
+        async with _call():
             return await ask_servers(self._client)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -229,7 +245,7 @@ class Bus:
     @contextlib.asynccontextmanager
     async def reading(self, lane: SourceId) -> AsyncIterator["Reading"]:
         """Read the messages of a lane."""
-        with _translated_errors():
+        async with _call():
             inbox = self._client.new_inbox()
             answers = await self._client.subscribe(f"{inbox}.*")
         try:
@@ -245,7 +261,7 @@ class Bus:
 
     async def notify(self, topic: str, name: str, data: bytes = b"") -> None:
         """Send a message to those who listen at this moment."""
-        with _translated_errors():
+        async with _call():
             if self._client.is_connected:  # it would only wait in a buffer
                 await self._client.publish(self._unstored(topic, name), data)
 
@@ -258,7 +274,7 @@ class Bus:
         async def call(message: Msg) -> None:
             hear(message.data)
 
-        with _translated_errors():
+        async with _call():
             listening = await self._client.subscribe(self._unstored(topic, name), cb=call)
         try:
             yield
@@ -291,7 +307,7 @@ class Reading:
             "max_bytes": READ_BYTES,
         }
         found: list[BusMessage] = []
-        with _translated_errors():
+        async with _call(BATCH_TIMEOUT):
             await self._client.publish(self._request, json.dumps(asked).encode(), reply=reply)
             while True:
                 answer = await self._answers.next_msg(READ_TIMEOUT)
@@ -328,8 +344,19 @@ def _state(found: api.StreamInfo) -> StreamState:
     )
 
 
+@contextlib.asynccontextmanager
+async def _call(seconds: float = CALL_TIMEOUT) -> AsyncIterator[None]:
+    """Use the client for so many seconds at most: while a server is frozen, its own limits fail."""
+    with _translated_errors():
+        async with asyncio.timeout(seconds):
+            yield
+
+
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled = task.cancelling()
     try:
         yield
     except nats.js.errors.NotFoundError as error:
@@ -343,3 +370,8 @@ def _translated_errors() -> Iterator[None]:
         raise BusAway(f"it refuses: {error.description}") from error
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise BusAway(str(error) or "it does not answer") from error
+    finally:
+        # The client waits by asyncio.wait_for, which in Python 3.11 forgets that its task was
+        # cancelled when the answer comes at the same moment: the task would never end.
+        if task.cancelling() > cancelled:
+            raise asyncio.CancelledError

@@ -8,6 +8,7 @@ the journal is asked for it, and what comes after it waits until it is sent agai
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class LaneReader:
         self.position = 0
         self.bus_position: BusPosition | None = None
         self.away_because: str | None = None  # why the bus cannot be read; None: it can
+        self.whole_at = time.time()  # when all that had come was read, in seconds since 1970
         self._ends: dict[uuid.UUID, int] = {}  # of the newest block that was seen, by journal
         self._asked_at: dict[uuid.UUID, float] = {}  # loop time of the last request
         self._at_end = False  # all that the stream has was read
@@ -117,6 +119,11 @@ class LaneReader:
         positions = self._positions
         return {each: positions[each] for each, end in self._ends.items() if positions[each] < end}
 
+    @property
+    def cannot_go_on(self) -> bool:
+        """Whether frames may be there that cannot be read at the moment."""
+        return self.away_because is not None or bool(self.missing)
+
     async def free(self) -> None:
         """Let the bus delete what is stored; BusAway."""
         stored = self.stored
@@ -150,6 +157,8 @@ class LaneReader:
         assert self._next is not None
         self._messages.extend(await self._reading.next(self._next.sequence))
         self._at_end = len(self._messages) < READ_BLOCKS
+        if self._at_end and not self.missing:
+            self.whole_at = time.time()
         if self._messages:
             sequence = self._messages[-1].sequence + 1
             self._next = msgspec.structs.replace(self._next, sequence=sequence)

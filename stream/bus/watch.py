@@ -60,8 +60,11 @@ class BusWatch:
         failing, state = self.bus.away_because or "", None
         if not failing:
             try:
-                state = await (self.bus.ensure_stream() if self.creates else self.bus.state())
-                await self._look_further(state)
+                state = await (self.bus.ensure_stream if self.creates else self.bus.find_stream)()
+                if state is None:
+                    failing = f"it has no stream {self.settings.bus_stream} yet"
+                else:
+                    await self._look_further(state)
             except BusAway as error:
                 failing = self.bus.forbidden or str(error)
         if state is not None and state.leader is None:

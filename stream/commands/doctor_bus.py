@@ -10,10 +10,12 @@ from stream.bus.watch import server_report
 from stream.commands.finding import Finding
 from stream.config import Settings
 from stream.errors import BusAway, ConfigError
+from stream.text import format_size
 
 CONNECT_WITHIN = 8.0  # seconds
 POLL = 0.1  # seconds
 CLOCK_OFFSET_MAX = 2.0  # seconds between clocks of machines
+NEARLY_FULL = 0.8  # of the stream
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -40,7 +42,10 @@ async def _findings(bus: Bus, settings: Settings) -> AsyncIterator[Finding]:
             " tweets: give the servers certificates (deploy/cluster/README.md)",
         )
     try:
-        state = await bus.ensure_stream()
+        state = await bus.find_stream()
+        if state is None:
+            state = await bus.ensure_stream()
+            yield Finding("ok", f"created the stream {settings.bus_stream}, as a daemon does")
     except BusAway as error:
         why = bus.forbidden or str(error)
         yield _cannot(f"the stream {settings.bus_stream} cannot be used: {why}", why, settings)
@@ -70,10 +75,17 @@ def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
         why = "no quorum: most of its servers are away"
         yield _cannot(f"the stream {settings.bus_stream} has {why}", why, settings)
         return
-    limit = f" of {state.max_bytes / 1e9:,.1f} GB" if state.max_bytes > 0 else ""
+    limit = f" of {format_size(state.max_bytes)}" if state.max_bytes > 0 else ""
     leader = f", led by {state.leader}" if state.replicas else ""
-    text = f"the stream {settings.bus_stream} holds {state.bytes / 1e9:,.1f} GB{limit}{leader}"
-    yield Finding("ok", text)
+    text = f"the stream {settings.bus_stream} holds {format_size(state.bytes)}{limit}{leader}"
+    if state.max_bytes > 0 and state.bytes >= NEARLY_FULL * state.max_bytes:
+        yield Finding(
+            "warning",
+            f"{text}: it is nearly full. See why lanes are not stored (`status`), or raise"
+            " `bus_max_bytes`",
+        )
+    else:
+        yield Finding("ok", text)
     behind = sorted(name for name, current in state.replicas.items() if not current)
     if behind:
         yield Finding(
@@ -86,6 +98,12 @@ def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
             "error",
             f"the stream has {count} of {wanted} replicas: run more servers of NATS as a cluster,"
             " or lower `bus_replicas`; a restart of a daemon then changes the stream",
+        )
+    elif count > wanted:
+        yield Finding(
+            "warning",
+            f"the stream has {count} replicas, but `bus_replicas` is {wanted} here: set it to"
+            f" {count}, lest a daemon that starts here changes the stream",
         )
     elif not behind and count > 1:
         yield Finding("ok", f"all {count} replicas of the stream are current")
@@ -115,7 +133,8 @@ def servers(found: Sequence[BusServer]) -> Iterator[Finding]:
             ' sync_interval: "always" in the section jetstream of nats-server.conf',
         )
     else:
-        yield Finding("ok", f'{len(found)} servers of the bus have sync_interval "always"')
+        every = f"all {len(found)} servers" if len(found) > 1 else "the server"
+        yield Finding("ok", f'sync_interval is "always" on {every} of the bus')
     for each in found:
         off = server_report(each).clock_offset
         if abs(off) > CLOCK_OFFSET_MAX:

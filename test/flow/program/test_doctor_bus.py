@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -105,7 +106,10 @@ async def test_no_password_goes_to_a_server_without_tls(
 
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"auth_required":true,"max_payload":1048576}\r\n')
-        heard.append(await reader.read(1000))
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(10_000):  # until the client hangs up
+                heard.append(data)
+                writer.write(b"-ERR 'Unknown Protocol Operation'\r\n")
         writer.close()
 
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
@@ -118,7 +122,8 @@ async def test_no_password_goes_to_a_server_without_tls(
             bus_ca=str(tmp_path / "ours.pem"),
             bus_credentials=str(tmp_path / "login"),
         )
-        assert "The server does not begin with TLS" in await doctor(program)
+        said = await doctor(program)
+        assert "The server does not begin with TLS" in said, said
     assert heard
     assert not any(b"secret" in each for each in heard)
 
@@ -150,7 +155,7 @@ async def test_what_can_and_cannot_be_known_of_the_servers(
         await nats.kill()
         nats.settings = ASKABLE
         await nats.start()
-        assert '1 servers of the bus have sync_interval "always"' in await doctor(program)
+        assert 'sync_interval is "always" on the server of the bus' in await doctor(program)
 
 
 async def test_machines_that_differ(
@@ -171,7 +176,7 @@ async def test_machines_that_differ(
                     "no machine has the role write, so nothing is stored",
                     "no machine has the role monitor",
                     "no machine stores main",
-                    "`keep_unmatched` is False on",
+                    "`keep_unmatched` is false on",
                     "collects, but has no secret.key",
                 )
             )
