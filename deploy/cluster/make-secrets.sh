@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make the certificates and passwords of the bus; files that exist are kept.
 #
-#   sh make-secrets.sh FOLDER HOST...
+#   sh make-secrets.sh FOLDER HOST...     HOST: a name, or an IPv4 address
 #
 #   FOLDER/HOST/            for /etc/nats/secrets of this machine: ca.pem, server.pem,
 #                           server-key.pem, passwords.conf
@@ -43,8 +43,12 @@ for host; do
   cp ca.pem passwords.conf "$host"
   [ -e "$host/server.pem" ] && continue
   key "$host/server-key.pem"
+  case $host in
+  *[!0-9.]*) kind=DNS ;;
+  *) kind=IP ;; # an IPv4 address
+  esac
   # A server is the client of the others.
-  printf 'subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$host" >"$host/new.ext"
+  printf 'subjectAltName=%s:%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$kind" "$host" >"$host/new.ext"
   openssl req -new -key "$host/server-key.pem" -subj "/CN=$host" |
     openssl x509 -req -sha256 -days 1095 -CA ca.pem -CAkey ca-key.pem -CAcreateserial \
       -extfile "$host/new.ext" -out "$host/server.pem.new"

@@ -241,3 +241,8 @@ def test_compose_understands_its_file() -> None:
         assert service["networks"]["default"]["aliases"] == [f"host{number}"]
         assert service["command"][-2:] == ["--name", f"host{number}"]
         assert any(f"/secrets/host{number}" in json.dumps(each) for each in service["volumes"])
+
+
+def test_a_certificate_can_be_for_an_address(tmp_path: Path) -> None:
+    file = make_secrets(tmp_path / "secrets", "192.0.2.1") / "192.0.2.1/server.pem"
+    assert "IP Address:192.0.2.1" in run("openssl", "x509", "-in", file, "-noout", "-text")
