@@ -58,6 +58,7 @@ class Program:
 
     def __init__(self, folder: Path, database: str, changed: dict[str, object]) -> None:
         self.folder = folder
+        self.installed = ROOT  # the release that it runs
         self.log = folder / "log.txt"
         self.process: asyncio.subprocess.Process | None = None
         self._life = 0  # where the log of the newest process begins
@@ -77,7 +78,7 @@ class Program:
     def _command(self, *words: str) -> list[str]:
         return [
             sys.executable,
-            str(ROOT / "twitterstream.py"),
+            str(self.installed / "twitterstream.py"),
             "--config",
             str(self.config),
             *words,
@@ -348,9 +349,15 @@ class Run:
         await self.eventually(met)
 
     async def stored_all(self) -> None:
-        """Let the simulator end, and wait until all that it sent is stored."""
+        """Let the simulator end, and wait until all that it sent is stored, repeated tweets too."""
         self.server.hub.posts_left = 0
         await self.eventually(lambda: self.tables.has_all(self.server.sent))
+        await self.eventually(self._is_journal_stored)
+
+    async def _is_journal_stored(self) -> bool:
+        newest = max(self.program.journal.glob("*.journal"))
+        end = int(newest.stem) + newest.stat().st_size
+        return int(await self.tables.one("SELECT max(position) FROM positions")) >= end
 
 
 class Collect(Protocol):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from bus_bench import STREAM
 from nats_servers import running_cluster
 from simulator.server import Limits
+from stream import __version__
+from tools import ROOT
 from whole_cluster import WORD, reading, site
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -25,6 +28,7 @@ TAKE_OVER = 30.0 if STRICT else 240.0
 ELECTION = 5.0 if STRICT else 240.0
 GAP = 5.0 if STRICT else 240.0
 RATE = 300
+NEWER = "99.0"
 LIMITS = Limits(connects=100_000, rule_reads=100_000, resend=2000, resend_bytes=8 << 20)
 
 
@@ -135,7 +139,17 @@ async def test_tweets_are_stored_again_soon_after_the_leader_of_the_stream_is_ki
             print("stored again after", took)  # noqa: T201  # to be shown on demand
 
 
-async def test_all_roles_are_restarted_one_after_the_other_under_load(
+def newer_release(folder: Path) -> Path:
+    """A copy of the program that says it is of a later version."""
+    unneeded = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "test", "pgbench")
+    shutil.copytree(ROOT, folder, ignore=unneeded)
+    (folder / "web/node_modules").symlink_to(ROOT / "web/node_modules")
+    file = folder / "stream/__init__.py"
+    file.write_text(file.read_text().replace(__version__, NEWER))
+    return folder
+
+
+async def test_all_roles_are_upgraded_one_after_the_other_under_load(
     tmp_path: Path,
     cluster: Cluster,
     make_program: MakeProgram,
@@ -155,9 +169,13 @@ async def test_all_roles_are_restarted_one_after_the_other_under_load(
             make_program, nats, cluster, tables, eventually, x=x, bluesky=bluesky
         ) as machines:
             await machines.store_again("start")
+            newer = await asyncio.to_thread(newer_release, tmp_path / "newer")
             for role, program in machines.all:
+                program.installed = newer
                 await machines.restart(role, program)
-                await machines.store_again(f"{role} was restarted")
+                await machines.store_again(f"{role} was upgraded")
+            versions = await tables.rows("SELECT report ->> 'version' FROM daemons")
+            assert versions == [(NEWER,)] * len(machines.all)
             sent = await machines.end()
             await machines.stop()
         await feed.read()
