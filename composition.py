@@ -26,6 +26,7 @@ from stream.store import sources, tracks
 from stream.store.tracks import NewTrack
 from stream.vault import parse_secrets
 from web.commands.serving import pages
+from web.templating import missing
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ async def _run_roles(context: Context, roles: frozenset[Role]) -> None:
         raise TwitterstreamError(
             "Without a bus one process has to collect and write: set `bus`, or use both roles."
         )
+    if roles == {"web"} and context.settings.web.listen and (lack := missing()):
+        raise TwitterstreamError(lack)
     async with database_when_ready(context, migrate=False) as database:
         companions = [monitor_companion(context)]
         if "web" in roles:

@@ -1,10 +1,11 @@
 """The machines of one installation, as their rows in `daemons` show them."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from stream.cells.databases import Cells
 from stream.daemon_report import BusReport, LaneReport
 from stream.db import Executor
 from stream.store import daemons, ingest_log, sources
@@ -25,6 +26,12 @@ class LaneView(msgspec.Struct, frozen=True):
     of: int = 1  # lanes that the source has in each cell
     writer: str = ""  # the name of its daemon; empty: none does
     report: LaneReport | None = None
+    unsent: float = 0.0  # seconds that tweets of the source wait for the bus
+
+    @property
+    def lag(self) -> float:
+        """Seconds that tweets have waited, for the bus or for the writer."""
+        return max(self.unsent, 0.0 if self.report is None else self.report.lag)
 
     @property
     def name(self) -> str:
@@ -50,7 +57,7 @@ class BusView(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """All daemons on one database."""
+    """All daemons on one database, or on all those of an installation."""
 
     daemons: Sequence[DaemonRow]  # that run
     gone: Sequence[DaemonRow]  # that ended without a stop in the last day, and did not return
@@ -58,6 +65,7 @@ class Cluster(msgspec.Struct, frozen=True):
     waiting: Sequence[WaitingJournal]
     uses_bus: bool
     bus: BusView | None  # None: there is none, or no machine runs that sees it
+    missing_cells: Mapping[str, str] = {}  # those that do not answer, and why
 
 
 async def read(connection: Executor, cell: str = HOME) -> Cluster:
@@ -80,6 +88,21 @@ async def read(connection: Executor, cell: str = HOME) -> Cluster:
     return msgspec.structs.replace(found, waiting=waiting)
 
 
+async def read_all(connection: Executor, cells: Cells, cell: str = HOME) -> Cluster:
+    """As `read`, of all databases when it is asked of home: a cell knows only itself."""
+    if not cells.others:
+        return await read(connection, cell)
+    answers = await cells.ask(connection, read)
+    found = [answers.by_cell[name] for name in cells.names if name in answers.by_cell]
+    return msgspec.structs.replace(
+        answers.by_cell[HOME],
+        daemons=[row for each in found for row in each.daemons],
+        gone=[row for each in found for row in each.gone],
+        lanes=[lane for each in found for lane in each.lanes],
+        missing_cells={name: cells.why_missing.get(name, "") for name in answers.missing},
+    )
+
+
 def from_rows(
     rows: Sequence[DaemonRow],
     configured: Sequence[SourceRow],
@@ -88,19 +111,19 @@ def from_rows(
 ) -> Cluster:
     """Put the rows of the tables together."""
     running = [row for row in rows if row.running]
-    uses_bus = any(row.report.bus is not None for row in rows)
+    uses_bus = cell != HOME or any(row.report.bus is not None for row in rows)
     lanes = _lanes(running, configured, added, cell) if uses_bus else []
     return Cluster(running, _gone(rows), lanes, [], uses_bus, _bus(running))
 
 
-def _gone(rows: Iterable[DaemonRow]) -> list[DaemonRow]:
-    """The newest row of each daemon that has not returned under the same name."""
-    newest: dict[str, DaemonRow] = {}
-    for row in rows:
-        known = newest.get(row.name)
-        if known is None or (row.running, row.seen_at) > (known.running, known.seen_at):
-            newest[row.name] = row
-    return [row for row in newest.values() if not row.running]
+def _gone(rows: Sequence[DaemonRow]) -> list[DaemonRow]:
+    """Daemons that have ended and were not started again on the same machine."""
+    return [
+        row
+        for row in rows
+        if not row.running
+        and not any(each.is_like(row) and each.started_at > row.seen_at for each in rows)
+    ]
 
 
 def _open_journals(running: Iterable[DaemonRow]) -> set[str]:
@@ -116,6 +139,9 @@ def _lanes(
     """The lanes that have to be stored; of a source with one lane, the source itself."""
     stored_by = {lane: row.name for row in running for lane in row.lanes}
     reports = {each.id: each for row in running for each in row.report.lanes}
+    unsent: dict[SourceId, float] = {}
+    for journal in (each for row in running for each in row.report.journals):
+        unsent[journal.source_id] = max(journal.lag, unsent.get(journal.source_id, 0.0))
     found = [
         LaneView(
             lane.id,
@@ -125,19 +151,14 @@ def _lanes(
             source.lanes,
             stored_by.get(lane.id, ""),
             reports.get(lane.id),
+            unsent.get(source.id, 0.0),
         )
         for source in configured
         if source.enabled
-        for lane in _lanes_of(source, added)
+        for lane in lanes_of_sources.in_use(source.id, source.lanes, added)
         if lane.cell == cell
     ]
     return sorted(found, key=lambda each: (each.source, each.cell, each.number))
-
-
-def _lanes_of(source: SourceRow, added: Sequence[Lane]) -> list[Lane]:
-    own = [each for each in added if each.source_id == source.id]
-    first = Lane(source.id, source.id, HOME, 0)
-    return [each for each in (first, *own) if each.number < source.lanes]
 
 
 def _bus(running: Sequence[DaemonRow]) -> BusView | None:

@@ -16,7 +16,7 @@ from stream.cells.databases import Cells
 from stream.collector import Collector
 from stream.config import Settings
 from stream.daemon_report import ROLES, Role
-from stream.db import Database
+from stream.db import Database, Executor
 from stream.decoded_tweets import DecodedTweets
 from stream.errors import DatabaseAway, TwitterstreamError, is_broken, unexpected
 from stream.heartbeat import Heartbeat
@@ -28,7 +28,7 @@ from stream.reconciler import TrackReconciler
 from stream.sinks.runner import Sinks
 from stream.status_line import status_line
 from stream.store import cells as cell_tables
-from stream.store import migrations, sources
+from stream.store import daemons, migrations, sources
 from stream.store.sources import Locks, SourceRow
 from stream.tweet import Match, NetworkName, Source, SourceId, Tweet
 from stream.vault import Vault
@@ -168,6 +168,7 @@ class Daemon:
                 await migrations.require_current(self.database)
                 async with self.database.acquire() as connection:
                     await cell_tables.require_name(connection, self.settings.cell)
+                    await self._compare_bus(connection)
                 await self.reconciler.reload()
             except DatabaseAway as error:
                 if last != str(error):
@@ -177,6 +178,15 @@ class Daemon:
             else:
                 self.begun_at = time.time()
                 return
+
+    async def _compare_bus(self, connection: Executor) -> None:
+        """Warn when other machines use a bus and this one does not."""
+        others = [row.name for row in await daemons.running(connection) if row.report.bus]
+        if self.bus is None and others:
+            logger.warning(
+                "other machines use a bus, but `bus` is not set here: set it, and start again",
+                extra={"machines": ", ".join(others)},
+            )
 
     # -- collectors -------------------------------------------------------------------------------
 

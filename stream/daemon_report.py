@@ -38,7 +38,7 @@ class LaneReport(_Report, frozen=True, kw_only=True):
     source: str = ""  # its name
     cell: str = ""
     number: int = 0
-    lag: float = 0.0  # seconds that the oldest frame has waited that was read and is not stored
+    lag: float = 0.0  # seconds that the oldest frame has waited, or since not all could be read
     blocks: int = 0  # of the bus, after the one that was stored last
     missing: Sequence[MissingFrames] = ()
     failing: str = ""  # why nothing can be read or stored
@@ -54,6 +54,7 @@ class JournalReport(_Report, frozen=True, kw_only=True):
     end: int = 0  # positions of the journal
     stored: int = 0
     sent: int = 0
+    lag: float = 0.0  # seconds that the oldest frame has waited for the bus
     resent: int = 0  # times that blocks were sent again since the start
     failing: str = ""  # why the bus does not take blocks
 
@@ -88,6 +89,7 @@ class DaemonReport(_Report, frozen=True, kw_only=True):
     """A daemon: what it runs, and how that goes."""
 
     version: str = ""
+    cell: str = ""  # that it works for
     at: float = 0.0  # this machine's clock, seconds since 1970
     key: str = ""  # a fingerprint of secret.key; empty: there is none
     settings: Mapping[str, str] = {}  # those that must be the same everywhere

@@ -23,6 +23,7 @@ from stream.daemon_report import (
 )
 from stream.db import Database
 from stream.errors import DatabaseAway
+from stream.journal.backlog import BacklogAge
 from stream.lane_writers import LaneWriter, LaneWriters
 from stream.store import daemons
 from stream.tweet import BusPosition, SourceId
@@ -62,6 +63,7 @@ class Heartbeat:
 
             creates = bool(roles & {"collect", "write"})
             self.watch = BusWatch(bus, settings, self._stored_blocks, creates=creates)
+        self._unsent: dict[uuid.UUID, BacklogAge] = {}  # by journal
         self._missing_since: dict[tuple[SourceId, uuid.UUID], float] = {}
 
     async def run(self) -> None:
@@ -108,6 +110,7 @@ class Heartbeat:
         """How this daemon is at this moment."""
         return DaemonReport(
             version=__version__,
+            cell=self.settings.cell,
             at=round(time.time(), 3),
             key=self.vault.fingerprint(),
             settings=must_be_equal(self.settings),
@@ -115,7 +118,7 @@ class Heartbeat:
             journals=[
                 journal
                 for each in self.collectors.values()
-                if (journal := _journal(each)) is not None
+                if (journal := self._journal(each)) is not None
             ],
             bus=None if self.watch is None else self.watch.report,
         )
@@ -127,16 +130,16 @@ class Heartbeat:
         return {each.lane.id: each.reader.stored for each in self._lanes()}
 
     def _lane(self, writer: LaneWriter) -> LaneReport:
-        waiting_since, lane = writer.writer.waiting_since, writer.lane
+        lane, now = writer.lane, time.time()
         failing = writer.reader.away_because or ""
         if writer.writer.away_since is not None:
-            failing = "Postgres is unreachable"
+            failing = "Postgres does not store"
         return LaneReport(
             id=lane.id,
             source=writer.source.name,
             cell=lane.cell,
             number=lane.number,
-            lag=0.0 if waiting_since is None else round(max(time.time() - waiting_since, 0.0), 1),
+            lag=round(now - min(writer.late_since or now, now), 1),
             blocks=0 if self.watch is None else self.watch.blocks.get(lane.id, 0),
             missing=self._missing(writer),
             failing=failing[:REASON_MAX],
@@ -158,25 +161,27 @@ class Heartbeat:
             for journal, position in missing.items()
         ]
 
+    def _journal(self, collector: Collector) -> JournalReport | None:
+        journal, publisher = collector.journal, collector.publisher
+        if journal is None or publisher is None:
+            return None
+        unsent = self._unsent.setdefault(journal.id, BacklogAge())
+        return JournalReport(
+            source_id=collector.source.id,
+            source=collector.source.name,
+            collecting=collector.collecting,
+            journal=journal.id.hex,
+            end=journal.end,
+            stored=journal.stored,
+            sent=publisher.sent,
+            lag=round(unsent.seconds(publisher.sent, journal.end), 1),
+            resent=sum(each.resent for each in publisher.senders.values()),
+            failing=(publisher.failing or "")[:REASON_MAX],
+        )
+
 
 def must_be_equal(settings: Settings) -> dict[str, str]:
     """The settings that all machines of an installation have to share, as text."""
     found = {name: str(getattr(settings, name)) for name in MUST_BE_EQUAL}
+    found["keep_unmatched"] = found["keep_unmatched"].lower()  # as in the settings
     return found | {"bus": ",".join(sorted(settings.bus.split(",")))}
-
-
-def _journal(collector: Collector) -> JournalReport | None:
-    journal, publisher = collector.journal, collector.publisher
-    if journal is None or publisher is None:
-        return None
-    return JournalReport(
-        source_id=collector.source.id,
-        source=collector.source.name,
-        collecting=collector.collecting,
-        journal=journal.id.hex,
-        end=journal.end,
-        stored=journal.stored,
-        sent=publisher.sent,
-        resent=sum(each.resent for each in publisher.senders.values()),
-        failing=(publisher.failing or "")[:REASON_MAX],
-    )

@@ -49,6 +49,12 @@ class LaneWriter:
         self.reader = LaneReader(bus, source, lane.id)
         self.writer = make(self.reader)
 
+    @property
+    def late_since(self) -> float | None:
+        """Since when frames wait, in seconds since 1970; None: all that came is stored."""
+        unread = self.reader.whole_at if self.reader.cannot_go_on else None
+        return min(filter(None, (unread, self.writer.waiting_since)), default=None)
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(self.writer.run(), name=f"writer of lane {self.lane.id}")
@@ -118,7 +124,7 @@ class LaneWriters:
         async with self.database.acquire() as connection:
             found = await lanes.get_all(connection)
             machines = await daemons.count_writers(connection)
-        rows = {row.id: row for row in self.reconciler.sources}
+        rows = {row.id: row for row in self.reconciler.matched_sources}
         wanted = {each.id: each for each in self._own_lanes(rows.values(), found)}
         share = -(-len(wanted) // max(machines, 1))
         self.locks.limit = 0 if machines and self._is_cut_off() else share
@@ -142,12 +148,13 @@ class LaneWriters:
         return now - self._reached_at > CUT_OFF_AFTER
 
     def _own_lanes(self, rows: Iterable[SourceRow], found: Sequence[Lane]) -> list[Lane]:
-        """The lanes that this database stores."""
-        known = {row.id for row in rows}
-        own = [each for each in found if each.cell == self.cell and each.source_id in known]
-        if self.cell == lanes.HOME:
-            own += [Lane(row.id, row.id, lanes.HOME, 0) for row in rows]
-        return own
+        """The lanes that this database stores, also of sources that are not collected now."""
+        return [
+            lane
+            for row in rows
+            for lane in lanes.in_use(row.id, row.lanes, found)
+            if lane.cell == self.cell
+        ]
 
     def _end(self, lane_id: SourceId) -> None:
         if lane_id in self.writers:

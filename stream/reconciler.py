@@ -66,6 +66,7 @@ class TrackReconciler:
         self.writes_states = writes_states  # False: another daemon, which collects, does that
         self.matcher = Matcher()
         self.sources: Sequence[SourceRow] = ()
+        self.matched_sources: Sequence[SourceRow] = ()  # with their tracks, which the matcher has
         self._active = ActiveTracks(settings)
         self._reader = ChangeReader()
         self._tracks: dict[TrackId, Track] = {}
@@ -117,6 +118,7 @@ class TrackReconciler:
         affected = self._apply_changes(changes, now)
         with _gc_paused(len(affected)):
             replanned = await self._replan(affected, now)
+            self.matched_sources = self.sources
             try:
                 if found := await self._find_accounts():
                     replanned |= await self._replan(found, now)

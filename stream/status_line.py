@@ -51,7 +51,7 @@ def _counts(total: Counter[str], recent: Counter[str], seconds: float) -> list[s
 def _lanes(lanes: Sequence[LaneReport]) -> str:
     """How many lanes are stored here, and what is wrong with some."""
     if not lanes:
-        return "no lane to store, other machines have them"
+        return "no lane to store: there is none, or other machines have them"
     text = "storing 1 lane" if len(lanes) == 1 else f"storing {len(lanes)} lanes"
     late = [each.lag for each in lanes if each.lag > LAG_SHOWN_MIN]
     waiting = sum(bool(each.missing) for each in lanes)
@@ -76,5 +76,5 @@ def _source_status(collector: Collector) -> str:
     away = collector.writer is not None and collector.writer.away_since is not None
     if away or backlog > BACKLOG_SHOWN_MIN:
         text += f", {backlog / 1e6:,.1f} MB not stored yet"
-        text += " (Postgres is unreachable)" if away else ""
+        text += " (Postgres does not store)" if away else ""
     return text

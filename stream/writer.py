@@ -2,7 +2,7 @@
 
 The writer reads whatever its reader has (frame_readers.py). While one batch is written to Postgres,
 the next is decoded, so batches grow with the load; only at low rates do frames wait for
-`flush_interval`. When Postgres is unreachable, the writer keeps its batch and retries: the frames
+`flush_interval`. When Postgres does not store, the writer keeps its batch and retries: the frames
 are safe in the journal, so memory stays flat (backpressure without a queue).
 """
 
@@ -37,7 +37,7 @@ BATCH_BYTES = 8 << 20  # at most, in one transaction
 SLICE_FRAMES = 8
 SLICE_BYTES = 1 << 20
 READY_BYTES = 128 << 10  # enough for a transaction without waiting
-RETRY_FIRST, RETRY_MAX = 0.1, 5.0  # seconds between two attempts while Postgres is unreachable
+RETRY_FIRST, RETRY_MAX = 0.1, 5.0  # seconds between two attempts while Postgres does not store
 TIMINGS_KEPT = 1000  # commits that are kept for the monitor
 
 
@@ -76,7 +76,7 @@ class Writer:
         self.stored: Counter[str] = Counter()  # outcomes since the start
         self.rejects: Counter[str] = Counter()  # of those, the rejected by reason
         self.timings: deque[CommitTiming] = deque(maxlen=TIMINGS_KEPT)
-        self.away_since: float | None = None  # loop time; Postgres is unreachable since then
+        self.away_since: float | None = None  # loop time; Postgres does not store since then
         self.on_stored: Callable[[Batch], None] = lambda _: None  # called after each commit
         self.started = asyncio.Event()  # it is known what is stored
         self._progress: dict[uuid.UUID, Progress] = {}  # by journal
@@ -251,7 +251,7 @@ class Writer:
         if self.away_since is None:
             self.away_since = asyncio.get_running_loop().time()
             logger.warning(
-                "Postgres is unreachable; frames wait in the journal",
+                "Postgres does not store at the moment; frames wait in the journal",
                 extra={"source": self.source.name, "why": str(error)},
             )
 
@@ -260,6 +260,6 @@ class Writer:
             seconds = asyncio.get_running_loop().time() - self.away_since
             self.away_since = None
             logger.warning(
-                "Postgres is reachable again",
+                "Postgres stores again",
                 extra={"source": self.source.name, "seconds": round(seconds, 1)},
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -12,6 +12,7 @@ from monitor.snapshot import Commits, SinkSnapshot, SourceSnapshot, WebhookSnaps
 from stream.collector import Collector
 from stream.daemon import Daemon
 from stream.db import Database
+from stream.journal.backlog import BacklogAge
 from stream.lane_writers import LaneWriter
 from stream.store import gaps
 from stream.store.gaps import GapsOfDay
@@ -20,7 +21,6 @@ from stream.tweet import SourceId
 from stream.writer import CommitTiming, Writer
 
 DAY = 86_400  # seconds
-BACKLOG_MARKS = 360
 Outcomes = Literal["stored", "rejects"]  # counters of a writer
 MIN_SPREAD = 1e-9  # seconds; for a batch whose frames came at the same moment
 
@@ -56,27 +56,6 @@ class StallTimer:
         if position != self._position or position >= end:
             self._position, self._since = position, self._clock()
         return self._clock() - self._since
-
-
-class BacklogAge:
-    """How long the oldest of what waits in a journal has waited, by its positions over time.
-
-    For a journal whose frames other daemons store. As exact as the time between two snapshots.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._ends: deque[tuple[float, int]] = deque(maxlen=BACKLOG_MARKS)  # when it ended where
-
-    def seconds(self, stored: int, end: int) -> float:
-        """Update with the current positions; call this at every snapshot."""
-        now = self._clock()
-        while self._ends and self._ends[0][1] <= stored:
-            self._ends.popleft()
-        if len(self._ends) == BACKLOG_MARKS:  # the oldest one has to stay
-            self._ends.pop()
-        self._ends.append((now, end))
-        return now - self._ends[0][0] if end > stored else 0.0
 
 
 class GapTimes:

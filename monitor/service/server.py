@@ -92,7 +92,8 @@ class Server:
                 logged = str(error)
                 logger.log(
                     level,
-                    "monitor.listen cannot be bound; will retry",
+                    "monitor.listen cannot be bound, retrying: each process needs its own address,"
+                    " or none",
                     extra={"host": self.host, "port": self.port, "why": logged},
                 )
             await asyncio.sleep(self.retry)

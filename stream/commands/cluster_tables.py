@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from stream.cluster import BusView, Cluster, LaneView
 from stream.daemon_report import BusReport
+from stream.text import counted, format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+UNSENT_SHOWN_MIN = 10.0  # seconds
 ROLE_WORDS = {
     "collecting": "collecting",
     "standby": "on standby, ready to take over",
@@ -22,7 +24,7 @@ def show_cluster(out: "Console", found: Cluster) -> None:
     machines = Table("machine", "process", "since", "roles", "collects", "stores lanes", "version")
     for daemon in found.daemons:
         machines.add_row(
-            daemon.host,
+            daemon.host + (f" (cell {daemon.report.cell})" if daemon.report.cell else ""),
             str(daemon.pid),
             f"{daemon.started_at:%F %T}",
             ", ".join(daemon.roles),
@@ -31,6 +33,8 @@ def show_cluster(out: "Console", found: Cluster) -> None:
             daemon.report.version,
         )
     out.print(machines)
+    for name, why in found.missing_cells.items():
+        out.print(f"Cell {name} does not answer: {why}")
     for daemon in found.gone:
         out.print(f"{daemon.name} has not been seen since {daemon.seen_at:%F %T}.")
     for each in found.waiting:
@@ -38,10 +42,11 @@ def show_cluster(out: "Console", found: Cluster) -> None:
             f"About {each.bytes / 1e6:,.1f} MB of source {each.source} wait in the journal of"
             f" {each.daemon}, which is away."
         )
-    lanes = Table("lane", "stored by", "lag", "blocks on the bus", "")
-    for lane in found.lanes:
-        lanes.add_row(lane.name, lane.writer or "nobody", *_lane(lane))
-    out.print(lanes)
+    if found.lanes:
+        lanes = Table("lane", "stored by", "lag", "blocks on the bus", "problem")
+        for lane in found.lanes:
+            lanes.add_row(lane.name, lane.writer or "nobody", *_lane(lane))
+        out.print(lanes)
     if found.bus is not None:
         _show_bus(out, found.bus)
 
@@ -52,8 +57,10 @@ def _lane(lane: LaneView) -> tuple[str, str, str]:
         return "–", "–", "" if lane.writer else "Start a machine with the role write."
     problem = report.failing
     if report.missing:
-        problem = f"waits for frames of {len(report.missing)} journals"
-    return f"{report.lag:,.1f} s", f"{report.blocks:,}", problem
+        problem = f"waits for frames of {counted(len(report.missing), 'journal')}"
+    if not problem and lane.unsent > UNSENT_SHOWN_MIN:
+        problem = "tweets wait in the journal, as the bus does not take them"
+    return f"{lane.lag:,.1f} s", f"{report.blocks:,}", problem
 
 
 def _show_bus(out: "Console", bus: BusView) -> None:
@@ -65,13 +72,13 @@ def _show_bus(out: "Console", bus: BusView) -> None:
 
 
 def _stream(state: BusReport) -> str:
-    limit = f" of {state.max_bytes / 1e9:,.1f}" if state.max_bytes > 0 else ""
-    return f"{state.messages:,} blocks, {state.bytes / 1e9:,.1f}{limit} GB"
+    limit = f" of {format_size(state.max_bytes)}" if state.max_bytes > 0 else ""
+    return f"{counted(state.messages, 'block')}, {format_size(state.bytes)}{limit}"
 
 
 def replicas(state: BusReport) -> str:
     """The servers that have the stream, and which one leads."""
-    if not state.replicas:
+    if state.wanted == 1 and len(state.replicas) <= 1:
         return "one server"
     servers = ", ".join(
         f"{name} {_standing(state, name, current)}"

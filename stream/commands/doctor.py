@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from stream import cluster, credentials, db
+from stream.cells.databases import Cells, open_cells
 from stream.commands.context import Context, command
 from stream.commands.daemons import running_daemons
 from stream.commands.doctor_machines import machine_findings
@@ -145,8 +146,13 @@ async def replica_finding(web: WebSettings, database: Database) -> Finding:
 
 async def _machines(context: Context, database: Database) -> list[Finding]:
     """Check the other machines of an installation with a bus."""
-    async with database.acquire() as connection:
-        together = await cluster.read(connection, context.settings.cell)
+    async with (
+        open_cells(context.settings.cells, size=1) as others,
+        database.acquire() as connection,
+    ):
+        together = await cluster.read_all(
+            connection, Cells(database, others), context.settings.cell
+        )
         rows = await sources.get_all(connection)
         collected = await sources.collected_ids(connection)
     if not context.settings.bus:

@@ -32,6 +32,8 @@ def machine_findings(
 
     `key`: the fingerprint of this machine's secret.key; `collected`: sources with a collector.
     """
+    for name, why in found.missing_cells.items():
+        yield Finding("error", f"cell {name} does not answer: {why.rstrip('.')}. See docs/scale.md")
     for row in found.gone:
         yield Finding(
             "warning",

@@ -9,6 +9,7 @@ import msgspec
 from rich.table import Table
 
 from stream import cluster
+from stream.cells.databases import Cells, open_cells
 from stream.cluster import Cluster
 from stream.commands.cluster_tables import ROLE_WORDS, show_cluster
 from stream.commands.context import Context, command
@@ -48,8 +49,15 @@ class Status(msgspec.Struct, frozen=True):
 @command
 async def status(context: Context, as_json: bool) -> None:
     """Show running daemons, source states, counts, gaps and sinks."""
-    async with context.database() as database, database.acquire() as connection:
-        found = await take(connection, context.data_dir / "journal", context.settings.cell)
+    async with (
+        context.database() as database,
+        open_cells(context.settings.cells, size=1) as others,
+        database.acquire() as connection,
+    ):
+        together = await cluster.read_all(
+            connection, Cells(database, others), context.settings.cell
+        )
+        found = await take(connection, context.data_dir / "journal", together)
     if as_json:
         sources_flat = [
             each.row | {k: v for k, v in msgspec.structs.asdict(each).items() if k != "row"}
@@ -60,10 +68,9 @@ async def status(context: Context, as_json: bool) -> None:
         _show(context, found)
 
 
-async def take(connection: Executor, journals: Path, cell: str) -> Status:
+async def take(connection: Executor, journals: Path, together: Cluster) -> Status:
     """Read the status from the tables and the journal folder."""
     rows = await sources.get_all(connection)
-    together = await cluster.read(connection, cell)
     states: Counter[str] = Counter(track.state for track in await tracks.get_all(connection))
     return Status(
         daemons=await running_daemons(connection),

@@ -54,11 +54,23 @@ class DaemonRow(msgspec.Struct, frozen=True):
     lanes: list[SourceId]
     report: DaemonReport
     running: bool  # False: it ended without a stop
+    has_twin: bool = False  # another one with the same roles ran on its machine at the same time
 
     @property
     def name(self) -> str:
-        """Its machine, and its roles unless it has all of them."""
-        return daemon_name(self.host, self.roles)
+        """Its machine, with roles unless it has all of them, cell, and process if need be."""
+        name = daemon_name(self.host, self.roles)
+        name += f" of cell {self.report.cell}" if self.report.cell else ""
+        return f"{name}, process {self.pid}" if self.has_twin else name
+
+    def is_like(self, other: "DaemonRow") -> bool:
+        """Whether both have the same roles on the same machine."""
+        return (self.host, self.roles) == (other.host, other.roles)
+
+    def is_twin_of(self, other: "DaemonRow") -> bool:
+        """Whether both ran at the same time with the same roles on the same machine."""
+        together = self.started_at <= other.seen_at and other.started_at <= self.seen_at
+        return self.id != other.id and self.is_like(other) and together
 
 
 def daemon_name(host: str, roles: Sequence[str]) -> str:
@@ -107,7 +119,10 @@ async def get_all(connection: Executor) -> list[DaemonRow]:
         DaemonRow(**{**row, "report": daemon_report.decode(row["report"])})
         for row in await connection.fetch(_ALL, TIMEOUT)
     ]
-    return sorted(rows, key=lambda each: (each.started_at, each.id))
+    return [
+        msgspec.structs.replace(row, has_twin=any(map(row.is_twin_of, rows)))
+        for row in sorted(rows, key=lambda each: (each.started_at, each.id))
+    ]
 
 
 async def count_crashed(connection: Executor, host: str, seconds: float) -> int:

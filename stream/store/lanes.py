@@ -40,6 +40,16 @@ class Lane(msgspec.Struct, frozen=True):
     number: int
 
 
+def in_use(source_id: SourceId, count: int, added: Sequence[Lane]) -> list[Lane]:
+    """The lanes into which a source is divided now, `count` in each cell.
+
+    `added`: the rows of the table; some may be of an earlier division into more lanes.
+    """
+    own = [each for each in added if each.source_id == source_id]
+    first = Lane(source_id, source_id, HOME, 0)
+    return [each for each in (first, *own) if each.number < count]
+
+
 async def get_all(connection: Executor) -> list[Lane]:
     """All lanes but the first ones of sources."""
     return [Lane(**row) for row in await connection.fetch(_ALL)]

@@ -25,7 +25,7 @@ from monitor.measure.machine import (
     archive_folder,
     volume,
 )
-from monitor.measure.pipeline import BacklogAge, MonotonicCounter, StallTimer, commits, percentile
+from monitor.measure.pipeline import MonotonicCounter, StallTimer, commits, percentile
 from monitor.measure.postgres import days_ahead
 from monitor.measure.rollup import MinuteAggregator, minute
 from monitor.snapshot import (
@@ -38,6 +38,7 @@ from monitor.snapshot import (
     Volume,
 )
 from snapshots import make_snapshot, make_source
+from stream.journal.backlog import BacklogAge
 from stream.store.machine_history import MachineMinute
 from stream.writer import CommitTiming
 

@@ -127,7 +127,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
         values: dict[str, object] = {
             "mutes": (await alerts.mutes(connection))[::-1][:ALERTS_MAX],
             "quiet_since": await alerts.quiet_since(connection),
-            "cluster": (together := await cluster.read(connection, here.settings.cell)),
+            "cluster": (together := await cluster.read_all(connection, here.cells)),
             "daemons": together.daemons,
             "several": together.uses_bus or len(together.daemons) > 1,
             "jobs": await jobs.last_runs(connection),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -49,7 +50,19 @@ async def test_two_databases_share_the_tweets_of_a_source(
             return await at_home.stored() + await in_east.stored() == len(server.sent)
 
         await eventually(all_stored)
-        for program in (collector, writer, of_cell):
+
+        async def has_writers(*, east: bool) -> bool:
+            """Whether home knows who stores the lane of each cell."""
+            found = json.loads(await collector.command("status", "--json"))["cluster"]
+            writers = {each["cell"]: bool(each["writer"]) for each in found["lanes"]}
+            return writers == {"": True, "east": east}
+
+        await eventually(lambda: has_writers(east=True))
+        await of_cell.stop()
+        await eventually(lambda: has_writers(east=False))
+        _, said = await collector.fails("doctor")
+        assert "no machine stores main, in east" in " ".join(said.split())
+        for program in (collector, writer):
             await program.stop()
         here = {each for (each,) in await at_home.rows("SELECT native_id FROM tweets")}
         there = {each for (each,) in await in_east.rows("SELECT native_id FROM tweets")}
