@@ -151,6 +151,7 @@ async def test_the_leader_notices_a_lost_quorum_and_lanes_without_writers(
         await node.kill()
     await eventually(lost_quorum)
     await machines.nats.start(*machines.nats.nodes[1:])
+    await eventually(counted)
     await machines.first.kill()
     await machines.second.kill()
     await eventually(unwritten)
@@ -159,7 +160,6 @@ async def test_the_leader_notices_a_lost_quorum_and_lanes_without_writers(
     assert len(names) == 2
     text = await machines.collector.command("status")
     assert "(write), process " in text, "two of one machine have the same roles"
-    await eventually(counted)
     [[waited]] = await tables.rows("SELECT max(commit_p99) FROM machine_minutes")
     assert isinstance(waited, float)
     assert waited < 600
