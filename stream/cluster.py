@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from stream.cells.databases import Cells
-from stream.daemon_report import BusReport, LaneReport
+from stream.daemon_report import CONNECTING, BusReport, LaneReport
 from stream.db import Executor
 from stream.store import daemons, ingest_log, sources
 from stream.store import lanes as lanes_of_sources
@@ -169,4 +169,5 @@ def _bus(running: Sequence[DaemonRow]) -> BusView | None:
     # Of those for which it fails, one that knows of its servers.
     known = [report for _, report in seen if report.replicas]
     state = next(iter(works or known), seen[0][1])
-    return BusView(state, [(name, report) for name, report in seen if report.failing])
+    failing = [each for each in seen if each[1].failing not in ("", CONNECTING)]
+    return BusView(state, failing)

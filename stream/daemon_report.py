@@ -15,6 +15,7 @@ Role = Literal["collect", "write", "web", "monitor"]
 ROLES: frozenset[Role] = frozenset(get_args(Role))
 CELL_ROLES: frozenset[Role] = frozenset({"write", "monitor"})
 
+CONNECTING = "not connected yet"  # what fails before the first attempt to reach the bus has ended
 MISSING_MAX = 8  # journals of a lane
 REASON_MAX = 300  # characters
 

@@ -26,6 +26,7 @@ from stream.bus.messages import PART, READ_BLOCKS, BusMessage, BusServer, Stream
 from stream.bus.servers import ask_servers
 from stream.bus.transport import use_aborting_transport
 from stream.config import Settings
+from stream.daemon_report import CONNECTING
 from stream.errors import BusAway
 from stream.tweet import SourceId
 
@@ -54,7 +55,7 @@ class Bus:
         use_aborting_transport()
         self._client = Client()
         self._js = JetStreamContext(self._client, timeout=CALL_TIMEOUT)
-        self.away_because: str | None = "not connected yet"  # None: it is connected
+        self.away_because: str | None = CONNECTING  # None: it is connected
         self._refused_at = -REFUSAL_LASTS  # loop time of the last reason that needs a person
         self.forbidden = ""  # what the account may not do
         self._connected = asyncio.Event()  # once at least

@@ -11,7 +11,7 @@ import msgspec
 from stream.bus import advice
 from stream.bus.messages import BusServer, StreamState
 from stream.config import Settings
-from stream.daemon_report import REASON_MAX, BusReport, ServerReport
+from stream.daemon_report import CONNECTING, REASON_MAX, BusReport, ServerReport
 from stream.errors import BusAway
 from stream.tweet import BusPosition, SourceId
 
@@ -39,7 +39,7 @@ class BusWatch:
         self.settings = settings
         self.stored = stored
         self.creates = creates
-        self.report = BusReport(failing="not connected yet", since=time.time())
+        self.report = BusReport(failing=CONNECTING, since=time.time())
         self.blocks: dict[SourceId, int] = {}  # that wait on the bus, by lane
         self._servers: Mapping[str, ServerReport] = {}
         self._servers_at = -SERVERS_INTERVAL  # loop time
