@@ -245,6 +245,14 @@ async def test_a_server_in_use_is_only_overwritten_by_force(
     await new.restore(path, force=True)  # and once more
 
 
+def unpacked(body: bytes) -> bytes | None:
+    """What is in a compressed file; None when it is damaged."""
+    try:
+        return zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True).read()
+    except zstandard.ZstdError:
+        return None
+
+
 async def test_a_damaged_file_is_refused_wherever_it_breaks_and_nothing_is_taken(
     old: Server, new: Server, tmp_path: Path
 ) -> None:
@@ -258,7 +266,8 @@ async def test_a_damaged_file_is_refused_wherever_it_breaks_and_nothing_is_taken
     for position in range(20, len(whole), len(whole) // 10):
         changed = bytearray(whole)
         changed[position] ^= 0x10
-        broken.append(bytes(changed))
+        if unpacked(bytes(changed)) != unpacked(whole):  # some bits mean nothing
+            broken.append(bytes(changed))
     for body in broken:
         path.write_bytes(body)
         with pytest.raises(TwitterstreamError, match=r"damaged|is not a backup|cannot be read"):
