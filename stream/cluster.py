@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -118,11 +119,11 @@ def from_rows(
 
 def _gone(rows: Sequence[DaemonRow]) -> list[DaemonRow]:
     """Daemons that have ended and were not started again on the same machine."""
+    newest_start: dict[tuple[str, ...], datetime] = {}
+    for row in sorted(rows, key=lambda each: each.started_at):
+        newest_start[row.host, *row.roles] = row.started_at
     return [
-        row
-        for row in rows
-        if not row.running
-        and not any(each.is_like(row) and each.started_at > row.seen_at for each in rows)
+        row for row in rows if not row.running and newest_start[row.host, *row.roles] <= row.seen_at
     ]
 
 

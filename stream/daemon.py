@@ -181,8 +181,9 @@ class Daemon:
 
     async def _compare_bus(self, connection: Executor) -> None:
         """Warn when other machines use a bus and this one does not."""
-        others = [row.name for row in await daemons.running(connection) if row.report.bus]
-        if self.bus is None and others:
+        if self.bus is not None:
+            return
+        if others := [row.name for row in await daemons.running(connection) if row.report.bus]:
             logger.warning(
                 "other machines use a bus, but `bus` is not set here: set it, and start again",
                 extra={"machines": ", ".join(others)},

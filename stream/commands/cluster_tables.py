@@ -45,7 +45,7 @@ def show_cluster(out: "Console", found: Cluster) -> None:
     if found.lanes:
         lanes = Table("lane", "stored by", "lag", "blocks on the bus", "problem")
         for lane in found.lanes:
-            lanes.add_row(lane.name, lane.writer or "nobody", *_lane(lane))
+            lanes.add_row(lane.name, lane.writer or "no machine", *_lane(lane))
         out.print(lanes)
     if found.bus is not None:
         _show_bus(out, found.bus)

@@ -30,8 +30,12 @@ _DELETE = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(
 # Of a crowd of dead ones the newest: they are to be noticed, and each is a row of a crash.
 _ALL = """
 SELECT id, host, pid, role, started_at, seen_at, roles, lanes, report,
-    seen_at > now() - make_interval(secs => $1) AS running
-FROM daemons ORDER BY seen_at > now() - make_interval(secs => $1) DESC, seen_at DESC LIMIT 500
+    seen_at > now() - make_interval(secs => $1) AS running,
+    coalesce(lead(started_at) OVER alike <= seen_at
+        OR max(seen_at) OVER (alike ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW) >= started_at,
+        false) AS has_twin
+FROM daemons WINDOW alike AS (PARTITION BY host, roles ORDER BY started_at, id)
+ORDER BY seen_at > now() - make_interval(secs => $1) DESC, seen_at DESC LIMIT 500
 """
 _CRASHED = """
 SELECT count(*)::integer AS number FROM daemons
@@ -62,15 +66,6 @@ class DaemonRow(msgspec.Struct, frozen=True):
         name = daemon_name(self.host, self.roles)
         name += f" of cell {self.report.cell}" if self.report.cell else ""
         return f"{name}, process {self.pid}" if self.has_twin else name
-
-    def is_like(self, other: "DaemonRow") -> bool:
-        """Whether both have the same roles on the same machine."""
-        return (self.host, self.roles) == (other.host, other.roles)
-
-    def is_twin_of(self, other: "DaemonRow") -> bool:
-        """Whether both ran at the same time with the same roles on the same machine."""
-        together = self.started_at <= other.seen_at and other.started_at <= self.seen_at
-        return self.id != other.id and self.is_like(other) and together
 
 
 def daemon_name(host: str, roles: Sequence[str]) -> str:
@@ -119,10 +114,7 @@ async def get_all(connection: Executor) -> list[DaemonRow]:
         DaemonRow(**{**row, "report": daemon_report.decode(row["report"])})
         for row in await connection.fetch(_ALL, TIMEOUT)
     ]
-    return [
-        msgspec.structs.replace(row, has_twin=any(map(row.is_twin_of, rows)))
-        for row in sorted(rows, key=lambda each: (each.started_at, each.id))
-    ]
+    return sorted(rows, key=lambda each: (each.started_at, each.id))
 
 
 async def count_crashed(connection: Executor, host: str, seconds: float) -> int:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from stream import cluster
 from stream.cells.databases import Cells
-from stream.db import Database, Executor
+from stream.db import Database
 from stream.store import (
     alerts,
     archive_list,
@@ -98,10 +98,8 @@ def _kept(here: AppContext) -> _HealthCache:
     return _caches.setdefault(here, _HealthCache(here.database))
 
 
-async def _cells(cells: Cells, connection: Executor) -> list[tuple[str, str]]:
-    """The other databases that share the tweets, and why one does not answer."""
-    if cells.others:
-        await cells.missing(connection)
+def _cells(cells: Cells) -> list[tuple[str, str]]:
+    """The other databases that share the tweets, and why one did not answer just now."""
     return [(name, cells.why_missing.get(name, "")) for name in sorted(cells.others)]
 
 
@@ -133,7 +131,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
             "jobs": await jobs.last_runs(connection),
             "sinks": await sinks.get_all(connection),
             "archived": await archive_list.totals(connection),
-            "cells": await _cells(here.cells, connection),
+            "cells": _cells(here.cells),
         }
     span = _span(request)
     chosen = _chosen(measured, request.query.get("host", ""))
