@@ -28,7 +28,8 @@ CONNECTIONS_PATH = "/2/connections/filtered_stream"
 WINDOW = 900.0  # seconds; X counts attempts to connect in windows of 15 minutes
 DEBOUNCE = 1.0  # seconds; edits in quick succession make one change of rules
 RECONCILE_INTERVAL = 60.0  # seconds; another program may have changed the rules
-LIMIT_REFUSALS_MAX = 3  # refused attempts before X is asked to free the connection
+LIMIT_REFUSALS_MAX = 2  # refused attempts before X is asked to close the stuck connection
+CLOSING_TIME = 1.0  # seconds; until X does not count a connection that it was asked to close
 RULE_ERROR_PAUSE = 900.0  # seconds, after a disconnect that reconnecting would not fix
 
 # X v2 reference §5: everything that needs no other credentials and no other contract.
@@ -110,26 +111,30 @@ class XV2Client:
         error = refusal(response, self.clock.time())
         if response.status == 409:
             self._rules.forget()
+        error = error.reworded(self.http.redact)
         if error.retry == "connection_limit":
-            await self._terminate_own_connections()
-        raise error.reworded(self.http.redact)
+            self._limit_refusals += 1
+            if self._limit_refusals % LIMIT_REFUSALS_MAX == 0:
+                closed = await self._close_stuck_connection()
+                # Once only: with retries at the usual pace, X's limit of attempts is never reached.
+                if closed and self._limit_refusals == LIMIT_REFUSALS_MAX:
+                    await self.clock.sleep(CLOSING_TIME)
+                    raise ConnectError(error.reason, "network", error.retry_at, "", error.status)
+        raise error
 
-    async def _terminate_own_connections(self) -> None:
-        """Ask X to close the connection that it still counts as open."""
-        self._limit_refusals += 1
-        if self._limit_refusals < LIMIT_REFUSALS_MAX:
-            return
-        self._limit_refusals = 0
+    async def _close_stuck_connection(self) -> bool:
+        """Ask X to close the connection that it still counts as open; whether X agreed."""
         try:
             response = await self.http.request("DELETE", CONNECTIONS_PATH, self._headers)
         except ConnectError as error:
             self.reporter.record_event(
                 f"could not ask X to close a stuck connection: {error.reason}"
             )
-        else:
-            self.reporter.record_event(
-                f"asked X to close a stuck connection; it answered {response.status}"
-            )
+            return False
+        self.reporter.record_event(
+            f"asked X to close a stuck connection; it answered {response.status}"
+        )
+        return response.status == 200
 
     async def sync_filter(self) -> None:
         """Keep the rules equal to the plan; needs no new connection, so it never returns."""

@@ -20,6 +20,8 @@ from stream.notes import Alive, EventNote, GapClosed, GapOpened, StateNote
 from stream.tweet import NetworkName
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from collections.abc import Sequence
+
     from test.conftest import Eventually
     from test.flow.connection.conftest import MakeRig
 
@@ -197,18 +199,37 @@ async def test_a_spent_quota_pauses_until_midnight_and_is_a_gap_of_its_own_kind(
     assert (await rig.only_gap()).cause == "quota"
 
 
-async def test_a_taken_slot_is_asked_for_again_and_then_freed(make_rig: MakeRig) -> None:
-    rig = await make_rig(speed=200)
+async def test_a_stuck_connection_is_closed_at_the_second_refusal(make_rig: MakeRig) -> None:
+    rig = await make_rig(speed=50)
     busy = status(429, BUSY)
-    rig.server.script = [busy, busy, busy, send(TWEET)]
+    rig.server.script = [busy, busy, send(TWEET)]
     await rig.run(until="streaming")
     assert rig.server.kills == 1
-    waits = [later - sooner for sooner, later in itertools.pairwise(rig.server.connects)]
-    assert len(waits) == 3
-    for wait, least in zip(waits, (5, 10, 20), strict=True):
-        assert wait >= least
+    _, second = _between(rig.server.connects)
+    assert second >= 1  # X takes a moment
+    assert await rig.waits() == pytest.approx([5, 0], abs=2)
+    opened, closed, *_ = await rig.gaps()
+    assert isinstance(opened, GapOpened)
+    assert opened.cause == "rate_limit"
+    assert isinstance(closed, GapClosed)
     events = [record.text for record in await rig.records() if isinstance(record, EventNote)]
-    assert any("stuck connection" in text for text in events)
+    assert any("stuck connection; it answered 200" in text for text in events)
+
+
+async def test_a_connection_that_stays_stuck_does_not_use_up_the_attempts(
+    make_rig: MakeRig, eventually: Eventually
+) -> None:
+    rig = await make_rig(speed=50)
+    rig.server.script = [status(429, BUSY)]
+    async with rig.running():
+        await eventually(lambda: len(rig.server.connects) == 9)
+    waits = (await rig.waits())[:8]
+    assert waits == pytest.approx([5, 0, 10, 20, 20, 20, 20, 20], abs=2)  # 45 in 15 minutes
+    assert rig.server.kills == 4
+
+
+def _between(moments: Sequence[float]) -> list[float]:
+    return [later - sooner for sooner, later in itertools.pairwise(moments)]
 
 
 async def test_the_attempt_budget_survives_a_crash_loop(make_rig: MakeRig, tmp_path: Path) -> None:
