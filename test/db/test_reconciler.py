@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from stream.matcher import Matcher
 from stream.networks.planning import Clause
 from stream.networks.x_v2.plan import XV2Planner
 from stream.query import Alternative, And, Not, Phrase, Query, Term, parse
-from stream.reconciler import TrackReconciler
+from stream.reconciler import SLICE_TRACKS, TrackReconciler
 from stream.store.track_changes import ChangeReader, TrackChanges
 from stream.store.tracks import Track
 from stream.tracking_plan import ActiveTracks
@@ -107,6 +108,25 @@ def test_a_track_that_cannot_be_matched_is_refused_and_spoils_no_other() -> None
     matcher = Matcher([(TrackId(1), parse("keyword", "snow")), (TrackId(2), broken)])
     assert [match.track_id for match in matcher.match(tweet("snow"))] == [1]
     assert "An internal error" in matcher.faults[TrackId(2)]
+
+
+async def test_what_is_stored_of_a_new_source_waits_until_all_tracks_can_be_matched(
+    connected: db.Database,
+) -> None:
+    """A writer that began sooner would store its first tweets without their tracks."""
+    count = 3 * SLICE_TRACKS
+    await connected.execute(
+        f"INSERT INTO tracks (value) SELECT 'snow' FROM generate_series(1, {count})"
+    )
+    at, matched = reconciler(connected), []
+    loading = asyncio.create_task(at.reload())
+    while not loading.done():
+        await asyncio.sleep(0)
+        if at.sources:
+            matched.append((bool(at.matched_sources), len(at.matcher.match(tweet("snow")))))
+    await loading
+    assert (False, 0) in matched, "known before its tracks are"
+    assert {number for known, number in matched if known} == {count}
 
 
 async def test_only_what_has_changed_is_read_again_and_nothing_is_missed(

@@ -1,5 +1,7 @@
 """What the bus loses, doubles or refuses is stored all the same, once."""
 
+import time
+
 import pytest
 
 from bus_bench import STREAM, BusBench
@@ -32,6 +34,29 @@ async def test_lost_blocks_are_sent_again(bench: BusBench, eventually: Eventuall
             await eventually(machine.all_stored)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": MANY}
+
+
+async def test_a_lane_is_late_as_long_as_lost_blocks_cannot_be_sent_again(
+    bench: BusBench, eventually: Eventually
+) -> None:
+    async with bench.collecting() as machine:
+        machine.append(MANY)
+        await eventually(machine.all_sent)
+    await bench.lose([3])
+    async with bench.writing() as writers:
+
+        def late() -> bool:
+            """For as long as it waits for them."""
+            lanes = writers.writers.values()
+            return any(time.time() - (each.late_since or time.time()) > 3 for each in lanes)
+
+        await eventually(late)
+        assert await bench.stored() != bench.sent
+        async with bench.collecting() as machine:
+            await eventually(machine.all_stored)
+        [lane] = writers.writers.values()
+        await eventually(lambda: lane.late_since is None)
+    await bench.check(eventually)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10])

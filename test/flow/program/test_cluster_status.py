@@ -183,6 +183,23 @@ async def test_lanes_need_a_bus(make_program: MakeProgram, database: str) -> Non
     assert "no source named main" in said
 
 
+async def test_a_machine_without_the_bus_that_others_use_says_so(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    eventually: Eventually,
+) -> None:
+    async with running_server(tmp_path / "nats") as nats:
+        other = make_program("other", database, bus=nats.url, bus_replicas=1)
+        await other.start(roles=["write"])
+        tables = open_tables(database)
+        await eventually(lambda: tables.one("SELECT count(*) FROM daemons WHERE report ? 'bus'"))
+        forgetful = make_program("forgetful", database)
+        await forgetful.start()
+        await eventually(lambda: "`bus` is not set here" in forgetful.log.read_text())
+
+
 async def test_a_login_that_is_refused_is_said_once_with_its_remedy(
     tmp_path: Path, database: str, make_program: MakeProgram, eventually: Eventually
 ) -> None:

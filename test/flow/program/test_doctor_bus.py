@@ -9,8 +9,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from nats import connect
 
-from nats_servers import ASKABLE, running_server
+from bus_bench import STREAM
+from nats_servers import ASKABLE, running_cluster, running_server
 from servers import free_port
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -136,6 +138,40 @@ async def test_more_replicas_than_servers(
         assert "`bus_replicas` is 3, but the bus is a single server: set `bus_replicas: 1`" in said
 
 
+async def test_fewer_replicas_in_the_settings_than_the_stream_has(
+    tmp_path: Path, make_program: MakeProgram, database: str, eventually: Eventually
+) -> None:
+    async with running_cluster(tmp_path / "nats") as nats:
+        right = make_program("right", database, bus=nats.url)
+
+        async def current() -> bool:
+            return "ok all 3 replicas of the stream are current" in await doctor(right)
+
+        await eventually(current)
+        wrong = make_program("wrong", database, bus=nats.url, bus_replicas=1)
+        said = await doctor(wrong)
+        assert "the stream has 3 replicas, but `bus_replicas` is 1 here: set it to 3" in said
+        assert "on one server" not in said
+
+
+async def test_a_stream_that_is_nearly_full(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    async with running_server(tmp_path / "nats") as nats:
+        settings = {"bus": nats.url, "bus_replicas": 1, "bus_max_bytes": 1 << 20}
+        program = make_program("main", database, **settings)
+        assert "nearly full" not in await doctor(program), "it creates the stream"
+        client = await connect(nats.url)
+        try:
+            subjects = (await client.jetstream().stream_info(STREAM)).config.subjects
+            assert subjects
+            await client.jetstream().publish(subjects[0].replace("*", "1"), bytes(900_000))
+        finally:
+            await client.close()
+        said = await doctor(program)
+        assert "it is nearly full. See why lanes are not stored" in said
+
+
 async def test_a_server_without_jetstream(
     tmp_path: Path, make_program: MakeProgram, database: str
 ) -> None:
@@ -182,4 +218,3 @@ async def test_machines_that_differ(
             )
 
         await eventually(differs)
-        print(await here.fails("doctor"))  # noqa: T201
