@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 
 import nats
@@ -17,12 +17,13 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from stream.bus import advice
+from stream.bus.batches import DIRECT_GET, BatchReader, is_end
+from stream.bus.calls import CALL_TIMEOUT, call
 from stream.bus.login import login, tls_context
-from stream.bus.messages import PART, READ_BLOCKS, BusMessage, BusServer, StreamState
+from stream.bus.messages import BusServer, StreamState
 from stream.bus.servers import ask_servers
 from stream.bus.transport import use_aborting_transport
 from stream.config import Settings
@@ -34,14 +35,9 @@ CONNECT_TIMEOUT = 5  # seconds
 RECONNECT_INTERVAL = 1  # seconds between two attempts, for ever
 PING_INTERVAL = 5  # seconds; a server that leaves two unanswered is left
 CLOSE_TIMEOUT = 2.0  # seconds
-CALL_TIMEOUT = 5.0  # seconds; longer than the election of a new leader takes
 PUBLISH_TIMEOUT = 2.0  # seconds; then it is sent again: a leader that dies answers nothing more
-READ_TIMEOUT = 2.0  # seconds without another message of a batch
-BATCH_TIMEOUT = 30.0  # seconds for all of a batch
 DUPLICATE_WINDOW = 120.0  # seconds in which the bus recognizes the id of a message
 REFUSAL_LASTS = 10.0  # seconds that a refusal is the reason; each attempt brings it again
-READ_BYTES = 4 << 20  # of one batch, at most, beyond its first message
-DIRECT_GET = "$JS.API.DIRECT.GET"
 
 logger = logging.getLogger(__name__)
 
@@ -162,13 +158,13 @@ class Bus:
         """The state of the stream, which is created if there is none."""
         found = await self.find_stream()
         if found is None:
-            async with _call():
+            async with call():
                 found = _state(await self._js.add_stream(self._wanted))
         return found
 
     async def find_stream(self) -> StreamState | None:
         """The state of the stream; None: there is none."""
-        async with _call():
+        async with call():
             try:
                 return _state(await self._js.stream_info(self._stream))
             except nats.js.errors.NotFoundError:
@@ -176,7 +172,7 @@ class Bus:
 
     async def adapt_stream(self) -> None:
         """Change the stream to what the settings want; once, as machines may have others."""
-        async with _call():
+        async with call():
             found = (await self._js.stream_info(self._stream)).config
             wanted = self._wanted
             changed = ("num_replicas", "max_bytes")
@@ -200,7 +196,7 @@ class Bus:
         """Publish a message; returns its number once a quorum has it on disk."""
         if not self._client.is_connected:  # it would only wait in a buffer
             raise BusAway(self.away_because or "the connection is lost")
-        async with _call(PUBLISH_TIMEOUT):
+        async with call(PUBLISH_TIMEOUT):
             stored = await self._js.publish(
                 self.subject(lane), data, timeout=PUBLISH_TIMEOUT, headers=dict(headers)
             )
@@ -208,12 +204,12 @@ class Bus:
 
     async def free(self, lane: SourceId, before: int) -> None:
         """Delete the messages of a lane with lower numbers."""
-        async with _call():
+        async with call():
             await self._js.purge_stream(self._stream, seq=before, subject=self.subject(lane))
 
     async def has(self, sequence: int) -> bool:
         """Whether the stream has the message with this number."""
-        async with _call():
+        async with call():
             try:
                 await self._js.get_msg(self._stream, sequence, direct=True)
             except nats.js.errors.NotFoundError:
@@ -223,34 +219,31 @@ class Bus:
     async def count_after(self, lane: SourceId, sequence: int) -> int:
         """How many messages of a lane have a higher number."""
         asked = {"seq": sequence + 1, "next_by_subj": self.subject(lane), "batch": 1}
-        async with _call():
+        async with call():
             answer = await self._client.request(
                 f"{DIRECT_GET}.{self._stream}", json.dumps(asked).encode(), timeout=CALL_TIMEOUT
             )
         headers = answer.headers or {}
-        if status := headers.get("Status"):
-            _check(status, headers.get("Description", ""))
-            return 0
-        return 1 + int(headers.get("Nats-Num-Pending", 0))
+        return 0 if is_end(headers) else 1 + int(headers.get("Nats-Num-Pending", 0))
 
     async def servers(self) -> list[BusServer]:
         """The servers that let this account ask how they store; [] when none does.
 
         deploy/cluster/nats-server.conf lets it: an import from the system account.
         """
-        async with _call():
+        async with call():
             return await ask_servers(self._client)
 
     # -- reading ----------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def reading(self, lane: SourceId) -> AsyncIterator["Reading"]:
+    async def reading(self, lane: SourceId) -> AsyncIterator["BatchReader"]:
         """Read the messages of a lane."""
-        async with _call():
+        async with call():
             inbox = self._client.new_inbox()
             answers = await self._client.subscribe(f"{inbox}.*")
         try:
-            yield Reading(self._client, self._stream, self.subject(lane), inbox, answers)
+            yield BatchReader(self._client, self._stream, self.subject(lane), inbox, answers)
         finally:
             with contextlib.suppress(Exception):
                 await answers.unsubscribe()
@@ -262,7 +255,7 @@ class Bus:
 
     async def notify(self, topic: str, name: str, data: bytes = b"") -> None:
         """Send a message to those who listen at this moment."""
-        async with _call():
+        async with call():
             if self._client.is_connected:  # it would only wait in a buffer
                 await self._client.publish(self._unstored(topic, name), data)
 
@@ -272,61 +265,16 @@ class Bus:
     ) -> AsyncIterator[None]:
         """Call `hear` for each such message; also after the connection was lost in between."""
 
-        async def call(message: Msg) -> None:
+        async def deliver(message: Msg) -> None:
             hear(message.data)
 
-        async with _call():
-            listening = await self._client.subscribe(self._unstored(topic, name), cb=call)
+        async with call():
+            listening = await self._client.subscribe(self._unstored(topic, name), cb=deliver)
         try:
             yield
         finally:
             with contextlib.suppress(Exception):
                 await listening.unsubscribe()
-
-
-class Reading:
-    """Asks for messages of one lane, one batch after the other."""
-
-    def __init__(
-        self, client: Client, stream: str, subject: str, inbox: str, answers: Subscription
-    ) -> None:
-        self._client = client
-        self._request = f"{DIRECT_GET}.{stream}"
-        self._subject = subject
-        self._inbox = inbox
-        self._answers = answers
-        self._number = 0
-
-    async def next(self, sequence: int) -> Sequence[BusMessage]:
-        """The next messages from this number on; [] when there are none now."""
-        self._number += 1
-        reply = f"{self._inbox}.{self._number}"  # of an earlier batch there may be late answers
-        asked = {
-            "seq": sequence,
-            "next_by_subj": self._subject,
-            "batch": READ_BLOCKS,
-            "max_bytes": READ_BYTES,
-        }
-        found: list[BusMessage] = []
-        async with _call(BATCH_TIMEOUT):
-            await self._client.publish(self._request, json.dumps(asked).encode(), reply=reply)
-            while True:
-                answer = await self._answers.next_msg(READ_TIMEOUT)
-                if answer.subject != reply:
-                    continue
-                headers = answer.headers or {}
-                if status := headers.get("Status"):
-                    _check(status, headers.get("Description", ""))
-                    return found
-                part, _, parts = headers.get(PART, "0/1").partition("/")
-                sequence = int(headers["Nats-Sequence"])
-                found.append(BusMessage(sequence, answer.data, int(part), int(parts)))
-
-
-def _check(status: str, description: str) -> None:
-    """204: the end of a batch; 404: there is no such message."""
-    if status not in ("204", "404"):
-        raise BusAway(f"the bus answers {status} {description}")
 
 
 def _state(found: api.StreamInfo) -> StreamState:
@@ -343,36 +291,3 @@ def _state(found: api.StreamInfo) -> StreamState:
             each.name: bool(each.current) and not each.offline for each in peers if each.name
         },
     )
-
-
-@contextlib.asynccontextmanager
-async def _call(seconds: float = CALL_TIMEOUT) -> AsyncIterator[None]:
-    """Use the client for so many seconds at most: while a server is frozen, its own limits fail."""
-    with _translated_errors():
-        async with asyncio.timeout(seconds):
-            yield
-
-
-@contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    task = asyncio.current_task()
-    assert task is not None
-    cancelled = task.cancelling()
-    try:
-        yield
-    except nats.js.errors.NotFoundError as error:
-        raise BusAway("it has no such stream") from error
-    except nats.js.errors.ServiceUnavailableError as error:
-        why = error.description or "no server with JetStream answers"
-        raise BusAway(why) from error
-    except nats.js.errors.NoStreamResponseError as error:
-        raise BusAway("no server has the stream; there may be no quorum") from error
-    except nats.js.errors.APIError as error:
-        raise BusAway(f"it refuses: {error.description}") from error
-    except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise BusAway(str(error) or "it does not answer") from error
-    finally:
-        # The client waits by asyncio.wait_for, which in Python 3.11 forgets that its task was
-        # cancelled when the answer comes at the same moment: the task would never end.
-        if task.cancelling() > cancelled:
-            raise asyncio.CancelledError
