@@ -40,9 +40,10 @@ LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that ta
 NOTIFY_CHANNEL = "twitterstream"  # the channel that sql/schema/functions.sql notifies
 
 POOLED = (
-    "`database` is the address of a connection pooler such as PgBouncer. Only `web` can use one:"
-    " this needs sessions of its own, for locks and LISTEN. Set `database` to the address of"
-    " Postgres itself here, and to that of the pooler only for `web`."
+    "`database` is the address of a connection pooler such as PgBouncer. Only the command `web`"
+    " can use one, and not `run --role web`: this needs sessions of its own, for locks and LISTEN."
+    " Set `database` to the address of Postgres itself here, and to that of the pooler only for"
+    " the command `web`."
 )
 
 _FROZEN = "it does not answer"
