@@ -11,7 +11,7 @@ from stream.cluster import Cluster, LaneView
 from stream.store.alerts import Severity
 from stream.store.daemons import DaemonRow
 
-BUS_AWAY_FOR = 30.0  # seconds; a new leader of the bus is elected within five
+BUS_AWAY_FOR = 30.0  # seconds; a new leader of the bus is elected within seven
 NO_WRITER_FOR = 30.0  # seconds; another machine takes a lane over within ten
 LANE_LATE_FOR = 60.0  # seconds
 MISSING_FOR = 60.0  # seconds; until then they may just be sent again

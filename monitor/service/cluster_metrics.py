@@ -38,7 +38,9 @@ CLUSTER: Sequence[Family] = (
     ),
     source_counter("resent", "Times that blocks were sent to the bus again.", lambda s: s.resent),
     lane(
-        "lag_seconds", "Age of the oldest tweet that was read and is not stored.", lambda v: v.lag
+        "lag_seconds",
+        "Time that the oldest tweet has waited, or since not all could be read.",
+        lambda v: v.lag,
     ),
     lane("waiting_blocks", "Blocks on the bus that are not stored yet.", lambda v: v.blocks),
     lane("missing_journals", "Journals whose frames are missing.", lambda v: len(v.missing)),
