@@ -19,6 +19,7 @@ SOURCE_BITS = 12
 NEXT_KEY = 1 << SOURCE_BITS  # a microsecond later
 _SERVER_SIGN = "|"  # in no address
 MAX_KEY = 2**63 - 1  # greater than that of every tweet
+FIRST_RUN = 1  # number of a source's first run
 
 
 def tweet_key(received: int, source_id: SourceId) -> TweetId:

@@ -8,7 +8,15 @@ import asyncio
 import contextlib
 import copy
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Generic, TypeVar
 
 import msgspec
@@ -17,7 +25,7 @@ from stream import db
 from stream.backoff import supervised
 from stream.db import POOL_SIZE, Database, Executor, GuardedDatabase
 from stream.errors import DatabaseAway, TwitterstreamError
-from stream.keys import Cursor, Run, source_of
+from stream.keys import FIRST_RUN, Cursor, Run, source_of
 from stream.replica import Replica
 from stream.store import cells as cell_tables
 from stream.store import lanes, migrations
@@ -59,7 +67,8 @@ class Cells:
         self.why_missing: dict[str, str] = {}  # of the cells that did not answer last
         self._installation: list[Identity] = []  # once it is known; copies share it
         self._verified: set[str] = set()
-        self._cell_of: dict[SourceId, str] = {}  # by lane
+        self._cell_of: dict[SourceId, str] = {}  # by lane, as far as is known
+        self._runs: dict[str, set[Run]] = {}  # by cell, as far as it was read
 
     @property
     def names(self) -> list[str]:
@@ -203,7 +212,7 @@ class Cells:
         await self._learn(connection, {source_of(key) for key in keys})
         found: dict[str, list[TweetId]] = {}
         for key in keys:
-            found.setdefault(self._cell_of[source_of(key)], []).append(key)
+            found.setdefault(self._cell(source_of(key)), []).append(key)
         return found
 
     async def split(self, connection: Executor, cursor: Cursor) -> dict[str, Cursor]:
@@ -211,7 +220,7 @@ class Cells:
         if not self.others:
             return {HOME: cursor}
         await self._learn(connection, {run.source for run in cursor.positions})
-        names = {*self.names, *(self._cell_of[run.source] for run in cursor.positions)}
+        names = {*self.names, *(self._cell(run.source) for run in cursor.positions)}
         return {name: self.part(cursor, name) for name in names}
 
     def part(self, cursor: Cursor, name: str) -> Cursor:
@@ -224,31 +233,34 @@ class Cells:
         """The cursor with another part for this cell."""
         if not self.others:
             return part
-        self.note_lanes(name, {run.source for run in part.positions})
+        self.note_runs(name, part.positions)
         rest = {r: key for r, key in cursor.positions.items() if not self._is_in(r, name)}
         return Cursor(rest | dict(part.positions))
 
     def _is_in(self, run: Run, name: str) -> bool:
-        return self._cell_of.get(run.source, HOME) == name
+        return self._cell(run.source) == name
 
-    def note_lanes(self, name: str, sources: Collection[SourceId]) -> None:
-        """This cell has these lanes: so its answer is never taken for another one's."""
-        for source in sources:
-            self._cell_of[source] = name
+    def _cell(self, lane: SourceId) -> str:
+        """The cell of a lane; what is no lane at all is home's, until there is one."""
+        return self._cell_of.get(lane, HOME)
 
-    async def lanes_of(self, connection: Executor, name: str) -> list[SourceId]:
-        """The lanes of a cell other than home."""
-        found = [each.id for each in await lanes.get_all(connection) if each.cell == name]
-        self.note_lanes(name, found)
-        return found
+    def note_runs(self, name: str, runs: Iterable[Run]) -> None:
+        """This cell has these runs: so its answer is never taken for another one's."""
+        known = self._runs.setdefault(name, set())
+        for run in runs:
+            known.add(run)
+            self._cell_of[run.source] = name
+
+    async def runs_of(self, connection: Executor, name: str) -> set[Run]:
+        """The runs of a cell that does not answer: the first of each lane, and those it had."""
+        self._cell_of |= await lanes.cells_by_lane(connection)
+        first = {Run(lane, FIRST_RUN) for lane, cell in self._cell_of.items() if cell == name}
+        return first | self._runs.get(name, set())
 
     async def _learn(self, connection: Executor, sources: Collection[SourceId]) -> None:
-        """Look up in which cell these lanes are; what is no lane of another cell is home's."""
-        if all(source in self._cell_of for source in sources):
-            return
-        known = {each.id: each.cell for each in await lanes.get_all(connection)}
-        for source in sources:
-            self._cell_of.setdefault(source, known.get(source, HOME))
+        """Look up in which cell these lanes are."""
+        if not all(source in self._cell_of for source in sources):
+            self._cell_of |= await lanes.cells_by_lane(connection)
 
 
 async def _nothing(_connection: Executor, _name: str) -> None:

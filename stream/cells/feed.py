@@ -22,8 +22,6 @@ from stream.tweet import SourceId, TrackId, TweetId
 Matches = Mapping[TweetId, Sequence[StoredMatch]]
 Pick = Callable[[Executor, Sequence[TweetId]], Awaitable[Collection[TweetId]]]
 
-_FIRST_RUN = 1
-
 
 class MergedPage(msgspec.Struct, frozen=True):
     """The next tweets of all cells, and the cells that did not answer."""
@@ -71,7 +69,7 @@ async def after(
     matches: dict[TweetId, Sequence[StoredMatch]] = {}
     picked: set[TweetId] = set()
     for name, found in answers.by_cell.items():
-        cells.note_lanes(name, {run.source for run in found.page.cursor.positions})
+        cells.note_runs(name, found.page.cursor.positions)
         matches |= found.matches
         picked.update(found.picked)
     pages = {name: found.page for name, found in answers.by_cell.items()}
@@ -134,13 +132,13 @@ async def _joined(
     """One cursor; in cells that did not answer, it is at this time."""
     positions: dict[Run, TweetId] = {}
     for name, cursor in answers.by_cell.items():
-        cells.note_lanes(name, {run.source for run in cursor.positions})
+        cells.note_runs(name, cursor.positions)
         positions |= cursor.positions
     microseconds = round((time - EPOCH).total_seconds() * 1e6)
     key = TweetId(max(0, tweet_key(microseconds, SourceId(0)) - 1))
     for name in answers.missing:
-        for lane in await cells.lanes_of(connection, name):
-            positions[Run(lane, _FIRST_RUN)] = key
+        for run in await cells.runs_of(connection, name):
+            positions[run] = key
     return Cursor(positions)
 
 

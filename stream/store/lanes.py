@@ -13,6 +13,7 @@ from stream.tweet import SourceId
 HOME = ""  # the name of the database that has sources and tracks, as a cell
 
 _ALL = "SELECT id, source_id, cell, number FROM lanes ORDER BY id"
+_CELLS = "SELECT id, cell FROM lanes UNION ALL SELECT id, '' FROM sources"
 _ADD = """
 INSERT INTO lanes (source_id, cell, number)
 SELECT $1, cell, number
@@ -53,6 +54,11 @@ def in_use(source_id: SourceId, count: int, added: Sequence[Lane]) -> list[Lane]
 async def get_all(connection: Executor) -> list[Lane]:
     """All lanes but the first ones of sources."""
     return [Lane(**row) for row in await connection.fetch(_ALL)]
+
+
+async def cells_by_lane(connection: Executor) -> dict[SourceId, str]:
+    """The cell of each lane, the first ones of sources included; none of them ever changes."""
+    return {SourceId(row["id"]): row["cell"] for row in await connection.fetch(_CELLS)}
 
 
 async def lanes_of(

@@ -162,7 +162,7 @@ async def one(
     answer = await cells.ask(connection, lambda own, _: search.by_key(own, tweet_id), [name])
     if answer.missing:
         raise DatabaseAway(f"the cell {name} does not answer")
-    tweet = answer.by_cell[name]
+    tweet = answer.by_cell.get(name)  # None: also when the cell is no longer in the settings
     if tweet is None:
         return None
     [found] = await _with_matches(cells, connection, person, [tweet], {})
