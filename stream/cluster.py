@@ -95,11 +95,14 @@ async def read_all(connection: Executor, cells: Cells, cell: str = HOME) -> Clus
         return await read(connection, cell)
     answers = await cells.ask(connection, read)
     found = [answers.by_cell[name] for name in cells.names if name in answers.by_cell]
+    buses = [each.bus for each in found if each.bus is not None]
+    failing = [daemon for each in buses for daemon in each.failing]
     return msgspec.structs.replace(
         answers.by_cell[HOME],
         daemons=[row for each in found for row in each.daemons],
         gone=[row for each in found for row in each.gone],
         lanes=[lane for each in found for lane in each.lanes],
+        bus=BusView(buses[0].state, failing) if buses else None,
         missing_cells={name: cells.why_missing.get(name, "") for name in answers.missing},
     )
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from monitor.jobs import Leader, PeriodicJob
 from monitor.measure.machine import MachineSampler, Volumes
 from monitor.measure.pipeline import GapTimes, Pipeline
-from monitor.measure.postgres import PostgresSampler
+from monitor.measure.postgres import PING_TIMEOUT, PostgresSampler
 from monitor.measure.rollup import MinuteAggregator, MinuteQueue
-from monitor.snapshot import JobSnapshot, Snapshot
+from monitor.snapshot import DatabaseSnapshot, JobSnapshot, Snapshot
 from stream import __version__, cluster
 from stream.cluster import Cluster
 from stream.config import Settings
 from stream.daemon import Daemon
-from stream.db import Database
+from stream.db import Database, answer_within
 from stream.errors import DatabaseAway
 from stream.store import machine_history
 from stream.store.daemons import DaemonRow, daemon_name
@@ -88,8 +88,8 @@ class Sampler:
     async def look(self) -> None:
         """Take a snapshot and pass it to the listeners."""
         was_up = self._postgres.up
-        (machine, process), database, _ = await asyncio.gather(
-            self._machine.look(), self._postgres.sample(), self._look_at_cluster()
+        (machine, process), database = await asyncio.gather(
+            self._machine.look(), self._look_at_postgres()
         )
         others, report = self._others(), self.daemon.heartbeat.report()
         if database.up and was_up is False:
@@ -145,12 +145,17 @@ class Sampler:
         if failed is not None:
             raise failed
 
-    async def _look_at_cluster(self) -> None:
-        """Read what the other machines report; while Postgres is away, the last of it stays."""
-        if self.daemon.bus is not None:
-            with contextlib.suppress(DatabaseAway):
-                async with self.database.acquire() as connection:
-                    self._cluster = await cluster.read(connection, self.settings.cell)
+    async def _look_at_postgres(self) -> DatabaseSnapshot:
+        """Also what the other machines report; while Postgres is away, the last of it stays."""
+        database = await self._postgres.sample()
+        if database.up and self.daemon.bus is not None:
+            with contextlib.suppress(DatabaseAway, TimeoutError):
+                self._cluster = await answer_within(PING_TIMEOUT, self._cluster_now)
+        return database
+
+    async def _cluster_now(self) -> Cluster:
+        async with self._postgres.database.acquire() as connection:
+            return await cluster.read(connection, self.settings.cell)
 
     def _others(self) -> list[DaemonRow]:
         """The other daemons that run."""
