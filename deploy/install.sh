@@ -152,7 +152,8 @@ echo "twitterstream $version is in $root; settings in $DESTDIR$config."
 if [ -n "$before" ]; then
   echo "The previous release, $root/$before, stays until you remove it."
   echo "A running daemon keeps its release. To switch (details in deploy/README.md):"
-  echo "    $PREFIX/bin/twitterstream migrate && systemctl restart twitterstream twitterstream-web"
+  echo "    $PREFIX/bin/twitterstream migrate"
+  echo "    systemctl try-restart twitterstream twitterstream-web 'twitterstream-role@*'     # those that run"
 else
   [ -z "$made" ] || echo "Review the settings first; \`database\` is where tweets are stored."
   echo "Next:"

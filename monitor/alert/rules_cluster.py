@@ -10,6 +10,7 @@ from monitor.alert.text import clock, lasting, listed, size
 from stream.cluster import Cluster, LaneView
 from stream.store.alerts import Severity
 from stream.store.daemons import DaemonRow
+from stream.store.sources import LANES_MAX
 
 BUS_AWAY_FOR = 30.0  # seconds; a new leader of the bus is elected within seven
 NO_WRITER_FOR = 30.0  # seconds; another machine takes a lane over within ten
@@ -121,9 +122,15 @@ def lane_lag(context: RuleContext) -> Iterator[Condition]:
         )
         remedy = (
             "Check whether Postgres or its disk is slow, or has long transactions"
-            f" (`pg_stat_activity`). If one writer is too slow for the source, divide it:"
-            f" `twitterstream.py source lanes {lane.source} {2 * lane.of}`."
+            " (`pg_stat_activity`)."
         )
+        if lane.of < LANES_MAX:
+            at_home = " on a machine of the home database" if lane.cell else ""
+            more = min(2 * lane.of, LANES_MAX)
+            remedy += (
+                f" If one writer is too slow for the source, divide it{at_home}:"
+                f" `twitterstream.py source lanes {lane.source} {more}`."
+            )
         yield Condition("lane_lag", lane.name, "warning", text, remedy, report.lag, LANE_LATE_FOR)
 
 
@@ -136,7 +143,7 @@ def frames_missing(context: RuleContext) -> Iterator[Condition]:
             owner = _owner(cluster, missing.journal)
             where = f"the journal of {owner}" if owner else f"the journal {missing.journal}"
             text = (
-                f"{_named(lane).capitalize()} has waited since"
+                f"{_capitalized(_named(lane))} has waited since"
                 f" {clock(missing.since, context.now.at)} for tweets that only {where} has."
             )
             remedy = (
@@ -182,12 +189,18 @@ def machine_gone(context: RuleContext) -> Iterator[Condition]:
 
 
 def _start(row: DaemonRow) -> str:
-    units = " ".join(f"twitterstream-role@{role}" for role in sorted(row.roles))
-    return f"`systemctl start {units}`"
+    if len(row.roles) > 1:  # in one process: the command, not a unit of the cluster
+        return "as it was started before"
+    return f"`systemctl start twitterstream-role@{row.roles[0]}`"
 
 
 def _cluster(context: RuleContext) -> Cluster | None:
     return context.now.cluster
+
+
+def _capitalized(text: str) -> str:
+    """With a capital letter at the beginning; names in it stay as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _named(lane: LaneView) -> str:

@@ -143,6 +143,30 @@ def test_frames_that_are_missing_name_the_machine_that_has_them() -> None:
     assert "about 5.0 MB of source main" in found(looked_at)["machine_gone"].text
 
 
+@pytest.mark.parametrize(
+    ("roles", "remedy"),
+    [
+        (("write",), "Start it again: `systemctl start twitterstream-role@write`."),
+        (("write", "monitor"), "Start it again: as it was started before."),
+    ],
+)
+def test_how_a_machine_is_started_again(roles: tuple[str, ...], remedy: str) -> None:
+    looked_at = of_machines(COLLECTOR, WRITER, daemon("host3", *roles, running=False))
+    assert found(looked_at)["machine_gone"].remedy.startswith(remedy)
+
+
+def test_names_keep_their_capital_letters_and_lanes_their_limit() -> None:
+    source = changed(SOURCE, name="myFeed", lanes=64)
+    missing = MissingFrames(journal=uuid.uuid4().hex, position=4, since=NOON - 70)
+    writer = daemon(
+        "host2", "write", lanes=[LaneReport(id=SourceId(1), lag=121.0, missing=[missing])]
+    )
+    together = cluster.from_rows([COLLECTOR, writer], [source], [])
+    looked_at = context(changed(SNAPSHOT, cluster=together))
+    assert found(looked_at)["frames_missing"].text.startswith("Lane 1 of myFeed has waited")
+    assert "divide it" not in found(looked_at)["lane_lag"].remedy
+
+
 def test_a_machine_that_is_back_is_not_gone() -> None:
     before = daemon("host2", "write", running=False)
     assert not found(of_machines(COLLECTOR, before, WRITER))
