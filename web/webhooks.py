@@ -52,12 +52,12 @@ async def listed(connection: Executor, person: Person) -> list[Webhook]:
 
 async def add(here: AppContext, person: Person, given: WebhookFields) -> tuple[Webhook, str]:
     """Add a webhook of this person, from the newest tweets on; also returns its secret."""
+    if here.settings.cells:
+        raise Problem("conflict", NO_CELLS)
     _check_name(given.name)
     await _check_address(here, given.url)
     secret = webhook_secrets.new_secret()
     sealed = webhook_secrets.seal(here.vault, secret)
-    if here.settings.cells:
-        raise Problem("conflict", NO_CELLS)
     most = here.settings.sinks.webhooks.max_per_user
     async with here.database.transaction() as connection:
         if await webhooks.lock_count(connection, person.id) >= most:

@@ -86,25 +86,26 @@ def _added(answers: Answers[list[Count]]) -> Sum[list[Count]]:
     return Sum([Count(time, tweets[time]) for time in sorted(tweets)], answers.missing)
 
 
-async def ingest_rate(cells: Cells, connection: Executor) -> IngestRate:
+async def ingest_rate(cells: Cells, connection: Executor) -> Sum[IngestRate]:
     """As `statistics.ingest_rate`; home knows which sources are connected."""
     answers = await cells.ask(connection, lambda own, _: statistics.ingest_rate(own))
     found = answers.by_cell.values()
-    return msgspec.structs.replace(
+    rate = msgspec.structs.replace(
         answers.by_cell[HOME],
         tweets=sum(each.tweets for each in found),
         sources=max(each.sources for each in found),
     )
+    return Sum(rate, answers.missing)
 
 
-async def source_overview(cells: Cells, connection: Executor) -> list[SourceSummary]:
+async def source_overview(cells: Cells, connection: Executor) -> Sum[list[SourceSummary]]:
     """As `source_list.overview`; home knows states and gaps."""
     answers = await cells.ask(connection, lambda own, _: source_list.overview(own))
     added: dict[int, list[SourceSummary]] = {}
     for found in answers.by_cell.values():
         for each in found:
             added.setdefault(each.id, []).append(each)
-    return [
+    summaries = [
         msgspec.structs.replace(
             each,
             per_minute=sum(part.per_minute for part in added[each.id]),
@@ -114,6 +115,7 @@ async def source_overview(cells: Cells, connection: Executor) -> list[SourceSumm
         )
         for each in answers.by_cell[HOME]
     ]
+    return Sum(summaries, answers.missing)
 
 
 # -- tracks ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from web.context import app_context, person
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000  # deletions of a page
 POSITION_MAX = 4096  # characters
 # The number in the home database, and after it those in other cells by name: 12~east.7
-_POSITION = r"^\d{1,18}(~[a-z0-9][a-z0-9_-]{0,30}\.\d{1,18})*\Z"
+_POSITION = r"^\d{1,18}(~[a-z0-9][a-z0-9_-]{0,30}\.\d{1,18})*$"
 
 
 class DeletionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

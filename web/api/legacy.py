@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Meta
 from multidict import MultiDict
 
+from stream.cells.counts import Sum
 from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.query import TrackKind
@@ -92,10 +93,14 @@ class StoppedTracks(msgspec.Struct, frozen=True):
     stopped: list[TrackId]
 
 
-class SimpleTracks(msgspec.Struct, frozen=True):
-    """Your tracks."""
+class SimpleTracks(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Your tracks.
+
+    `incomplete` is only there when databases did not answer, and names them: they are not counted.
+    """
 
     tracks: list[SimpleTrack]
+    incomplete: tuple[str, ...] = ()
 
 
 class NewestTweets(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -142,7 +147,7 @@ async def start_stream(request: web.Request, query: StartQuery) -> SimpleTrack:
     async with here.database.acquire() as connection:
         known = [
             each.id
-            for each in await _own(here.cells, connection, who, query.track)
+            for each in (await _own(here.cells, connection, who, query.track)).value
             if (each.value, each.kind) == (query.track, query.kind)
         ]
     if known:
@@ -162,9 +167,9 @@ async def start_stream(request: web.Request, query: StartQuery) -> SimpleTrack:
 
 async def _own(
     cells: Cells, connection: Executor, who: Person, words: str = ""
-) -> list[TrackSummary]:
+) -> Sum[list[TrackSummary]]:
     wanted = TrackFilter(words=words, owner=who.name, limit=TRACKS_MAX)
-    return (await overview(cells, connection, who, wanted)).value
+    return await overview(cells, connection, who, wanted)
 
 
 def _simple(track: TrackSummary) -> SimpleTrack:
@@ -200,7 +205,7 @@ async def stop_stream(request: web.Request, query: StopQuery) -> StoppedTracks:
     else:
         async with here.database.acquire() as connection:
             own = await _own(here.cells, connection, who, query.track or "")
-        wanted = [each.id for each in own if query.track in (None, each.value)]
+        wanted = [each.id for each in own.value if query.track in (None, each.value)]
         if not wanted and query.track is not None:
             raise Problem("not_found", "You have no track with these words.", field="track")
     return StoppedTracks(await service.enable(here.database, who, wanted, enabled=False))
@@ -212,7 +217,7 @@ async def get_stream_status(request: web.Request, query: StatusQuery) -> SimpleT
     here = app_context(request)
     async with here.database.acquire() as connection:
         own = await _own(here.cells, connection, person(request))
-    return SimpleTracks([_simple(each) for each in own])
+    return SimpleTracks([_simple(each) for each in own.value], own.missing)
 
 
 @operation("GET", "/tweets", "getNewestTweets", "Simple calls", in_query=True, errors=(404,))

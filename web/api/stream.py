@@ -101,8 +101,9 @@ async def stream(request: web.Request, query: StreamQuery) -> web.StreamResponse
 
     Without `track` and `query`: the tweets of all tracks that you see; for admins, all tweets.
     When nothing matched for a while, a WebSocket gets a message without `tweet`, and events a
-    comment, with the cursor so far. While one of several databases does not answer, such a message
-    names it in `incomplete`; its tweets come when it is back.
+    comment, with the cursor so far. When one of several databases does not answer, a message
+    without `tweet`, or an event `incomplete`, names it in `incomplete`; its tweets come when it is
+    back. Then one follows that names none.
 
     The last message is `{"error": {"code", "message", "field"}}`, or an event `error`. With
     `login_needed` the token was revoked; with `not_found` you no longer see a track; with
@@ -168,12 +169,14 @@ async def _socket(request: web.Request, slot: ViewerSlot, events: Events) -> web
     async with open_websocket(request, MESSAGE_MAX) as ws:
 
         async def pump() -> None:
+            said: tuple[str, ...] = ()
             async for found, cursor in events:
                 for each in found:
                     await send(ws, encode(Message(str(each.cursor), each.tweet)))
-                if not found:
-                    missing = tuple(sorted(app_context(request).cells.why_missing))
+                missing = _missing(request)
+                if not found or missing != said:
                     await send(ws, encode(Message(str(cursor), incomplete=missing)))
+                    said = missing
 
         async def listen() -> None:
             while await receive_text(ws) is not None:
@@ -195,11 +198,13 @@ async def _events(request: web.Request, slot: ViewerSlot, events: Events) -> web
     limit_send_buffer(request)
 
     async def pump() -> None:
+        said: tuple[str, ...] = ()
         async for found, cursor in events:
-            parts = [
-                _event(encode(Message(str(each.cursor), each.tweet)), str(each.cursor))
-                for each in found
-            ]
+            parts = [_event(Message(str(each.cursor), each.tweet)) for each in found]
+            if (missing := _missing(request)) != said:
+                note = Message(str(cursor), incomplete=missing)
+                parts.append(b"event: incomplete\n" + _event(note))
+                said = missing
             await response.write(b"".join(parts) or b": still here\nid: %s\n\n" % _id(cursor))
 
     try:
@@ -211,8 +216,13 @@ async def _events(request: web.Request, slot: ViewerSlot, events: Events) -> web
     return response
 
 
-def _event(data: bytes, cursor: str) -> bytes:
-    return b"id: %s\ndata: %s\n\n" % (cursor.encode(), data)
+def _missing(request: web.Request) -> tuple[str, ...]:
+    """The databases that do not answer at the moment."""
+    return tuple(sorted(app_context(request).cells.why_missing))
+
+
+def _event(message: Message) -> bytes:
+    return b"id: %s\ndata: %s\n\n" % (message.cursor.encode(), encode(message))
 
 
 def _id(cursor: Cursor) -> bytes:

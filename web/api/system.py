@@ -47,13 +47,18 @@ class Daemon(msgspec.Struct, frozen=True):
     seen_at: datetime
 
 
-class CollectorStatus(msgspec.Struct, frozen=True):
-    """Whether tweets arrive; `tracks`: how many of yours are in each state. The rest for admins."""
+class CollectorStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether tweets arrive; `tracks`: how many of yours are in each state.
+
+    `incomplete` is only there when databases did not answer, and names them: their tweets are not
+    counted. The rest is for admins.
+    """
 
     version: str
     collecting: bool
     arriving: IngestRate
     tracks: dict[TrackState, int]
+    incomplete: tuple[str, ...] = ()
     daemons: list[Daemon] | UnsetType = UNSET
     health: OverallHealth | UnsetType = UNSET
     replica: ReplicaStatus | UnsetType | None = UNSET
@@ -84,10 +89,15 @@ class ApiSource(msgspec.Struct, frozen=True):
     attempts: ConnectionAttempts | UnsetType = UNSET
 
 
-class SourceList(msgspec.Struct, frozen=True):
-    """The sources, by name."""
+class SourceList(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The sources, by name.
+
+    `incomplete` is only there when databases did not answer, and names them: their tweets are not
+    counted.
+    """
 
     sources: list[ApiSource]
+    incomplete: tuple[str, ...] = ()
 
 
 class EventListQuery(msgspec.Struct, frozen=True):
@@ -142,11 +152,13 @@ async def get_status(request: web.Request) -> CollectorStatus:
             msgspec.convert(row, Daemon, from_attributes=True)
             for row in await daemons.running(connection)
         ]
+        arriving = await counts.ingest_rate(here.cells, connection)
         return CollectorStatus(
             __version__,
             any(each.role == "collecting" for each in found),
-            await counts.ingest_rate(here.cells, connection),
+            arriving.value,
             (await track_list.tally(connection, who.id)).states,
+            arriving.missing,
             found if who.is_admin else UNSET,
             await server.overall_health(connection) if who.is_admin else UNSET,
             here.replica.status if who.is_admin else UNSET,
@@ -160,7 +172,7 @@ async def list_sources(request: web.Request) -> SourceList:
     async with here.database.acquire() as connection:
         found = await overview(here.cells, connection, here.settings)
     shown = _for_admins if person(request).is_admin else _for_all
-    return SourceList([shown(each) for each in found])
+    return SourceList([shown(each) for each in found.value], found.missing)
 
 
 def _for_all(source: SourceView) -> ApiSource:

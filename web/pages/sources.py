@@ -59,14 +59,14 @@ async def overview(request: web.Request) -> web.StreamResponse:
     """All sources; for htmx only the part that refreshes by itself."""
     here = app_context(request)
     async with here.database.acquire() as connection:
-        lines = await source_queries.overview(here.cells, connection, here.settings)
+        found = await source_queries.overview(here.cells, connection, here.settings)
         newest = await gaps.newest_gaps(connection, GAPS_SHOWN)
         running = any("collect" in each.roles for each in await daemons.running(connection))
     template = "sources_lines.html" if is_part(request) else "sources.html"
     return render(
         request,
         template,
-        lines=lines,
+        lines=found.value,
         gaps=newest,
         running=running,
         names=TITLES,

@@ -58,7 +58,7 @@ async def tracks(request: web.Request) -> web.StreamResponse:
     async with here.database.acquire() as connection:
         lines = await overview(here.cells, connection, who, view.listing, zone_of(request))
         found = await track_list.tally(connection, who.id, view.listing)
-        arriving = await counts.ingest_rate(here.cells, connection)
+        arriving = (await counts.ingest_rate(here.cells, connection)).value
         removed = await _removed(connection, who, request.query.get("removed", ""))
         part = is_part(request)
         owners = await track_list.owners(connection) if who.is_admin and not part else []

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stream.cells import counts
+from stream.cells.counts import Sum
 from stream.cells.databases import Cells
 from stream.config import Settings
 from stream.db import Executor
@@ -36,15 +37,17 @@ class SourceView(SourceSummary, frozen=True, kw_only=True):
     attempts: ConnectionAttempts
 
 
-async def overview(cells: Cells, connection: Executor, settings: Settings) -> list[SourceView]:
+async def overview(cells: Cells, connection: Executor, settings: Settings) -> Sum[list[SourceView]]:
     """All sources, by name."""
-    return [
+    found = await counts.source_overview(cells, connection)
+    views = [
         SourceView(
             **msgspec.structs.asdict(source),
             attempts=await attempts_left(connection, settings, source.network, source.id),
         )
-        for source in await counts.source_overview(cells, connection)
+        for source in found.value
     ]
+    return Sum(views, found.missing)
 
 
 async def attempts_left(

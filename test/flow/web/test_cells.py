@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from live_app import TIMEOUT
 from two_cells import LANE, SOURCE, Installation, installation
 from web_app import MakeApp, database_away, plain_text
 
@@ -93,6 +95,24 @@ async def test_a_reader_that_begins_while_a_database_is_away_gets_what_comes_aft
     assert await two.ids(path) == [4, 6]
 
 
+async def test_a_reader_that_begins_while_a_database_is_away_gets_nothing_of_before(
+    two: Installation, server: str
+) -> None:
+    """Also of a run that came when a clock was set back."""
+    await two.both(number=2)
+    two.begin -= timedelta(hours=1)
+    await two.store(two.east, LANE, 20, 2)
+    assert len(await two.east.fetch("SELECT FROM ingest_runs")) == 2
+    await two.get("/api/v1/tweets?order=oldest")
+    with database_away(server, two.east_url):
+        async with two.stream("now") as read:
+            await two.store(two.app.database, SOURCE, 5000, 1)
+            cursor = (await read())["cursor"]
+    async with two.stream(cursor) as read:
+        await two.store(two.east, LANE, 6000, 1)
+        assert (await read())["tweet"]["native_id"] == "6000"
+
+
 async def test_programs_read_all_databases_live_and_go_on_where_they_were(
     two: Installation, server: str
 ) -> None:
@@ -116,6 +136,23 @@ async def test_programs_read_all_databases_live_and_go_on_where_they_were(
     async with two.stream(cursor) as read:
         found = [await read() for _ in range(2)]
     assert [each["tweet"]["native_id"] for each in found] == ["10", "12"]
+
+
+async def test_events_name_a_database_that_goes_away(two: Installation, server: str) -> None:
+    headers = {"Accept": "text/event-stream", "Origin": two.app.address}
+    async with two.client.http.get("/api/v1/stream", headers=headers) as answer:
+
+        async def read_until(words: bytes) -> None:
+            async with asyncio.timeout(TIMEOUT):
+                while words not in (line := await answer.content.readline()):
+                    assert line, "the stream has ended"
+
+        await two.store(two.app.database, SOURCE, 1, 1)
+        await read_until(b'"native_id":"1"')
+        with database_away(server, two.east_url):
+            await two.store(two.app.database, SOURCE, 3, 1)
+            await read_until(b"event: incomplete")
+            await read_until(b'"incomplete":["east"]')
 
 
 async def test_the_live_view_has_all_databases_and_says_which_is_missing(
@@ -164,6 +201,8 @@ async def test_counts_are_added(two: Installation, server: str) -> None:
         assert (await two.get(f"{path}/counts"))["incomplete"] == ["east"]
         assert (await two.get(f"{path}/tops"))["incomplete"] == ["east"]
         assert (await two.get("/api/v1/tracks"))["incomplete"] == ["east"]
+        for each in ("/api/v1/status", "/api/v1/sources", "/stream/status"):
+            assert (await two.get(each))["incomplete"] == ["east"]
 
 
 async def test_a_list_of_tracks_is_sorted_by_the_counts_of_all_databases(
