@@ -59,11 +59,13 @@ class GapClosed(msgspec.Struct, frozen=True, gc=False, tag="gap_closed"):
     """Delivery resumed with a first byte.
 
     `recovered_from`: the network replays what it sent from then on, so only what lies before it is
-    missing; None where networks never resend.
+    missing; None where networks never resend. `opened`: the gap that this ends; older versions did
+    not write it.
     """
 
     ended: float
     recovered_from: float | None = None
+    opened: GapOpened | None = None
 
 
 class GapRefilled(msgspec.Struct, frozen=True, gc=False, tag="gap_refilled"):
@@ -86,10 +88,14 @@ class TracksLapsed(msgspec.Struct, frozen=True, gc=False, tag="tracks_lapsed"):
 
 
 class TracksCovered(msgspec.Struct, frozen=True, gc=False, tag="tracks_covered"):
-    """The network delivers these tracks completely again; None: all tracks."""
+    """The network delivers these tracks completely again; None: all tracks.
+
+    `lapsed`: the latest beginning of what this ends, where this run of the daemon has recorded it.
+    """
 
     tracks: tuple[int, ...] | None
     ended: float
+    lapsed: float | None = None
 
 
 class StreamOpened(msgspec.Struct, frozen=True, gc=False, tag="stream_opened"):

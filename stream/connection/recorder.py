@@ -62,7 +62,7 @@ class Recorder:
         self.state = StateNote("idle", "not started yet", clock.time())
         self.last_byte: float | None = None  # seconds since 1970
         self._started_at = clock.time()
-        self._in_gap = False
+        self._gap: GapOpened | None = None  # the one that is open
         self.on_streaming: list[Callable[[], None]] = []  # called when delivery begins
         self._alive_at = 0.0
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
@@ -74,7 +74,7 @@ class Recorder:
         The writer ignores it when a gap is open already: then the last run ended in order.
         """
         self._started_at = self.clock.time()
-        self._in_gap = False
+        self._gap = None
         self.last_byte = self.journal.last_at
         if self.last_byte is not None:
             self.open_gap("killed", "the daemon was not running")
@@ -90,7 +90,10 @@ class Recorder:
         reason = plain(reason)
         if (state, reason, until) == (self.state.state, self.state.reason, self.state.until):
             return
-        self.state = StateNote(state, reason, self.clock.time(), until, code)
+        # Streaming begins with its byte, and not after a gap that may begin with the same one.
+        now = self.clock.time()
+        at = self.last_byte if state == "streaming" and self.last_byte is not None else now
+        self.state = StateNote(state, reason, at, until, code)
         logger.info("source is %s", state, extra={"source": self.name, "why": reason})
         self.counters[state] += 1
         self.note(self.state)
@@ -112,9 +115,9 @@ class Recorder:
         `recovered_from`: see `GapClosed`.
         """
         now = self.clock.time()
-        if self._in_gap:
-            self._in_gap = False
-            self.note(GapClosed(now, recovered_from))
+        if self._gap is not None:
+            closed, self._gap = GapClosed(now, recovered_from, self._gap), None
+            self.note(closed)
         self.counters["bytes"] += count
         if frames:
             self.counters["frames"] += len(frames)
@@ -149,12 +152,12 @@ class Recorder:
 
     def open_gap(self, cause: GapCause, detail: str) -> None:
         """Open a gap that began with the last byte; the first cause counts."""
-        if self._in_gap or (self.last_byte is None and cause in ("idle", "stopped")):
+        if self._gap is not None or (self.last_byte is None and cause in ("idle", "stopped")):
             return
-        self._in_gap = True
         self.interruptions[cause] += 1
         began = self._started_at if self.last_byte is None else self.last_byte
-        self.note(GapOpened(began, cause, plain(detail)))
+        self._gap = GapOpened(began, cause, plain(detail))
+        self.note(self._gap)
 
     def flush(self) -> str | None:
         """Write what waits for disk space; returns why that fails, or None."""
@@ -185,6 +188,7 @@ class ConnectionReporter(SilentReporter):
         self.recorder = recorder
         self.on_tracks = on_tracks
         self.not_in_force = ""  # how the network differs from the plan, for an alert
+        self._lapsed: float | None = None  # the latest beginning of a gap of tracks
 
     def record_event(self, text: str) -> None:
         self.recorder.record_event(text)
@@ -205,10 +209,12 @@ class ConnectionReporter(SilentReporter):
         self.not_in_force = sentence
 
     def report_uncovered(self, gap: CoverageGap) -> None:
+        self._lapsed = max(self._lapsed or gap.began, gap.began)
         self.recorder.note(TracksLapsed(gap.tracks, gap.began, gap.why))
 
     def report_covered(self, tracks: Sequence[TrackId] | None, at: float) -> None:
-        self.recorder.note(TracksCovered(None if tracks is None else tuple(tracks), at))
+        covered = None if tracks is None else tuple(tracks)
+        self.recorder.note(TracksCovered(covered, at, self._lapsed))
 
 
 def _plain(tracks: Mapping[TrackId, str]) -> dict[TrackId, str]:

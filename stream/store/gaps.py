@@ -22,7 +22,9 @@ GAPS_MAX = 2000  # on a chart: the longest ones
 
 # An open gap keeps its beginning and cause. A source that was removed meanwhile has no gaps.
 # When another machine takes a source over, its journal may be stored first. Then the same gap is
-# known, with the cause that a collector assumes who finds no other one; or at least its end is.
+# known, with the cause that a collector assumes who finds no other one; or at least its end is. A
+# later gap of that machine may be open: what ends before it is added by _CLOSE_GAP, and the last
+# word of the first machine ends with it at the latest.
 _OPEN_GAP = """
 WITH known AS (
     UPDATE gaps SET cause = CASE WHEN cause = 'killed' THEN $3 ELSE cause END,
@@ -33,13 +35,29 @@ WITH known AS (
 )
 INSERT INTO gaps (source_id, began_at, ended_at, cause, detail)
 SELECT id, to_timestamp($2),
-    CASE WHEN state = 'streaming' AND state_at > to_timestamp($2) THEN state_at END, $3, $4
+    CASE WHEN state = 'streaming' AND state_at > to_timestamp($2) THEN state_at
+        WHEN $3 = 'stopped' THEN (
+            SELECT began_at FROM gaps WHERE source_id = $1 AND ended_at IS NULL) END,
+    $3, $4
 FROM sources WHERE id = $1 AND NOT EXISTS (SELECT FROM known)
 ON CONFLICT (source_id) WHERE ended_at IS NULL DO NOTHING
 """
+# The end of a gap that is not known, or known in part, brings the whole of it: another machine's
+# notes came in between. A clock may have been set back meanwhile: so an end may precede its gap.
 _CLOSE_GAP = """
-UPDATE gaps SET ended_at = greatest(to_timestamp($2), began_at), recovered_from = to_timestamp($3)
-WHERE source_id = $1 AND ended_at IS NULL
+WITH closed AS (
+    UPDATE gaps SET ended_at = greatest(to_timestamp($2), began_at),
+        recovered_from = to_timestamp($3)
+    WHERE source_id = $1 AND (
+        (ended_at IS NULL AND began_at <= greatest(to_timestamp($2), to_timestamp($4)))
+        OR (began_at = to_timestamp($4) AND ended_at < to_timestamp($2)))
+    RETURNING id
+)
+INSERT INTO gaps (source_id, began_at, ended_at, cause, detail, recovered_from)
+SELECT id, to_timestamp($4), greatest(to_timestamp($2), to_timestamp($4)), $5, $6, to_timestamp($3)
+FROM sources WHERE id = $1 AND $4 IS NOT NULL AND NOT EXISTS (SELECT FROM closed)
+  AND NOT EXISTS (SELECT FROM gaps WHERE source_id = $1 AND began_at <= to_timestamp($4)
+                    AND ended_at >= to_timestamp($2))
 """
 # Gaps wholly between two times, which pass through floats: a millisecond is no difference.
 _NOTE_REFILLED = """
@@ -69,16 +87,21 @@ UPDATE gaps SET checked_to = to_timestamp($3)
 WHERE source_id = $1 AND ended_at <= to_timestamp($2 + 0.001)
   AND (checked_to IS NULL OR checked_to < ended_at)
 """
-# The network does not look for a track, while the source delivers for others.
+# The network does not look for a track, while the source delivers for others. What another machine
+# recorded later may be stored already: then this ended before.
 _OPEN_TRACK_GAPS = """
-INSERT INTO track_gaps (source_id, track_id, began_at, detail)
-SELECT sources.id, track, to_timestamp($3), $4 FROM sources, unnest($2::bigint[]) AS track
+INSERT INTO track_gaps (source_id, track_id, began_at, ended_at, detail)
+SELECT sources.id, track, to_timestamp($3), later.began_at, $4
+FROM sources CROSS JOIN unnest($2::bigint[]) AS track
+LEFT JOIN track_gaps AS later ON later.source_id = $1 AND later.track_id = track
+    AND later.ended_at IS NULL AND later.began_at > to_timestamp($3)
 WHERE sources.id = $1
 ON CONFLICT (source_id, track_id) WHERE ended_at IS NULL DO NOTHING
 """
 _CLOSE_TRACK_GAPS = """
 UPDATE track_gaps SET ended_at = greatest(to_timestamp($3), began_at)
 WHERE source_id = $1 AND ended_at IS NULL AND ($2::bigint[] IS NULL OR track_id = ANY ($2))
+  AND began_at <= greatest(to_timestamp($3), to_timestamp($4))
 """
 _GAPS_LAST_DAY = """
 SELECT count(*) AS gaps, coalesce(sum(extract(epoch FROM
@@ -195,7 +218,10 @@ async def open_gap(connection: Executor, source_id: SourceId, gap: GapOpened) ->
 
 
 async def close_gap(connection: Executor, source_id: SourceId, gap: GapClosed) -> None:
-    await connection.execute(_CLOSE_GAP, source_id, gap.ended, gap.recovered_from)
+    opened: tuple[float | None, str | None, str | None] = (None, None, None)
+    if (known := gap.opened) is not None:
+        opened = (known.began, known.cause, storable(known.detail))
+    await connection.execute(_CLOSE_GAP, source_id, gap.ended, gap.recovered_from, *opened)
 
 
 async def note_refilled(connection: Executor, source_id: SourceId, note: GapRefilled) -> None:
@@ -238,7 +264,9 @@ async def open_track_gaps(connection: Executor, source_id: SourceId, lapsed: Tra
 async def close_track_gaps(
     connection: Executor, source_id: SourceId, covered: TracksCovered
 ) -> None:
-    await connection.execute(_CLOSE_TRACK_GAPS, source_id, covered.tracks, covered.ended)
+    await connection.execute(
+        _CLOSE_TRACK_GAPS, source_id, covered.tracks, covered.ended, covered.lapsed
+    )
 
 
 async def gaps_last_day(connection: Executor, source_id: SourceId) -> Row:

@@ -21,7 +21,7 @@ async def test_gaps_of_tracks_open_once_and_end_with_their_tracks_or_their_sourc
         for note in (TracksLapsed((1, 2, 3), 100.0, "lost"), TracksLapsed((2, 4), 150.0, "again")):
             await gaps.open_track_gaps(connection, SOURCE, note)
         await gaps.close_track_gaps(connection, SOURCE, TracksCovered((1,), 200.0))
-        await gaps.close_track_gaps(connection, SOURCE, TracksCovered((2,), 50.0))
+        await gaps.close_track_gaps(connection, SOURCE, TracksCovered((2,), 50.0, 150.0))
         await connection.execute("DELETE FROM sources")
         found = [tuple(row) for row in await connection.fetch(ALL)]
         assert found[:2] == [(1, 100, 200, "lost"), (2, 100, 100, "lost")]

@@ -82,6 +82,19 @@ async def test_a_lost_connection_is_a_gap_from_the_last_byte_to_the_first(
     assert closed.ended - opened.began >= 5
 
 
+async def test_a_gap_after_the_first_bytes_begins_no_earlier_than_streaming(
+    make_rig: MakeRig, eventually: Eventually
+) -> None:
+    """Else the gap would count as over when it begins: see `_OPEN_GAP`."""
+    rig = await make_rig(send(TWEET, then="abort"), send(TWEET), speed=50)
+    async with rig.running() as connection:
+        await eventually(lambda: connection.counters["frames"] == 2)
+    records = await rig.records()
+    streaming = next(r for r in records if isinstance(r, StateNote) and r.state == "streaming")
+    opened = next(r for r in records if isinstance(r, GapOpened))
+    assert streaming.at <= opened.began
+
+
 async def test_a_source_that_never_gets_in_has_a_gap_from_its_first_attempt(
     make_rig: MakeRig,
 ) -> None:
