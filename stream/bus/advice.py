@@ -44,6 +44,8 @@ def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
         ("authorization", login),
         ("authentication", login),
         ("permissions violation", "Allow this user all subjects of its account on the servers."),
+        ("connections exceeded", "Raise the limits of connections in the servers' configuration."),
+        ("subscriptions exceeded", "Raise `max_subscriptions` in the servers' configuration."),
         (
             "not valid for",  # IP address or hostname mismatch
             "Name the servers in `bus` as their certificates do, or renew these with that name.",

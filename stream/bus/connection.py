@@ -15,20 +15,20 @@ from datetime import UTC, datetime
 import nats
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from stream.bus import advice
 from stream.bus.batches import DIRECT_GET, BatchReader, is_end
 from stream.bus.calls import CALL_TIMEOUT, call
+from stream.bus.client import ReconnectingClient
 from stream.bus.login import login, tls_context
 from stream.bus.messages import BusServer, StreamState
 from stream.bus.servers import ask_servers
 from stream.bus.transport import use_aborting_transport
 from stream.config import Settings
 from stream.daemon_report import CONNECTING
-from stream.errors import BusAway
+from stream.errors import BusAway, ConfigError
 from stream.tweet import SourceId
 
 CONNECT_TIMEOUT = 5  # seconds
@@ -43,13 +43,13 @@ logger = logging.getLogger(__name__)
 
 
 class Bus:
-    """A connection to the bus that lasts for ever: it reconnects by itself."""
+    """A connection to the bus, which reconnects by itself after every error."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stream = settings.bus_stream
         use_aborting_transport()
-        self._client = Client()
+        self._client = ReconnectingClient()
         self._js = JetStreamContext(self._client, timeout=CALL_TIMEOUT)
         self.away_because: str | None = CONNECTING  # None: it is connected
         self._refused_at = -REFUSAL_LASTS  # loop time of the last reason that needs a person
@@ -125,7 +125,15 @@ class Bus:
     async def _note_error(self, error: Exception) -> None:
         if "permissions violation" in str(error):  # the call itself gets no answer
             self.forbidden = str(error)
+        if not self._client.is_connected:
+            self._read_login()
         self._note_away(str(error) or type(error).__name__)
+
+    def _read_login(self) -> None:
+        """Use the login as it is now in its file, from the next attempt on."""
+        with contextlib.suppress(ConfigError):
+            user, password = login(self._settings.bus_credentials)
+            self._client.options.update(user=user, password=password)
 
     async def _note_disconnected(self) -> None:
         self._note_away("the connection is lost")
@@ -144,6 +152,7 @@ class Bus:
 
     async def _note_connected(self) -> None:
         self._connected.set()
+        self.forbidden = ""
         if self.away_because is not None:
             self.away_because = None
             logger.info("connected to the bus")

@@ -17,6 +17,10 @@ class AbortingTransport(TcpTransport):
     TLS waits for it for 30 seconds. What the server did not acknowledge is sent again anyway.
     """
 
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self.close()  # of a server that refused us
+        await super().connect(uri, buffer_size, connect_timeout)
+
     async def connect_tls(
         self,
         uri: str | ParseResult,

@@ -65,6 +65,7 @@ class BusWatch:
                     failing = f"it has no stream {self.settings.bus_stream} yet"
                 else:
                     await self._look_further(state)
+                    self.bus.forbidden = ""  # it was allowed since
             except BusAway as error:
                 failing = self.bus.forbidden or str(error)
         if state is not None and state.leader is None:

@@ -64,9 +64,16 @@ class NatsServer:
         `routes` are the ports for other nodes of all nodes of its cluster.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "nats.conf").write_text(self.configuration(routes), encoding="utf-8")
+        self._configure(routes)
         await self._launch()
         await _until(self._serves, f"{self.name} starts: see {self.folder}/log.txt")
+
+    def reload(self, settings: str) -> None:
+        """Change its settings while it runs; it is alone."""
+        assert self.process is not None
+        self.settings = settings
+        self._configure(())
+        self.process.send_signal(signal.SIGHUP)
 
     async def health(self) -> str:
         """What /healthz of its JetStream says: "ok", a fault, or "" without an answer."""
@@ -122,6 +129,9 @@ class NatsServer:
     async def close(self) -> None:
         if self.runs:
             await self.kill()
+
+    def _configure(self, routes: Sequence[int]) -> None:
+        (self.folder / "nats.conf").write_text(self.configuration(routes), encoding="utf-8")
 
     async def _launch(self) -> None:
         with (self.folder / "log.txt").open("ab") as log:

@@ -15,6 +15,8 @@ PLAIN = Settings(bus="nats://a", bus_replicas=5)
         ("nats: 'Authorization Violation'", PLAIN, "set `bus_credentials`", True),
         ("nats: 'Authorization Violation'", WITH_LOGIN, "password in /etc/login", True),
         ("nats: permissions violation for publish", PLAIN, "Allow this user", True),
+        ("nats: 'maximum connections exceeded'", PLAIN, "limits of connections", True),
+        ("nats: 'maximum subscriptions exceeded'", PLAIN, "max_subscriptions", True),
         (
             "certificate verify failed: IP address mismatch, certificate is not valid for '::1'",
             PLAIN,
