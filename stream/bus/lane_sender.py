@@ -65,7 +65,6 @@ class LaneSender:
         self.name = name
         self.stored = 0  # position that the lane has stored
         self.moved_at = 0.0  # loop time when that changed last, or something was sent
-        self.sent = 0  # position up to which the bus has acknowledged everything
         self.resent = 0  # how often blocks were sent again because they were missing
         self._routes = routes
         self._index = index
@@ -91,6 +90,11 @@ class LaneSender:
         self._draining = True
         self._stored_changed.set()
         self.journal.notify()
+
+    @property
+    def sent(self) -> int:
+        """Position up to which the bus has acknowledged everything."""
+        return self.sender.sent
 
     def has_sent(self, position: int) -> bool:
         """Whether blocks after this position were given to the bus."""
@@ -144,7 +148,7 @@ class LaneSender:
 
     async def _send_from(self, position: int) -> None:
         """Send the frames from this position on; ends only while draining."""
-        self._end = self.sent = position
+        self._end = self.sender.sent = position
         after_hole = position < self.journal.start
         with contextlib.closing(JournalReader(self.journal, position)) as reader:
             await reader.find_start()
@@ -155,7 +159,7 @@ class LaneSender:
                     await self._publish(self._block(reader.position, frames, own, after_hole))
                     after_hole = False
                 elif not frames and self.sender.waits:
-                    await self._settle()
+                    await self.sender.settle()
                 elif not frames:
                     if self._draining:
                         return
@@ -166,14 +170,10 @@ class LaneSender:
         while position - self.stored > AHEAD_MAX:
             if self._draining:
                 return False
-            await self._settle()
+            await self.sender.settle()
             self._stored_changed.clear()
             await self._stored_changed.wait()
         return True
-
-    async def _settle(self) -> None:
-        await self.sender.settle()
-        self.sent = self._end
 
     async def _read(self, reader: JournalReader) -> list[Frame]:
         """The next frames that are safe on the disk, of all lanes: enough for one block of ours."""
@@ -220,7 +220,8 @@ class LaneSender:
         for number, data in enumerate(parts):
             headers = {PART: f"{number}/{len(parts)}"} if len(parts) > 1 else {}
             name = f"{block.id(self._generation)}:{number}"
-            await self.sender.send(Outgoing(block.lane, name, data, headers))
+            end = block.end if number == len(parts) - 1 else 0
+            await self.sender.send(Outgoing(block.lane, name, data, headers, end))
         await asyncio.sleep(0)
         with contextlib.suppress(BusAway):
             await self.bus.notify(WAKE, str(block.lane))

@@ -19,12 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A message to publish."""
+    """A message to publish; `end`: the position up to which all is sent with it, 0: none."""
 
     lane: SourceId
     id: str
     data: bytes
     headers: Mapping[str, str] = {}
+    end: int = 0
 
 
 Publish = Callable[[SourceId, bytes, Mapping[str, str]], Coroutine[None, None, int]]
@@ -43,6 +44,7 @@ class OrderedPublisher:
         self._name = name
         self._waiting: deque[tuple[Outgoing, asyncio.Task[int]]] = deque()
         self._bytes = 0
+        self.sent = 0  # the last `end` that was acknowledged
         self.newest = 0  # number on the bus of the last message that was acknowledged
         self._attempt = 0  # part of the ids
         self.failing: str | None = None  # why the last attempt failed
@@ -55,7 +57,8 @@ class OrderedPublisher:
     async def send(self, message: Outgoing) -> None:
         """Publish a message; waits while too many are not acknowledged."""
         while self._waiting and (
-            self._bytes + len(message.data) > IN_FLIGHT_BYTES
+            self._waiting[0][1].done()
+            or self._bytes + len(message.data) > IN_FLIGHT_BYTES
             or len(self._waiting) >= IN_FLIGHT_MESSAGES
         ):
             await self._settle_first()
@@ -83,7 +86,8 @@ class OrderedPublisher:
         pause = RETRY_FIRST
         while True:
             message, task = self._waiting[0]
-            await asyncio.wait([task])
+            if not task.done():
+                await asyncio.wait([task])
             error = task.exception()
             if error is None and task.result() > self.newest:
                 break
@@ -98,6 +102,7 @@ class OrderedPublisher:
                 raise error
             self._start_again()
         self.newest = task.result()
+        self.sent = message.end or self.sent
         self._waiting.popleft()
         self._bytes -= len(message.data)
         if self.failing is not None:

@@ -1,5 +1,6 @@
 """What the bus loses, doubles or refuses is stored all the same, once."""
 
+import asyncio
 import time
 
 import pytest
@@ -93,6 +94,24 @@ async def test_a_stream_that_is_deleted_is_created_and_filled_again(
             await eventually(machine.all_stored)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": 4 * MANY}
+
+
+async def test_what_is_acknowledged_of_a_backlog_counts_as_sent_before_all_of_it_is(
+    bench: BusBench, eventually: Eventually
+) -> None:
+    async with bench.collecting() as machine:
+        ends = set()
+
+        async def watch() -> None:
+            while True:
+                ends.add(machine.publisher.sent)
+                await asyncio.sleep(0)
+
+        machine.append(MANY)
+        watching = asyncio.create_task(watch())
+        await eventually(machine.all_sent)
+        watching.cancel()
+        assert len(ends) > 3, ends
 
 
 async def test_while_the_stream_is_full_the_journal_keeps_the_rest(
