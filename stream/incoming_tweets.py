@@ -10,7 +10,7 @@ import msgspec
 from stream.batch import Batch, MayMatch
 from stream.db import Executor
 from stream.keys import server_id
-from stream.row_locks import Authors, Concerned, lock_authors, reserve_ids
+from stream.row_locks import Authors, Concerned, lock_authors, lock_names
 from stream.store import (
     author_tombstones,
     deletions,
@@ -22,6 +22,7 @@ from stream.store import (
 )
 from stream.store.author_tombstones import AuthorRestrictions
 from stream.store.rollups import CountChanges
+from stream.store.tweet_ids import IdRow
 from stream.store.tweets import IncomingTweet
 from stream.tweet import EventPosition, NativeId, NetworkName, SourceId, TweetId
 
@@ -64,23 +65,27 @@ async def store_tweets(
         for a in wanted
         if a.tweet.server_id is not None
     }
-    if named:
-        every = wanted
-        wanted = await _not_deleted(connection, every, named, policy.network)
-        left = {arrival.id for arrival in wanted}
-        for arrival in every:
-            if arrival.id not in left:
-                _count(counts, arrival, "deleted")
     authors = await lock_authors(
         connection, policy.network, wanted, concerned.authors, are_listed=policy.names_authors
     )
+    keys = {name: arrival.id for name, arrival in named.items()}
+    names, ids = await lock_names(connection, policy.network, keys, concerned)
+    gone = {named[name].tweet.native_id: named[name].received_at for name in names}
+    if gone:
+        for arrival in wanted:
+            if arrival.tweet.native_id in gone:
+                _count(counts, arrival, "deleted")
+        wanted = [arrival for arrival in wanted if arrival.tweet.native_id not in gone]
+        ids = {**ids, **{native_id: IdRow(deleted_at=at) for native_id, at in gone.items()}}
     kept: list[IncomingTweet] = []
-    if wanted or concerned.ids:
-        reserved = await reserve_ids(connection, policy.network, wanted, concerned.ids)
+    if wanted or ids:
+        reserved = await tweet_ids.reserve_ids(connection, policy.network, wanted, ids)
         kept = await _new(connection, wanted, reserved, authors, policy, counts, track_counts)
+    if gone:  # another server's copy may be stored
+        await deletions.delete(connection, policy.network, gone, track_counts, erase=policy.erase)
     run = await _run_of(connection, batch.lane, kept, policy) if kept else None
-    if named:  # before the tweets: see row_locks.py
-        await _add_server_ids(connection, named, policy.network)
+    if named:
+        await _correct_names(connection, named, keys, kept, policy.network)
     if kept:
         await _insert(connection, run, kept, authors, policy, track_counts)
     if edits:
@@ -247,27 +252,21 @@ async def replace_edited(
                 track_counts.credit(track_id, minute, 0)
 
 
-async def _not_deleted(
+async def _correct_names(
     connection: Executor,
-    wanted: Sequence[IncomingTweet],
     named: Mapping[NativeId, IncomingTweet],
+    keys: Mapping[NativeId, TweetId],
+    kept: Sequence[IncomingTweet],
     network: NetworkName,
-) -> list[IncomingTweet]:
-    """Leave out what a server has deleted already, by its own name for it."""
-    deleted = await tweet_ids.deleted_ids(connection, network, list(named))
-    gone = {named[name].tweet.native_id for name in deleted}
-    return [arrival for arrival in wanted if arrival.tweet.native_id not in gone]
-
-
-async def _add_server_ids(
-    connection: Executor, named: Mapping[NativeId, IncomingTweet], network: NetworkName
 ) -> None:
-    """Remember how each server names what is stored: its deletions say only that name."""
-    native_ids = [arrival.tweet.native_id for arrival in named.values()]
-    stored = await tweet_ids.stored_ids(connection, network, native_ids)
-    keys = {
+    """Let the names that servers have for tweets lead to what is stored; `keys`: those given."""
+    stored = {arrival.tweet.native_id: arrival.id for arrival in kept}
+    others = [a.tweet.native_id for a in named.values() if a.tweet.native_id not in stored]
+    if others:
+        stored |= await tweet_ids.stored_ids(connection, network, others)
+    by_name = {
         name: stored[arrival.tweet.native_id]
         for name, arrival in named.items()
         if arrival.tweet.native_id in stored
     }
-    await tweet_ids.add_server_ids(connection, network, keys)
+    await tweet_ids.correct_names(connection, network, keys, by_name)

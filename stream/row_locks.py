@@ -7,18 +7,21 @@ rows in this order, and within a table in one pass in the order of the key:
 1. `accounts`, then `author_tombstones`: of all authors whose tweets it stores, and of those whose
    restrictions, handles or comparison it changes; then a restriction and a tweet of the same author
    see each other, too,
-2. `tweet_ids`: of all tweets that it stores, deletes or credits, also where a server has deleted
-   one by a name of its own; ids that are not in the table yet are added in the same pass
-   (`reserve_ids`). Then the names that servers have for what is stored: they are their source's,
+2. `tweet_ids`: first the names that single servers have for the tweets that it stores or deletes
+   (`lock_names`), since a post and its deletion may be in two lanes of a source and see each other
+   here; then the native ids of all tweets that it stores, deletes or credits. What is not in the
+   table yet is added in the same pass,
 3. `tweets`, then `deletion_log`, then `matches`,
 4. `track_top_items`, then `track_minutes`, `track_hours` and `track_days`: every tweet of a track
    changes the same few rows, so they come last (see `rollups.CountChanges`).
 
-What belongs to one source (its position, runs, state, counts) is changed by its writer only, and a
-look-back locks its own row and its track first. Pruning skips rows that are locked.
+The position and the runs of a lane are changed by its writer only, and the state and the gaps of a
+source by that of its first lane. Lanes share the counts of frames (`source_minutes`,
+`source_hours`), which come after all of these. A look-back locks its own row and its track first.
+Pruning skips rows that are locked.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -82,19 +85,25 @@ async def lock_authors(
     return Authors(restrictions, handles)
 
 
-async def reserve_ids(
+async def lock_names(
     connection: Executor,
     network: NetworkName,
-    arrivals: Sequence[IncomingTweet],
-    others: Mapping[NativeId, IdRow],
-) -> Mapping[TweetId, Sequence[str] | None]:
-    """Reserve the native ids of tweets, and lock the others that the transaction changes.
+    keys: Mapping[NativeId, TweetId],
+    concerned: Concerned,
+) -> tuple[set[NativeId], dict[NativeId, IdRow]]:
+    """Lock the names that servers have for tweets: of those to be stored with these keys, if they
+    are new, and of those that are deleted.
 
-    Returns the new tweets, with the countries that they are withheld in.
+    Returns which of the first are deleted already, and the native ids of what is concerned.
     """
-    if named := list(filter(is_server_id, others)):
-        # Not the names themselves: that of a post of this transaction has to lead to it first.
-        stored = await tweet_ids.stored_as(connection, network, named)
-        others = {each: row for each, row in others.items() if not is_server_id(each)}
-        others |= {native_id: IdRow(key) for native_id, key in stored.items()}
-    return await tweet_ids.reserve_ids(connection, network, arrivals, others)
+    deleted = {each: row for each, row in concerned.ids.items() if is_server_id(each)}
+    if not keys and not deleted:
+        return set(), concerned.ids
+    # The name of a post of this transaction has to lead to it first: it is deleted afterwards.
+    names = {**deleted, **{name: IdRow(key) for name, key in keys.items()}}
+    gone = await tweet_ids.lock_names(connection, network, names) & keys.keys()
+    ids = {each: row for each, row in concerned.ids.items() if each not in deleted}
+    if deleted:
+        stored = await tweet_ids.stored_as(connection, network, list(deleted))
+        ids |= {native_id: IdRow(key) for native_id, key in stored.items()}
+    return gone, ids

@@ -37,11 +37,29 @@ SELECT tweets.native_id, tweets.id FROM tweet_ids
 JOIN tweets ON tweets.id = tweet_id AND received_at = tweet_received_at(tweet_id)
 WHERE tweet_ids.network = $1 AND tweet_ids.native_id = ANY ($2::text[])
 """
-_ADD_SERVER_IDS = """
-INSERT INTO tweet_ids (network, native_id, tweet_id)
-SELECT $1, native_id, tweet_id FROM unnest($2::text[], $3::bigint[]) AS new (native_id, tweet_id)
-ORDER BY native_id COLLATE "C"
-ON CONFLICT (network, native_id) DO NOTHING
+# A row that is there is locked, too. A tombstone stays as it is.
+_LOCK_NAMES = """
+WITH locked AS (
+    INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at)
+    SELECT $1, native_id, tweet_id, deleted_at
+    FROM unnest($2::text[], $3::bigint[], $4::timestamptz[])
+        AS new (native_id, tweet_id, deleted_at)
+    ORDER BY native_id COLLATE "C"
+    ON CONFLICT (network, native_id) DO UPDATE SET deleted_at = tweet_ids.deleted_at
+        WHERE tweet_ids.deleted_at IS NOT NULL
+    RETURNING native_id, deleted_at
+)
+SELECT native_id FROM locked WHERE deleted_at IS NOT NULL
+"""
+_CORRECT_NAMES = """
+UPDATE tweet_ids SET tweet_id = given.stored
+FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS given (name, tweet_id, stored)
+WHERE network = $1 AND native_id = given.name AND tweet_ids.tweet_id = given.tweet_id
+"""
+_FORGET_NAMES = """
+DELETE FROM tweet_ids USING unnest($2::text[], $3::bigint[]) AS given (name, tweet_id)
+WHERE network = $1 AND native_id = given.name AND tweet_ids.tweet_id = given.tweet_id
+  AND deleted_at IS NULL
 """
 _DELETED = """
 SELECT native_id FROM tweet_ids
@@ -141,11 +159,36 @@ async def deleted_ids(
     return {NativeId(row["native_id"]) for row in rows}
 
 
-async def add_server_ids(
-    connection: Executor, network: NetworkName, keys: Mapping[NativeId, TweetId]
+async def lock_names(
+    connection: Executor, network: NetworkName, names: Mapping[NativeId, IdRow]
+) -> set[NativeId]:
+    """Lock the names that single servers have for tweets: deletions say only these.
+
+    Those that are not there are added. Returns which of them are deleted now.
+    """
+    rows = await connection.fetch(
+        _LOCK_NAMES,
+        network,
+        list(names),
+        [row.tweet_id for row in names.values()],
+        [row.deleted_at for row in names.values()],
+    )
+    return {NativeId(row["native_id"]) for row in rows}
+
+
+async def correct_names(
+    connection: Executor,
+    network: NetworkName,
+    given: Mapping[NativeId, TweetId],
+    stored: Mapping[NativeId, TweetId],
 ) -> None:
-    """Add the names that single servers have for stored tweets: deletions use only these."""
-    await connection.execute(_ADD_SERVER_IDS, network, list(keys), list(keys.values()))
+    """Let names that `lock_names` has added with `given` keys lead to what is stored, or delete."""
+    wrong = {name: key for name, key in given.items() if stored.get(name, key) != key}
+    if wrong:
+        right = [stored[name] for name in wrong]
+        await connection.execute(_CORRECT_NAMES, network, list(wrong), list(wrong.values()), right)
+    if unused := {name: key for name, key in given.items() if name not in stored}:
+        await connection.execute(_FORGET_NAMES, network, list(unused), list(unused.values()))
 
 
 async def stored_as(

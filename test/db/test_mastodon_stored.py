@@ -18,7 +18,7 @@ def servers(mastodon_benches: Servers) -> Servers:
 
 
 def post(server_id: str, text: str = "snow", event: str = "update", **more: object) -> bytes:
-    return frame(status(f"<p>{text}</p>", id=server_id, uri=URI, **more), event)
+    return frame(status(f"<p>{text}</p>", **{"id": server_id, "uri": URI, **more}), event)
 
 
 def deletion(server_id: str) -> bytes:
@@ -51,9 +51,9 @@ async def test_a_deletion_before_the_post_wins(servers: Servers) -> None:
     assert await first.store() == {"control": 1}
     first.journal.append([post("111")])
     assert await first.store() == {"deleted": 1}
-    # The other server's 111 is another post.
-    second.journal.append([post("111"), deletion("999")])
-    assert await second.store() == {"control": 1, "stored": 1}
+    # The other server's 111 is another post; the same one comes back under no name.
+    second.journal.append([post("111", uri=f"{URI}1"), deletion("999"), post("222")])
+    assert await second.store() == {"control": 1, "stored": 1, "deleted": 1}
     assert await second.one(STORED) == 1
 
 
