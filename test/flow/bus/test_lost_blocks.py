@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bus_bench import STREAM, BusBench
-from stream.bus import blocks, publisher
+from stream.bus import blocks, ordered, publisher
 from stream.bus.blocks import FRAMES_MAX
 from waiting import Eventually
 
@@ -97,8 +97,9 @@ async def test_a_stream_that_is_deleted_is_created_and_filled_again(
 
 
 async def test_what_is_acknowledged_of_a_backlog_counts_as_sent_before_all_of_it_is(
-    bench: BusBench, eventually: Eventually
+    bench: BusBench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ordered, "IN_FLIGHT_MESSAGES", 2)
     async with bench.collecting() as machine:
         ends = set()
 
