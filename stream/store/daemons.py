@@ -24,6 +24,7 @@ ON CONFLICT (id) DO UPDATE SET role = excluded.role, seen_at = now(), lanes = ex
 _COUNT_WRITERS = """
 SELECT count(*)::integer AS number FROM daemons
 WHERE 'write' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
+  AND report ? 'bus'
   AND coalesce(report #>> '{bus,failing}', '') = ''
 """
 _DELETE = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(secs => $2)"
