@@ -27,8 +27,8 @@ from pgbench.scale_writers import fill_bus
 from pgbench.server import Server
 from stream import db
 from stream.cells.copier import CellCopier
+from stream.cells.databases import Cells, open_cells
 from stream.postgres.process import processes_in
-from stream.store.lanes import HOME
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
 from nats_servers import NatsServer, running_server
@@ -132,12 +132,12 @@ async def _prepare(
         own = settings | {"database": url, "cell": EAST, "data_dir": str(folder / EAST)}
         (folder / "1.yaml").write_text(json.dumps(own), encoding="utf-8")
     async with AsyncExitStack() as opened:
-        cells = {HOME: await opened.enter_async_context(db.connect(urls[0]))} | {
-            name: await opened.enter_async_context(db.connect(url)) for name, url in others.items()
-        }
+        database = await opened.enter_async_context(db.connect(urls[0]))
+        cells = Cells(database, await opened.enter_async_context(open_cells(others)))
+        copier = CellCopier(database, cells.others, 10)
+        await copier.copy_once()  # it tells the cell which one it is
         await fill_bus(cells, str(settings["bus"]), folder, posts, 1)
-        copies = {name: each for name, each in cells.items() if name != HOME}
-        await CellCopier(cells[HOME], copies, 10).copy_once()
+        await copier.copy_once()
 
 
 def _pin_nats(nats: NatsServer, cores: set[int]) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -28,14 +28,14 @@ from pgbench.rows import Rows
 from pgbench.server import Server
 from stream import db
 from stream.bus.connection import Bus
+from stream.bus.divisions import divide
 from stream.bus.publisher import Publisher
 from stream.bus.routing import LaneRouter
+from stream.cells.databases import Cells
 from stream.config import JournalSettings, Settings
-from stream.db import Database
 from stream.journal import Journal, maintenance
 from stream.networks.x_v2.decode import decode
 from stream.store import lanes
-from stream.store.lanes import HOME
 from stream.tweet import Source, SourceId
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
@@ -110,7 +110,7 @@ async def _writers(
         settings = {"bus": nats.url, "bus_replicas": 1, "monitor": {"listen": ""}}
         await end_to_end.prepare(url, folder, [], [], tracks, settings)
         async with db.connect(url) as database:
-            await fill_bus({HOME: database}, nats.url, folder, posts, count)
+            await fill_bus(Cells(database), nats.url, folder, posts, count)
         async with AsyncExitStack() as writers:
             command = ["twitterstream.py", "--config", str(folder / "config.yaml"), "run"]
             for number in range(count):
@@ -172,22 +172,21 @@ def _cpu_seconds(nats: NatsCluster) -> float:
     return sum(map(processes.cpu_seconds, pids))
 
 
-async def fill_bus(
-    cells: Mapping[str, Database], bus_url: str, folder: Path, posts: Corpus, count: int
-) -> None:
+async def fill_bus(cells: Cells, bus_url: str, folder: Path, posts: Corpus, count: int) -> None:
     """Put all tweets on the bus, as a collector does, for `count` lanes in each cell."""
     settings = Settings(bus=bus_url, bus_replicas=1, bus_max_bytes=STREAM_BYTES)
     async with Bus(settings).connected() as bus:
-        async with cells[HOME].acquire() as connection:
+        async with cells.home.acquire() as connection:
             [added] = await connection.fetch(ADD_SOURCE, count)
             source_id = SourceId(added["id"])
-            found = await lanes.lanes_of(connection, source_id, list(cells), count)
+            found = await lanes.lanes_of(connection, source_id, cells.names, count)
         source = Source(source_id, "x", "x_v2", None, None, {}, enabled=True, lanes=count)
         with Journal.open(folder / "journal", ROOMY) as journal:
             journal.resume(0)
             for begin in range(0, len(posts.bodies), APPENDED):
                 journal.append(posts.bodies[begin : begin + APPENDED])
-            router = LaneRouter(found, decode)
+            divided = divide(journal.folder, cells.names, journal.start, journal.start)
+            router = LaneRouter(found, decode, divided)
             publisher = Publisher(bus, cells, source, journal, router)
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(maintenance.run(journal))

@@ -8,18 +8,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream.batch import Batch
+from stream.bus.divisions import divide
 from stream.bus.publisher import Publisher
 from stream.bus.routing import LaneRouter
+from stream.cells.databases import Cells
 from stream.config import Settings
 from stream.connection import ConnectionSupervisor
 from stream.connection.gap_records import GapRecords
-from stream.db import Database
+from stream.db import Database, Executor
 from stream.errors import CommitsLost, DatabaseAway, JournalFull
 from stream.frame_readers import DirectReader
 from stream.journal import Journal, maintenance
@@ -31,9 +33,8 @@ from stream.notes import GapOpened, StateNote
 from stream.reconciler import TrackReconciler
 from stream.source_writer import source_writer
 from stream.store import events, gaps, ingest_log, lanes, sources
-from stream.store.lanes import HOME
 from stream.store.sources import Locks
-from stream.tweet import Source
+from stream.tweet import NetworkCursor, Source
 from stream.writer import Writer
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Collector:
         on_stored: Callable[[Batch], None] = lambda _: None,
         *,
         bus: "Bus | None" = None,
-        cells: Mapping[str, Database] | None = None,
+        cells: Cells | None = None,
     ) -> None:
         self.database = database
         self.locks = locks
@@ -67,7 +68,7 @@ class Collector:
         self.reconciler = reconciler
         self.on_stored = on_stored
         self.bus = bus  # None: this process stores what it collects
-        self.cells = {HOME: database} | dict(cells or {})
+        self.cells = cells or Cells(database)
         self.stop = asyncio.Event()
         self._why_ended = "the daemon was stopped"
         self.collecting = False  # False: on standby
@@ -189,7 +190,7 @@ class Collector:
     async def _make_follower(self, journal: Journal) -> Writer | Publisher | None:
         """What follows the journal: the writer, or with a bus its publisher; None after `stop`."""
         if self.bus is not None:
-            router = await self._router()
+            router = await self._router(journal)
             if router is not None:
                 self.publisher = Publisher(self.bus, self.cells, self.source, journal, router)
             return self.publisher
@@ -204,15 +205,17 @@ class Collector:
         )
         return self.writer
 
-    async def _router(self) -> LaneRouter | None:
+    async def _router(self, journal: Journal) -> LaneRouter | None:
         """The source's lanes, which are added if need be; None after `stop`."""
         while not self.stop.is_set():
             with contextlib.suppress(DatabaseAway):
                 async with self.database.transaction() as connection:
                     found = await lanes.lanes_of(
-                        connection, self.source.id, list(self.cells), self.source.lanes
+                        connection, self.source.id, self.cells.names, self.source.lanes
                     )
-                return LaneRouter(found, NETWORKS[self.source.network].decode)
+                # Nothing is appended yet.
+                divided = divide(journal.folder, self.cells.names, journal.start, journal.end)
+                return LaneRouter(found, NETWORKS[self.source.network].decode, divided)
             await self.pause(OPEN_RETRY)
         return None
 
@@ -256,7 +259,7 @@ class Collector:
                 attempts.merge(
                     await events.connection_attempts(connection, self.source.id, attempts.seconds)
                 )
-                cursor = await ingest_log.network_cursor(connection, self.source.id)
+                cursor = await self._network_cursor(connection)
                 if cursor is not None:
                     self.connection.client.resume_after(cursor)
                 # This daemon records the gap since then: the last collector may never return.
@@ -266,6 +269,14 @@ class Collector:
             self.connection.set_plan(self._plan)
         self.collecting = True
         await self.connection.run()
+
+    async def _network_cursor(self, connection: Executor) -> NetworkCursor | None:
+        """Where the network can resume: before what any cell lacks that answers."""
+        answers = await self.cells.ask(
+            connection, lambda own, _: ingest_log.network_cursor(own, self.source.id)
+        )
+        cursors = [each for each in answers.by_cell.values() if each is not None]
+        return min(cursors, key=lambda each: each.time, default=None)
 
 
 async def _follow(journal: Journal, follower: Writer | Publisher) -> None:

@@ -239,7 +239,7 @@ class Daemon:
                     self.locks,
                     self._on_stored,
                     bus=self.bus,
-                    cells=self.cells.others,
+                    cells=self.cells,
                 )
                 self.collectors[source_id] = collector
                 self._give_plan(collector)

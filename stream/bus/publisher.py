@@ -9,7 +9,8 @@ gives to others.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import msgspec
 from stream.bus.lane_sender import LaneSender, Routes
 from stream.bus.messages import RESEND, ResendRequest
 from stream.bus.routing import LaneRouter
-from stream.db import Database
+from stream.cells.databases import Cells
 from stream.errors import BusAway, DatabaseAway
 from stream.frame_readers import find_journal, resume
 from stream.journal import Journal
@@ -44,13 +45,14 @@ class Publisher:
     def __init__(
         self,
         bus: "Bus",
-        databases: Mapping[str, Database],
+        cells: Cells,
         source: Source,
         journal: Journal,
         router: LaneRouter,
     ) -> None:
         self.bus = bus
-        self.databases = databases  # by cell
+        self.cells = cells
+        self.divisions = router.divisions
         self.source = source
         self.journal = journal
         self.started = asyncio.Event()  # the journal may be appended to
@@ -64,7 +66,7 @@ class Publisher:
         for lane in router.lanes:
             self._by_cell.setdefault(lane.cell, []).append(lane)
         for sender in self.senders.values():
-            sender.note_stored(journal.start)
+            sender.note_stored(self._first_of(sender.lane.cell))
 
     @property
     def failing(self) -> str | None:
@@ -103,11 +105,22 @@ class Publisher:
     # -- what is stored ---------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """Find what is stored, and allow appending."""
+        """Find what is stored, and allow appending, also while other cells than home are away."""
+        await self._until_opened(HOME)
+        for cell in self._by_cell:
+            if cell != HOME:
+                with contextlib.suppress(DatabaseAway):
+                    await self._open_cell(cell)
+        newest = max(each.stored for each in self.senders.values())
+        await resume(self.journal, newest, self.source.name)
+        self._free()
+
+    async def _until_opened(self, cell: str) -> None:
         last = ""
         while True:
             try:
-                await self._open_positions()
+                await self._find_journal()
+                await self._open_cell(cell)
             except DatabaseAway as error:
                 if str(error) != last:
                     last = str(error)
@@ -115,54 +128,42 @@ class Publisher:
                     logger.warning("waiting for the positions of the journal", extra=extra)
                 await asyncio.sleep(RETRY)
             else:
-                break
-        newest = max(each.stored for each in self.senders.values())
-        await resume(self.journal, newest, self.source.name)
-        self._free()
+                return
 
-    async def _open_positions(self) -> None:
-        """Read or add the positions of all lanes, which share this journal from now on.
+    async def _find_journal(self) -> None:
+        if self.journal.id_lost:
+            async with self.cells.transaction(HOME) as connection:
+                await find_journal(connection, self.journal, self.source.id)
 
-        Of a cell that is away nothing is known: its lanes begin with all that is still there.
+    async def _open_cell(self, cell: str) -> None:
+        """Read or add the positions of a cell's lanes, which share this journal from now on.
+
+        Lanes that were others before begin where the slowest of them was: what one of them had is
+        recognized. A cell that has no positions, as it is new, was away until now or has lost its
+        data, begins with the first frame that can be its own.
         """
-        journal = self.journal
-        if journal.id_lost:
-            async with self.databases[HOME].transaction() as connection:
-                await find_journal(connection, journal, self.source.id)
-        known, away = await self._known_positions()
-        wanted = {lane_id for lane_id in self.senders if lane_id not in away}
-        if known.keys() == wanted and all(each.lanes == self.lanes for each in known.values()):
-            for lane_id, each in known.items():
-                self.senders[lane_id].note_stored(each.position)
-            return
-        # All begin where the slowest one was: what another lane had is recognized.
-        position = min((each.position for each in known.values()), default=journal.start)
-        position = journal.start if away else position
-        for cell, lanes in self._by_cell.items():
-            here = [each.id for each in lanes if each.id in wanted]
-            if here:
-                async with self.databases[cell].transaction() as connection:
-                    await ingest_log.share_journal(
-                        connection, journal.id, here, self.lanes, position
-                    )
-        for lane_id in wanted:
-            self.senders[lane_id].note_stored(position)
+        own = {each.id for each in self._by_cell[cell]}
+        async with self.cells.transaction(cell) as connection:
+            found = await ingest_log.lane_positions(connection, self.journal.id)
+            if not self._are_current(found, own):
+                position = min((each.position for each in found), default=self._first_of(cell))
+                if self.divisions.has_lost_cells:
+                    position = self.journal.start
+                await ingest_log.share_journal(
+                    connection, self.journal.id, sorted(own), self.lanes, position
+                )
+                found = [LanePosition(lane, position, self.lanes) for lane in own]
+        for each in found:
+            self.senders[each.lane].note_stored(each.position)
 
-    async def _known_positions(self) -> tuple[dict[SourceId, LanePosition], set[SourceId]]:
-        """Positions of this journal, and the lanes of cells that are away: the others go on."""
-        known: dict[SourceId, LanePosition] = {}
-        away: set[SourceId] = set()
-        for cell, database in self.databases.items():
-            try:
-                async with database.acquire() as connection:
-                    found = await ingest_log.lane_positions(connection, self.journal.id)
-            except DatabaseAway:
-                if cell == HOME:
-                    raise
-                away.update(each.id for each in self._by_cell.get(cell, ()))
-            else:
-                known |= {each.lane: each for each in found}
-        return known, away
+    def _are_current(self, found: Sequence[LanePosition], own: AbstractSet[SourceId]) -> bool:
+        return {each.lane for each in found} == own and all(
+            each.lanes == self.lanes for each in found
+        )
+
+    def _first_of(self, cell: str) -> int:
+        """Position of the first frame in the journal that can belong to a cell."""
+        return max(self.journal.start, self.divisions.since(cell))
 
     def _free(self) -> None:
         """Free the journal up to what all lanes have stored."""
@@ -171,24 +172,27 @@ class Publisher:
     async def _follow_stored(self) -> None:
         """Look at what the lanes have stored, also when their rows have changed or are gone."""
         while True:
-            for cell, lanes in self._by_cell.items():
+            for cell in self._by_cell:
                 try:
-                    await self._read_positions(self.databases[cell], lanes)
+                    await self._read_positions(cell)
                 except DatabaseAway as error:
                     logger.debug("positions cannot be read", extra={"why": str(error)})
             self._free()
             await asyncio.sleep(POSITION_INTERVAL)
 
-    async def _read_positions(self, database: Database, lanes: list[Lane]) -> None:
-        async with database.acquire() as connection:
+    async def _read_positions(self, cell: str) -> None:
+        async with self.cells.acquire(cell) as connection:
             found = await ingest_log.lane_positions(connection, self.journal.id)
-        known = {each.lane: each for each in found}
-        for lane in lanes:
-            if lane.id not in known or known[lane.id].lanes != self.lanes:
-                await self._open_positions()
-                self._send_again("the positions were changed")
-                return
-            self.senders[lane.id].note_stored(known[lane.id].position)
+        own = {each.id for each in self._by_cell[cell]}
+        if self._are_current(found, own):
+            for each in found:
+                self.senders[each.lane].note_stored(each.position)
+        else:
+            await self._open_cell(cell)
+            for lane in own:
+                self.senders[lane].send_again(
+                    self.senders[lane].stored, "the positions were changed"
+                )
 
     # -- what the bus has lost --------------------------------------------------------------------
 
@@ -264,7 +268,7 @@ class Publisher:
     async def _will_be_read(self, sender: LaneSender, created: datetime) -> bool:
         """Whether the newest block is on the bus, and its writer has not gone past it."""
         lane = sender.lane
-        async with self.databases[lane.cell].acquire() as connection:
+        async with self.cells.acquire(lane.cell) as connection:
             read = await ingest_log.bus_position(connection, lane.id)
         newest = sender.sender.newest
         if read is not None and read.created == created and read.sequence > newest:

@@ -4,7 +4,7 @@ The native id of a tweet decides: the cell by the highest hash of cell and id (r
 so that another cell takes over only its share of ids and all sources agree; the lane within the
 cell by the id's hash. Lanes must neither miss nor repeat what concerns them:
 
-- a tweet goes to one lane;
+- a tweet goes to one lane, in a cell that was there when its frame was received;
 - what changes stored tweets goes to one lane of each cell: also to that which had the tweet's id
   before a cell was added;
 - a note of the daemon and a message about the stream go to the first lane, which keeps the source's
@@ -13,9 +13,11 @@ cell by the id's hash. Lanes must neither miss nor repeat what concerns them:
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, pairwise
+from typing import TypeAlias
 
 from stream import jsontext
+from stream.bus.divisions import UNDIVIDED, Divisions
 from stream.notes import StreamOpened
 from stream.store.lanes import Lane
 from stream.tweet import ControlNotice, Deletion, Frame, Message, Tweet, Withheld
@@ -23,17 +25,29 @@ from stream.tweet import ControlNotice, Deletion, Frame, Message, Tweet, Withhel
 _FIRST = (0,)
 _OPENED = f'"type":"{StreamOpened.__struct_config__.tag}"'.encode()
 
+CellLanes: TypeAlias = tuple[bytes, list[int]]  # a cell's name, and the indices of its lanes
+
 
 class LaneRouter:
     """Finds the lanes of frames; `lanes` in the order of their cells and numbers."""
 
-    def __init__(self, lanes: Sequence[Lane], decode: Callable[[bytes], Message]) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        decode: Callable[[bytes], Message],
+        divisions: Divisions = UNDIVIDED,
+    ) -> None:
         self.lanes = lanes
+        self.divisions = divisions
         self._decode = decode
         self._all = tuple(range(len(lanes)))
-        self._cells = [
+        self._cells: list[CellLanes] = [
             (cell.encode(), [index for index, _ in of_cell])
             for cell, of_cell in groupby(enumerate(lanes), key=lambda each: each[1].cell)
+        ]
+        self._former = [
+            (later.start, [each for each in self._cells if each[0].decode() in before.cells])
+            for before, later in pairwise(divisions.found)
         ]
 
     def route(self, frame: Frame) -> Sequence[int]:
@@ -44,14 +58,14 @@ class LaneRouter:
             return self._all if _OPENED in frame.body else _FIRST
         try:
             doc, _ = jsontext.sanitize_for_jsonb(frame.body)
-            return self._lanes_of(self._decode(doc))
+            return self._lanes_of(self._decode(doc), frame.after)
         except Exception:  # noqa: BLE001 - the writer decodes it again, and says what is wrong
             return _FIRST
 
-    def _lanes_of(self, message: Message) -> Sequence[int]:
+    def _lanes_of(self, message: Message, position: int) -> Sequence[int]:
         match message:
             case Tweet(native_id=native_id):
-                return (self._lane(native_id),)
+                return (_lane(native_id, self._cells_at(position)),)
             case ControlNotice():
                 return _FIRST
             case Deletion(native_id=native_id) | Withheld(native_id=str(native_id)):
@@ -60,9 +74,14 @@ class LaneRouter:
             case _:
                 return tuple(lanes[0] for _, lanes in self._cells)
 
-    def _lane(self, native_id: str) -> int:
-        _, lanes = max(self._cells, key=lambda each: _hash(each[0], native_id))
-        return lanes[_hash(b"", native_id) % len(lanes)]
+    def _cells_at(self, position: int) -> list[CellLanes]:
+        """The cells that shared the frame before this position, as far as they are still there."""
+        return next((cells for end, cells in self._former if position <= end), self._cells)
+
+
+def _lane(native_id: str, cells: list[CellLanes]) -> int:
+    _, lanes = max(cells, key=lambda each: _hash(each[0], native_id))
+    return lanes[_hash(b"", native_id) % len(lanes)]
 
 
 def _hash(cell: bytes, native_id: str) -> int:

@@ -174,6 +174,12 @@ class Cells:
         if self.why_missing.pop(name, None) is not None:
             logger.info("a cell answers again", extra={"cell": name})
 
+    @contextlib.asynccontextmanager
+    async def transaction(self, name: str) -> AsyncIterator[Executor]:
+        """As `acquire`, inside a transaction: all or nothing."""
+        async with self.acquire(name) as connection, db.transaction(connection):
+            yield connection
+
     def _note_missing(self, name: str, why: str) -> None:
         self._verified.discard(name)
         if name not in self.why_missing:
@@ -190,6 +196,9 @@ class Cells:
         """DatabaseAway for another database than this cell, or one of an older version."""
         if name in self._verified:
             return
+        if not self._installation:
+            async with self.home.acquire() as home:
+                await self._identify(home)
         if not self._installation:
             raise DatabaseAway("the daemons of the home database have not set it up yet")
         try:

@@ -83,15 +83,19 @@ WHERE NOT EXISTS (SELECT FROM rejects WHERE id = key)
 ORDER BY key LIMIT 1
 """
 # Of each lane the newest of all journals, as another machine may have collected it since; of these
-# the oldest, as the network has to replay what any lane lacks.
+# the oldest, as the network has to replay what any lane lacks. Not of a lane that was out of use
+# for so long that no network has kept what it lacks.
 _NETWORK_CURSOR = """
-SELECT network_cursor FROM (
-    SELECT DISTINCT ON (positions.source_id) network_cursor
+WITH newest AS (
+    SELECT DISTINCT ON (positions.source_id) network_cursor,
+        (network_cursor->>'time')::bigint AS time
     FROM positions JOIN sources ON sources.id = $1
     LEFT JOIN lanes ON lanes.id = positions.source_id AND lanes.number < sources.lanes
     WHERE sources.id IN (positions.source_id, lanes.source_id) AND network_cursor IS NOT NULL
-    ORDER BY positions.source_id, (network_cursor->>'time')::bigint DESC) AS newest
-ORDER BY (network_cursor->>'time')::bigint LIMIT 1
+    ORDER BY positions.source_id, time DESC
+)
+SELECT network_cursor FROM newest
+WHERE time >= (SELECT max(time) FROM newest) - $2 ORDER BY time LIMIT 1
 """
 # The key is the time.
 _PRUNE_REJECTS = """
@@ -119,6 +123,7 @@ DELETE FROM ingest_runs WHERE ctid = ANY (ARRAY(
 """
 
 DETAIL_MAX = 1000  # characters of a reject's detail
+OUT_OF_USE = 7 * 86_400_000_000  # microseconds; Bluesky's servers keep three days
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -152,7 +157,7 @@ async def open_position(
 
 async def network_cursor(connection: Executor, source_id: SourceId) -> NetworkCursor | None:
     """Where a source can resume: after the newest event that is committed."""
-    rows = await connection.fetch(_NETWORK_CURSOR, source_id)
+    rows = await connection.fetch(_NETWORK_CURSOR, source_id, OUT_OF_USE)
     return _cursor(rows[0]["network_cursor"]) if rows else None
 
 

@@ -19,8 +19,10 @@ from nats.js.errors import APIError
 
 from nats_servers import NatsServer
 from stream.bus.connection import Bus
+from stream.bus.divisions import divide
 from stream.bus.publisher import Publisher
 from stream.bus.routing import LaneRouter
+from stream.cells.databases import Cells
 from stream.config import JournalSettings, Settings
 from stream.db import Database
 from stream.errors import DatabaseAway
@@ -126,6 +128,7 @@ class BusBench:
         self.folder = folder
         self.source = source
         self.settings = Settings(bus=server.url, bus_replicas=1)
+        self.cells = Cells(database)
         self.sent: list[str] = []
         self.feed = Feed(database)
         self._numbers = itertools.count(10**18)
@@ -141,9 +144,8 @@ class BusBench:
         """A collector's machine; at the end it is gone without a last word."""
         bus = Bus(self.settings)
         async with self._journal(name) as machine, bus.connected(), asyncio.TaskGroup() as group:
-            router = await self._router(lanes)
-            databases = {HOME: self.database}
-            publisher = Publisher(bus, databases, self.source, machine.journal, router)
+            router = await self._router(machine.journal, lanes)
+            publisher = Publisher(bus, self.cells, self.source, machine.journal, router)
             machine.publish(publisher)
             running = group.create_task(publisher.run())
             await publisher.started.wait()
@@ -183,18 +185,20 @@ class BusBench:
             self.sent.append(str(number))
             yield number
 
-    async def _router(self, count: int) -> LaneRouter:
+    async def _router(self, journal: Journal, count: int) -> LaneRouter:
         async with self.database.transaction() as connection:
             await connection.execute("UPDATE sources SET lanes = $1", count)
-            found = await lanes.lanes_of(connection, self.source.id, [HOME], count)
-        return LaneRouter(found, NETWORKS[self.source.network].decode)
+            found = await lanes.lanes_of(connection, self.source.id, self.cells.names, count)
+        divided = divide(journal.folder, self.cells.names, journal.start, journal.end)
+        return LaneRouter(found, NETWORKS[self.source.network].decode, divided)
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[LaneWriters]:
-        """A machine that stores lanes."""
+    async def writing(self, cell: str = HOME) -> AsyncIterator[LaneWriters]:
+        """A machine that stores lanes of a cell."""
         bus, stop = Bus(self.settings), asyncio.Event()
+        database = self.cells.others.get(cell, self.database)
         reconciler = TrackReconciler(
-            self.database,
+            database,
             self.settings,
             lambda _: None,
             lambda _: None,
@@ -202,7 +206,7 @@ class BusBench:
             writes_states=False,
         )
         await reconciler.reload()
-        writers = LaneWriters(self.database, self.settings, bus, reconciler, lambda _: None)
+        writers = LaneWriters(database, self.settings, bus, reconciler, lambda _: None, cell)
         async with bus.connected(), asyncio.TaskGroup() as group:
             group.create_task(writers.run(stop))
             yield writers
