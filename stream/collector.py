@@ -33,7 +33,7 @@ from stream.notes import GapOpened, StateNote
 from stream.reconciler import TrackReconciler
 from stream.source_writer import source_writer
 from stream.store import events, gaps, ingest_log, lanes, sources
-from stream.store.sources import Locks
+from stream.store.locks import Locks
 from stream.tweet import NetworkCursor, Source
 from stream.writer import Writer
 

@@ -29,7 +29,8 @@ from stream.sinks.runner import Sinks
 from stream.status_line import status_line
 from stream.store import cells as cell_tables
 from stream.store import daemons, migrations, sources
-from stream.store.sources import Locks, SourceRow
+from stream.store.locks import SOURCE_LOCK_CLASS, Locks
+from stream.store.sources import SourceRow
 from stream.tweet import Match, NetworkName, Source, SourceId, Tweet
 from stream.vault import Vault
 
@@ -77,7 +78,7 @@ class Daemon:
         self._stored_before: Counter[str] = Counter()  # by collectors that have ended
         self._plans: Mapping[NetworkName, Plan] = {}
         self._sources_changed = asyncio.Event()
-        self.locks = Locks(database)
+        self.locks = Locks(database, SOURCE_LOCK_CLASS)
         self.sinks = Sinks(database, settings, vault)
         self.decoded = DecodedTweets()
         self.reconciler = TrackReconciler(

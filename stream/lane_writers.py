@@ -22,7 +22,8 @@ from stream.reconciler import TrackReconciler
 from stream.source_writer import source_writer
 from stream.store import daemons, lanes
 from stream.store.lanes import Lane
-from stream.store.sources import LANE_LOCK_CLASS, Locks, SourceRow
+from stream.store.locks import LANE_LOCK_CLASS, Locks
+from stream.store.sources import SourceRow
 from stream.tweet import Source, SourceId
 from stream.writer import Writer
 

@@ -15,12 +15,11 @@ from stream.errors import TwitterstreamError
 from stream.store import cells, migrations
 from stream.store.cells import COPIED, Identity
 from stream.store.lanes import HOME
-from stream.store.sources import CELL_LOCK_CLASS, Locks
-from stream.tweet import SourceId
+from stream.store.locks import CELL_LOCK_CLASS, Locks
 
 LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
 DEBOUNCE = 0.05  # seconds; many rows written one by one notify many times
-_ONE = SourceId(1)  # there is one lock of its class
+_LOCK = 1  # there is one of its class
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class CellCopier:
         """Copy until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._locks.run(), name="lock of cells")
-            lock = self._locks.want(_ONE)
+            lock = self._locks.want(_LOCK)
             while True:
                 await lock.until(ours=True)
                 async with asyncio.TaskGroup() as copying:

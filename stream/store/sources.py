@@ -1,26 +1,18 @@
-"""The sources table, and the locks that elect one collector for each source."""
+"""The sources table."""
 
-import asyncio
-import contextlib
 from datetime import datetime
 
 import msgspec
 
-from stream.db import Database, Executor, translated_errors
-from stream.errors import DatabaseAway, RowRefused, TwitterstreamError
+from stream.db import Executor, translated_errors
+from stream.errors import RowRefused, TwitterstreamError
 from stream.notes import StateNote
-from stream.store import server
+from stream.store.locks import SOURCE_LOCK_CLASS
 from stream.text import storable
 from stream.tweet import NetworkName, SourceId
 
-LOCK_CLASS = 0x7477  # first key of our advisory locks; the second is the source's id
-LANE_LOCK_CLASS = 0x747B  # of the writers of lanes; the second is the lane's id
-CELL_LOCK_CLASS = 0x747C  # of the daemon that copies to cells
 LANES_MAX = 64  # of a source, in each database
 LAST_DATE = 253_402_214_400.0  # 9999-12-31 UTC; the table takes no later date
-# Of a connection that holds locks, without a sign of life.
-_EXPIRE = "SET idle_session_timeout = '20s'"
-RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
 
 _COLUMNS = (
     "id, name, network, url, proxy, secrets, enabled, state, reason, state_at, retry_at, last_at,"
@@ -55,8 +47,6 @@ _LAST_BYTE_AT = """
 SELECT extract(epoch FROM last_at)::double precision AS at FROM sources
 WHERE id = $1 AND last_at IS NOT NULL
 """
-_LOCK = "SELECT pg_try_advisory_lock($1, $2) AS ours"
-_UNLOCK = "SELECT pg_advisory_unlock($1, $2)"
 _COLLECTED = """
 SELECT objid::integer AS source_id FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND classid = $1
@@ -201,108 +191,12 @@ async def last_byte_at(connection: Executor, source_id: SourceId) -> float | Non
     return rows[0]["at"] if rows else None
 
 
-async def try_lock(connection: Executor, number: SourceId, lock_class: int = LOCK_CLASS) -> bool:
-    """Try to become the only collector of a source, for as long as the connection lives."""
-    [row] = await connection.fetch(_LOCK, lock_class, number)
-    return bool(row["ours"])
-
-
-async def unlock(connection: Executor, number: SourceId, lock_class: int = LOCK_CLASS) -> None:
-    """Let another daemon collect this source."""
-    await connection.execute(_UNLOCK, lock_class, number)
-
-
 async def collected_ids(connection: Executor) -> set[SourceId]:
     """The sources that some daemon collects now."""
-    rows = await connection.fetch(_COLLECTED, LOCK_CLASS)
+    rows = await connection.fetch(_COLLECTED, SOURCE_LOCK_CLASS)
     return {SourceId(row["source_id"]) for row in rows}
 
 
 async def enabled_networks(connection: Executor) -> set[NetworkName]:
     """The networks that have an enabled source."""
     return {row["network"] for row in await connection.fetch(_ENABLED_NETWORKS)}
-
-
-class Lock:
-    """Whether one collector holds the lock of its source."""
-
-    def __init__(self) -> None:
-        self.ours: bool | None = None  # None: not known yet
-        self._changed = asyncio.Event()
-
-    def set(self, *, ours: bool) -> None:
-        if ours is not self.ours:
-            self.ours = ours
-            self._changed.set()
-
-    async def until(self, *, ours: bool) -> None:
-        """Wait until this daemon holds it, or another one does."""
-        while self.ours is not ours:
-            self._changed.clear()
-            await self._changed.wait()
-
-
-class Locks:
-    """Takes requested locks, all over one connection, and retries those that other daemons hold.
-
-    When Postgres goes away the locks are lost, but no other daemon can take them then either: a
-    lock counts as ours until Postgres is back and another daemon has taken it. Of a daemon that
-    stands still, as its machine may, the server ends the connection, and another one takes over.
-    """
-
-    def __init__(self, database: Database, lock_class: int = LOCK_CLASS) -> None:
-        self.database = database
-        self.limit: int | None = None  # how many to hold at most
-        self._class = lock_class
-        self._wanted: dict[SourceId, Lock] = {}
-        self._held: set[SourceId] = set()  # over the current connection
-        self._changed = asyncio.Event()
-
-    def want(self, source_id: SourceId) -> Lock:
-        """Request a lock; it is retried until it is released."""
-        lock = self._wanted[source_id] = Lock()
-        self._changed.set()
-        return lock
-
-    def release(self, source_id: SourceId) -> None:
-        """Release a lock, so that another daemon can take it."""
-        self._wanted.pop(source_id, None)
-        self._changed.set()
-
-    def others_have(self, source_id: SourceId) -> bool:
-        """Whether another daemon is known to hold it."""
-        lock = self._wanted.get(source_id)
-        return lock is not None and lock.ours is False
-
-    async def run(self) -> None:
-        """Hold the locks until cancelled."""
-        while True:
-            with contextlib.suppress(DatabaseAway):
-                async with self.database.dedicated() as connection:
-                    self._held.clear()
-                    await connection.execute(_EXPIRE)
-                    while True:
-                        await self._take_and_give(connection)
-                        await self._pause()
-            await asyncio.sleep(RETRY_INTERVAL)
-
-    async def _take_and_give(self, connection: Executor) -> None:
-        for source_id in self._held - self._wanted.keys():
-            await unlock(connection, source_id, self._class)
-            self._held.discard(source_id)
-        for source_id, lock in list(self._wanted.items()):
-            if source_id not in self._held:
-                ours = self._may_hold_more() and await try_lock(connection, source_id, self._class)
-                if ours:
-                    self._held.add(source_id)
-                lock.set(ours=ours)
-        await server.ping(connection)
-
-    def _may_hold_more(self) -> bool:
-        return self.limit is None or len(self._held) < self.limit
-
-    async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_INTERVAL):
-                await self._changed.wait()
-        self._changed.clear()

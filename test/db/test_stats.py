@@ -13,7 +13,7 @@ import pytest
 from stats import ask, measured, read
 from stream.db import Database, Executor
 from stream.notes import GapClosed, GapOpened
-from stream.store import gaps, partitions, rollups, sources, tracks
+from stream.store import gaps, locks, partitions, rollups, sources, tracks
 from stream.store.rollups import Credit
 from stream.store.tracks import NewTrack
 from stream.tweet import TrackId
@@ -143,7 +143,7 @@ async def test_sources_agree_with_a_recount(connected: Database) -> None:
             if hours_ago != 3:
                 await gaps.close_gap(connection, main, GapClosed(start + 2 * 3600))
         async with connected.dedicated() as holder:
-            assert await sources.try_lock(holder, main)
+            assert await locks.try_lock(holder, main, locks.SOURCE_LOCK_CLASS)
             now, [row, other] = await ask(connected, "SELECT * FROM stats_sources ORDER BY id")
     last_day = total(frames, hour_of(now - DAY) + HOUR)
     assert json.loads(row["last_hour"]) == total(frames, now - HOUR)

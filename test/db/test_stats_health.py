@@ -9,7 +9,7 @@ import pytest
 
 from stats import Rows, measured, read
 from stream.db import Database
-from stream.store import daemons, partitions, sources, tracks
+from stream.store import daemons, locks, partitions, sources, tracks
 from stream.store.tracks import NewTrack
 
 DAY = timedelta(days=1)
@@ -20,7 +20,7 @@ async def healthy(connected: Database) -> AsyncIterator[Database]:
     """A database on which all is well."""
     async with connected.dedicated() as holder, connected.acquire() as connection:
         main = await sources.add(connection, "main", "x_v2")
-        await sources.try_lock(holder, main)
+        await locks.try_lock(holder, main, locks.SOURCE_LOCK_CLASS)
         await daemons.upsert(connection, uuid.uuid4(), "here", 7, "collecting")
         await connection.execute(
             "UPDATE sources SET state = 'streaming', state_at = now(), last_at = now()"

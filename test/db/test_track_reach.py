@@ -9,7 +9,7 @@ import pytest
 from stream.config import Settings
 from stream.db import Database
 from stream.reconciler import TrackReconciler
-from stream.store import sources, track_reach, tracks
+from stream.store import locks, track_reach, tracks
 from stream.store.track_reach import SourceReach, TrackReach
 from stream.store.tracks import TrackStatus
 from stream.tweet import ReachHow, SourceId, TrackId
@@ -41,7 +41,7 @@ async def collecting(connected: Database) -> AsyncIterator[None]:
     """As if a daemon collected both sources."""
     async with connected.dedicated() as connection:
         for source in (1, 2):
-            assert await sources.try_lock(connection, SourceId(source))
+            assert await locks.try_lock(connection, SourceId(source), locks.SOURCE_LOCK_CLASS)
         yield
 
 

@@ -35,7 +35,7 @@ from stream.reconciler import TrackReconciler
 from stream.store import feed, lanes, sources
 from stream.store.feed import Cursor
 from stream.store.lanes import HOME
-from stream.store.sources import LANE_LOCK_CLASS
+from stream.store.locks import LANE_LOCK_CLASS
 from stream.tweet import Source
 from stream.writer import Writer
 from waiting import Eventually

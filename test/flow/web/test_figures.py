@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stream.store import daemons, sources
+from stream.store import daemons, locks
 from stream.tweet import SourceId
 from web_app import Client, WebApp
 
@@ -113,12 +113,12 @@ async def test_without_a_daemon_no_source_is_connected(app: WebApp, admin: Clien
     assert found["arriving"]["streaming"] == 0  # an import is no connection
     assert "No source is connected" in (await admin.get("/"))[1]
     async with app.database.acquire() as connection:
-        assert await sources.try_lock(connection, SourceId(one))
+        assert await locks.try_lock(connection, SourceId(one), locks.SOURCE_LOCK_CLASS)
         _, found = await admin.json("GET", "/api/v1/sources")
         assert {"streaming", "stopped"} & {each["state"] for each in found["sources"]} == {
             "streaming"
         }
-        await sources.unlock(connection, SourceId(one))
+        await locks.unlock(connection, SourceId(one), locks.SOURCE_LOCK_CLASS)
 
 
 async def test_a_running_collector_is_about_to_begin_with_a_new_source(
@@ -138,13 +138,13 @@ async def test_a_failed_source_says_one_thing_about_its_next_try(
 ) -> None:
     number = await source(app, "failed")
     async with app.database.acquire() as connection:
-        assert await sources.try_lock(connection, SourceId(number))
+        assert await locks.try_lock(connection, SourceId(number), locks.SOURCE_LOCK_CLASS)
         assert "does not retry by itself" in (await admin.get("/sources"))[1]
         await app.execute("UPDATE sources SET retry_at = now() + interval '15 minutes'")
         _, text = await admin.get("/sources")
         assert "Next attempt in 1" in text
         assert "does not try again" not in text
-        await sources.unlock(connection, SourceId(number))
+        await locks.unlock(connection, SourceId(number), locks.SOURCE_LOCK_CLASS)
 
 
 async def alert(app: WebApp, rule: str, subject: str, severity: str = "warning") -> None:
@@ -188,7 +188,7 @@ async def test_a_fixed_problem_leaves_the_headline_when_its_alert_closes(
 ) -> None:
     number = await source(app, "failed")
     async with app.database.acquire() as connection:
-        assert await sources.try_lock(connection, SourceId(number))
+        assert await locks.try_lock(connection, SourceId(number), locks.SOURCE_LOCK_CLASS)
         await daemons.upsert(connection, uuid.uuid4(), "here", 7, "collecting")
         await alert(app, "source_failed", "one", severity="critical")
         assert "one fails." in await needed(admin)
@@ -199,7 +199,7 @@ async def test_a_fixed_problem_leaves_the_headline_when_its_alert_closes(
         assert "one fails." not in await needed(admin)
         _, text = await admin.get("/health")
         assert "closes unless it returns" in text
-        await sources.unlock(connection, SourceId(number))
+        await locks.unlock(connection, SourceId(number), locks.SOURCE_LOCK_CLASS)
 
 
 async def test_a_chart_of_rates_begins_where_collecting_began(app: WebApp, admin: Client) -> None:

@@ -6,7 +6,7 @@ import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 
-from stream.store import sources
+from stream.store import locks
 from stream.tweet import SourceId, TrackId
 from web_app import HOSTILE, Client, WebApp, assert_harmless, plain_text
 
@@ -49,7 +49,7 @@ async def test_the_page_of_a_track_says_it_in_the_users_time_zone(app: WebApp, a
     one = await with_reach(app)
     await app.execute("UPDATE users SET time_zone = 'Asia/Tokyo'")
     async with app.database.dedicated() as daemon:
-        assert await sources.try_lock(daemon, SourceId(1))
+        assert await locks.try_lock(daemon, SourceId(1), locks.SOURCE_LOCK_CLASS)
         page = await ana.page(f"/tracks/{one}")
     sentence = (
         r"blue \(Bluesky\) : Every public post\. Complete since 22 Mar( \d{4})? 00:06\."
@@ -75,7 +75,7 @@ async def test_the_api_gives_it_to_those_who_see_the_track(app: WebApp) -> None:
     one = await with_reach(app)
     ana, ben = await app.api_client("ana"), await app.api_client("ben")
     async with app.database.dedicated() as daemon:
-        assert await sources.try_lock(daemon, SourceId(1))
+        assert await locks.try_lock(daemon, SourceId(1), locks.SOURCE_LOCK_CLASS)
         status, found = await ana.json("GET", f"/api/v1/tracks/{one}/reach")
     assert status == 200
     blue, x = found["reach"]

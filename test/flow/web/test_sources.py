@@ -16,7 +16,7 @@ from simulator.server import Settings as SimulatorSettings
 from simulator.server import serve
 from stream import credentials
 from stream.notes import GapOpened, StateNote
-from stream.store import daemons, events, gaps, rollups, sources, tracks
+from stream.store import daemons, events, gaps, locks, rollups, sources, tracks
 from stream.store.sources import SourceRow
 from stream.store.tracks import NewTrack
 from stream.tweet import NetworkName, SourceId
@@ -69,7 +69,7 @@ async def enter_state(app: WebApp, source_id: SourceId, state: str, reason: str 
 async def streaming(app: WebApp, source_id: SourceId) -> AsyncIterator[None]:
     """As if a daemon had it."""
     async with app.database.dedicated() as connection:
-        assert await sources.try_lock(connection, source_id)
+        assert await locks.try_lock(connection, source_id, locks.SOURCE_LOCK_CLASS)
         yield
 
 

@@ -3,7 +3,7 @@
 import html
 import re
 
-from stream.store import sources
+from stream.store import locks
 from web_app import FRAGMENT, HOSTILE, Client, WebApp, assert_harmless, plain_text
 
 # 60 in each minute that may be the one that runs; many in the one before the last.
@@ -75,9 +75,9 @@ async def test_arriving_tweets_are_said_at_once(app: WebApp, ana: Client) -> Non
     assert "No source is connected" in (await ana.get("/"))[1]  # no daemon is there to do it
     async with app.database.acquire() as connection:
         [row] = await connection.fetch("SELECT id FROM sources WHERE name = 'a'")
-        assert await sources.try_lock(connection, row["id"])
+        assert await locks.try_lock(connection, row["id"], locks.SOURCE_LOCK_CLASS)
         assert "Connected to 1 source; no tweet" in (await ana.get("/"))[1]
-        await sources.unlock(connection, row["id"])
+        await locks.unlock(connection, row["id"], locks.SOURCE_LOCK_CLASS)
     for outcome in ("stored", "duplicate"):
         row = f"id, minute, '{outcome}', tweets"
         await run(f"{AROUND_NOW.format(table='source_minutes', row=row)} CROSS JOIN sources")

@@ -1,0 +1,115 @@
+"""Advisory locks: one collector for each source, one writer for each lane, one copier to cells."""
+
+import asyncio
+import contextlib
+
+from stream.db import Database, Executor
+from stream.errors import DatabaseAway
+from stream.store import server
+
+# The first key of each lock; the second is the number of what it is about.
+SOURCE_LOCK_CLASS = 0x7477  # of collectors: the source's id
+LANE_LOCK_CLASS = 0x747B  # of writers: the lane's id
+CELL_LOCK_CLASS = 0x747C  # of the daemon that copies to cells: always 1
+RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
+
+# Of a connection that holds locks, without a sign of life.
+_EXPIRE = "SET idle_session_timeout = '20s'"
+_LOCK = "SELECT pg_try_advisory_lock($1, $2) AS ours"
+_UNLOCK = "SELECT pg_advisory_unlock($1, $2)"
+
+
+async def try_lock(connection: Executor, number: int, lock_class: int) -> bool:
+    """Try to take a lock, for as long as the connection lives."""
+    [row] = await connection.fetch(_LOCK, lock_class, number)
+    return bool(row["ours"])
+
+
+async def unlock(connection: Executor, number: int, lock_class: int) -> None:
+    """Let another daemon take this lock."""
+    await connection.execute(_UNLOCK, lock_class, number)
+
+
+class Lock:
+    """Whether this daemon holds a lock."""
+
+    def __init__(self) -> None:
+        self.ours: bool | None = None  # None: not known yet
+        self._changed = asyncio.Event()
+
+    def set(self, *, ours: bool) -> None:
+        if ours is not self.ours:
+            self.ours = ours
+            self._changed.set()
+
+    async def until(self, *, ours: bool) -> None:
+        """Wait until this daemon holds it, or another one does."""
+        while self.ours is not ours:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class Locks:
+    """Takes requested locks of one class, over one connection, and retries those of other daemons.
+
+    When Postgres goes away the locks are lost, but no other daemon can take them then either: a
+    lock counts as ours until Postgres is back and another daemon has taken it. Of a daemon that
+    stands still, as its machine may, the server ends the connection, and another one takes over.
+    """
+
+    def __init__(self, database: Database, lock_class: int) -> None:
+        self.database = database
+        self.limit: int | None = None  # how many to hold at most
+        self._class = lock_class
+        self._wanted: dict[int, Lock] = {}
+        self._held: set[int] = set()  # over the current connection
+        self._changed = asyncio.Event()
+
+    def want(self, number: int) -> Lock:
+        """Request a lock; it is retried until it is released."""
+        lock = self._wanted[number] = Lock()
+        self._changed.set()
+        return lock
+
+    def release(self, number: int) -> None:
+        """Release a lock, so that another daemon can take it."""
+        self._wanted.pop(number, None)
+        self._changed.set()
+
+    def others_have(self, number: int) -> bool:
+        """Whether another daemon is known to hold it."""
+        lock = self._wanted.get(number)
+        return lock is not None and lock.ours is False
+
+    async def run(self) -> None:
+        """Hold the locks until cancelled."""
+        while True:
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.dedicated() as connection:
+                    self._held.clear()
+                    await connection.execute(_EXPIRE)
+                    while True:
+                        await self._take_and_give(connection)
+                        await self._pause()
+            await asyncio.sleep(RETRY_INTERVAL)
+
+    async def _take_and_give(self, connection: Executor) -> None:
+        for number in self._held - self._wanted.keys():
+            await unlock(connection, number, self._class)
+            self._held.discard(number)
+        for number, lock in list(self._wanted.items()):
+            if number not in self._held:
+                ours = self._may_hold_more() and await try_lock(connection, number, self._class)
+                if ours:
+                    self._held.add(number)
+                lock.set(ours=ours)
+        await server.ping(connection)
+
+    def _may_hold_more(self) -> bool:
+        return self.limit is None or len(self._held) < self.limit
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_INTERVAL):
+                await self._changed.wait()
+        self._changed.clear()
