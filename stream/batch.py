@@ -14,7 +14,7 @@ from stream import jsontext
 from stream.errors import Broken, Reject, RejectReason
 from stream.keys import EPOCH, NEXT_KEY, received_at, to_datetime, tweet_key
 from stream.networks.base import RuleOwner
-from stream.notes import Note, Passed, StreamOpened
+from stream.notes import Note, Passed, StreamOpened, TracksInForce
 from stream.store.tweets import IncomingTweet
 from stream.tweet import BusPosition, Frame, Match, Message, SourceId, Tweet, TweetId
 
@@ -98,7 +98,7 @@ class Batch:
                 note = _decode_note(frame.body)
                 if isinstance(note, StreamOpened):
                     self.openings.append((number, note))
-                elif not isinstance(note, Passed):
+                elif not isinstance(note, TracksInForce | Passed):
                     self.control_items.append(ControlItem(note, to_datetime(frame.received)))
             elif frame.is_damage:
                 detail = f"{len(frame.body):,} bytes of the journal were damaged on disk"

@@ -29,7 +29,7 @@ from stream.journal.journal import JournalTaken
 from stream.journal.segments import unwritable
 from stream.networks.base import Plan, RuleOwner
 from stream.networks.registry import NETWORKS
-from stream.notes import GapOpened, StateNote
+from stream.notes import GapOpened, StateNote, TracksInForce
 from stream.reconciler import TrackReconciler
 from stream.source_writer import source_writer
 from stream.store import events, gaps, ingest_log, lanes, sources
@@ -92,6 +92,12 @@ class Collector:
         """Stop collecting; `why` appears in the gap and in the state of the source."""
         self._why_ended = why
         self.stop.set()
+
+    def note_tracks(self) -> None:
+        """Record that other tracks are in force, for the daemons that credit them."""
+        if self.bus is not None and self.collecting and self.journal is not None:
+            with contextlib.suppress(JournalFull):  # then nothing is received, either
+                self.journal.note(TracksInForce(self.reconciler.tracks_at))
 
     def set_plan(self, plan: Plan) -> None:
         """Use this plan from now on."""
@@ -268,6 +274,7 @@ class Collector:
         if self._plan is not None:
             self.connection.set_plan(self._plan)
         self.collecting = True
+        self.note_tracks()
         await self.connection.run()
 
     async def _network_cursor(self, connection: Executor) -> NetworkCursor | None:

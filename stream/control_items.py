@@ -19,6 +19,7 @@ from stream.notes import (
     StateNote,
     StreamOpened,
     TracksCovered,
+    TracksInForce,
     TracksLapsed,
 )
 from stream.row_locks import Concerned
@@ -89,8 +90,8 @@ async def _apply_note(connection: Executor, source_id: SourceId, note: Note) -> 
             await sources.note_last_byte(connection, source_id, at)
         case EventNote():
             await events.add(connection, source_id, note)
-        case StreamOpened() | Passed():
-            raise AssertionError("a batch keeps these in `openings`")
+        case StreamOpened() | TracksInForce() | Passed():
+            raise AssertionError("a batch has no item of these")
         case _:
             assert_never(note)
 

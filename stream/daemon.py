@@ -89,6 +89,7 @@ class Daemon:
             self.sinks.use_webhooks,
             writes_states="collect" in roles,
         )
+        self.reconciler.on_matched = self._note_tracks
         self.lane_writers: LaneWriters | None = None
         if bus is not None and "write" in roles:
             self.lane_writers = LaneWriters(
@@ -195,6 +196,10 @@ class Daemon:
     def _use_sources(self, rows: Sequence[SourceRow]) -> None:
         self._rows = rows
         self._sources_changed.set()
+
+    def _note_tracks(self) -> None:
+        for collector in self.collectors.values():
+            collector.note_tracks()
 
     def _use_plans(self, plans: Mapping[NetworkName, Plan]) -> None:
         self._plans = plans

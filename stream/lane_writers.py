@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from stream.backoff import RESTART_AFTER
 from stream.batch import Batch
-from stream.bus.lane_reader import LaneReader
+from stream.bus.lane_reader import LaneReader, UntilTracks
 from stream.config import Settings
 from stream.db import Database
 from stream.errors import BusAway, DatabaseAway, PositionMoved, is_broken
@@ -42,12 +42,17 @@ class LaneWriter:
     """Stores one lane while this process holds its lock, until `stop` is set."""
 
     def __init__(
-        self, lane: Lane, source: Source, make: Callable[[LaneReader], Writer], bus: "Bus"
+        self,
+        lane: Lane,
+        source: Source,
+        make: Callable[[LaneReader], Writer],
+        bus: "Bus",
+        until_tracks: UntilTracks,
     ) -> None:
         self.lane = lane
         self.source = source
         self.stop = asyncio.Event()
-        self.reader = LaneReader(bus, source, lane.id)
+        self.reader = LaneReader(bus, source, lane.id, until_tracks)
         self.writer = make(self.reader)
 
     @property
@@ -169,7 +174,9 @@ class LaneWriters:
         lock = self.locks.want(lane.id)
         try:
             await lock.until(ours=True)
-            writer = self.writers[lane.id] = LaneWriter(lane, source, self._make(source), self.bus)
+            writer = self.writers[lane.id] = LaneWriter(
+                lane, source, self._make(source), self.bus, self.reconciler.until_read
+            )
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(self._run(writer), name=f"store lane {lane.id}")
                 losing = group.create_task(lock.until(ours=False), name="lock")

@@ -122,6 +122,15 @@ class EventNote(msgspec.Struct, frozen=True, gc=False, tag="event"):
     at: float
 
 
+class TracksInForce(msgspec.Struct, frozen=True, gc=False, tag="tracks_in_force"):
+    """What follows may have come for tracks as they were at `at`, by the clock of Postgres.
+
+    Only with a bus, where another daemon credits the tracks: it waits until it has read them.
+    """
+
+    at: float
+
+
 class Passed(msgspec.Struct, frozen=True, gc=False, tag="passed"):
     """The frames up to here belong to other lanes of the source."""
 
@@ -136,6 +145,7 @@ Note: TypeAlias = (
     | StreamOpened
     | Alive
     | EventNote
+    | TracksInForce
     | Passed
 )
 

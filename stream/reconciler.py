@@ -22,7 +22,7 @@ from stream.matcher import Matcher
 from stream.networks.base import Plan, RuleOwner
 from stream.networks.registry import NETWORKS
 from stream.reach import Reached
-from stream.store import accounts, sources, tracks, webhooks
+from stream.store import accounts, cells, sources, tracks, webhooks
 from stream.store.sources import SourceRow
 from stream.store.track_changes import ChangeReader, TrackChanges
 from stream.store.tracks import Track, TrackState, TrackStatus
@@ -34,6 +34,7 @@ from stream.tweet import NetworkName, SourceId, TrackId
 logger = logging.getLogger(__name__)
 
 LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
+COPY_RETRY = 0.5  # seconds between two looks at copies that are too old
 DEBOUNCE = 0.05  # seconds; many rows written one by one notify many times
 # Tracks that are new, have changed, or are planned for another network, at once.
 GC_PAUSE_TRACKS = 1000
@@ -82,6 +83,11 @@ class TrackReconciler:
         self.paused: frozenset[TrackId] = frozenset()
         self.paused_because = ""
         self._changed = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._read_at = 0.0  # as of when the matcher has the tracks; home's clock
+        self._has_added = False  # to the matcher, in this reload
+        self.tracks_at = 0.0  # as of when the newest tracks in it are at the latest; home's clock
+        self.on_matched: Callable[[], None] = lambda: None  # it has new tracks, and plans follow
 
     @property
     def tracks(self) -> Sequence[Track]:
@@ -99,10 +105,24 @@ class TrackReconciler:
             group.create_task(self._listen_loop(), name="listen")
             group.create_task(self._poll_loop(), name="reconciler")
 
+    async def until_read(self, at: float) -> None:
+        """Wait until the matcher has all tracks as they were at this time, by home's clock."""
+        while self._read_at < at:
+            with contextlib.suppress(DatabaseAway):
+                await self.reload()
+            if self._read_at < at:  # home's tables are not copied into this cell yet
+                await asyncio.sleep(COPY_RETRY)
+
     async def reload(self) -> None:
         """Put changed rows into effect; DatabaseAway when they cannot be read."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
+        self._has_added = False
         try:
             async with self.database.acquire() as connection:
+                read_at = await cells.read_at(connection)
                 self.sources = await sources.get_all(connection)
                 has_webhooks = await webhooks.any_exist(connection)
             changes = await self._reader.read(self.database)
@@ -114,15 +134,19 @@ class TrackReconciler:
             raise
         self.use_sources(self.sources)
         self.use_webhooks(has_webhooks)
-        now = datetime.now(UTC)
+        now, self.tracks_at = datetime.now(UTC), changes.at
         affected = self._apply_changes(changes, now)
         with _gc_paused(len(affected)):
             replanned = await self._replan(affected, now)
-            self.matched_sources = self.sources
+            self.matched_sources, self._read_at = self.sources, read_at
             try:
                 if found := await self._find_accounts():
+                    async with self.database.acquire() as connection:
+                        self.tracks_at = await cells.clock(connection)
                     replanned |= await self._replan(found, now)
             finally:
+                if self._has_added:
+                    self.on_matched()
                 if replanned:
                     self.use_plans(self._active.plans)
             if self.writes_states:
@@ -227,6 +251,7 @@ class TrackReconciler:
             for track_id, query in some:
                 self.matcher.remove(track_id, query)
             await asyncio.sleep(0)
+        self._has_added |= bool(change.added)
         for some in _slices(change.added):
             self.matcher.add(some)
             await asyncio.sleep(0)

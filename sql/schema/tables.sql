@@ -81,6 +81,7 @@ CREATE TABLE cell_identity (
     is_only      boolean PRIMARY KEY DEFAULT true,
     installation uuid NOT NULL,             -- the same in all its databases
     name         text NOT NULL,             -- as in lanes.cell
+    copied_at    timestamptz,               -- home's clock; all of before is copied here; null at home
 
     CONSTRAINT cell_identity_one_row CHECK (is_only),
     CONSTRAINT cell_identity_name_plain CHECK (name ~ '^([a-z0-9][a-z0-9_-]{0,30})?$')

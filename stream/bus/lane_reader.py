@@ -11,7 +11,8 @@ import logging
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -20,6 +21,7 @@ from stream.bus.blocks import Block, UnreadableBlock
 from stream.bus.messages import READ_BLOCKS, RESEND, WAKE, BusMessage, ResendRequest
 from stream.errors import BusAway
 from stream.frame_readers import PositionStore
+from stream.notes import TracksInForce
 from stream.store import ingest_log
 from stream.tweet import BusPosition, Frame, Source, SourceId
 
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 1.0  # seconds, in case that a notification is lost
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream while nothing comes
 REQUEST_INTERVAL = 2.0  # seconds between two requests for the same block
+_IN_FORCE = f'"type":"{TracksInForce.__struct_config__.tag}"'.encode()
+_NO_TRACKS = "tracks that a collector has are not in this database yet"
 NO_JOURNAL = uuid.UUID(int=0)  # before the first block
+
+# Waits until the tracks are as they were at a time, by the clock of Postgres.
+UntilTracks: TypeAlias = Callable[[float], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +44,17 @@ logger = logging.getLogger(__name__)
 class LaneReader:
     """The frames of one lane, from all journals on which its source was collected."""
 
-    def __init__(self, bus: "Bus", source: Source, lane: SourceId) -> None:
+    def __init__(
+        self, bus: "Bus", source: Source, lane: SourceId, until_tracks: UntilTracks
+    ) -> None:
         self.bus = bus
+        self.until_tracks = until_tracks
         self.source = source
         self.lane = lane
         self.journal = NO_JOURNAL
         self.position = 0
         self.bus_position: BusPosition | None = None
-        self.away_because: str | None = None  # why the bus cannot be read; None: it can
+        self.away_because: str | None = None  # why nothing can be read at the moment
         self.whole_at = time.time()  # when all that had come was read, in seconds since 1970
         self._ends: dict[uuid.UUID, int] = {}  # of the newest block that was seen, by journal
         self._asked_at: dict[uuid.UUID, float] = {}  # loop time of the last request
@@ -213,8 +223,19 @@ class LaneReader:
             return
         assert self._next is not None
         self.bus_position = BusPosition(self._next.created, sequence)
-        self._frames.extend(block.frames_after(position))
+        frames = block.frames_after(position)
+        await self._wait_for_tracks(frames)
+        self._frames.extend(frames)
         self.journal, self.position = journal, position
+
+    async def _wait_for_tracks(self, frames: Sequence[Frame]) -> None:
+        """Credit no frame to older tracks than those that it was collected for."""
+        for each in frames:
+            if each.is_note and _IN_FORCE in each.body:
+                note = msgspec.json.decode(each.body, type=TracksInForce)
+                self.away_because = _NO_TRACKS
+                await self.until_tracks(note.at)
+                self.away_because = None
 
     async def _position_in(self, block: Block) -> int | None:
         """How far the block's journal is read; None: it is of a former division into lanes."""

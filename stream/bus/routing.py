@@ -8,7 +8,8 @@ cell by the id's hash. Lanes must neither miss nor repeat what concerns them:
 - what changes stored tweets goes to one lane of each cell: also to that which had the tweet's id
   before a cell was added;
 - a note of the daemon and a message about the stream go to the first lane, which keeps the source's
-  gaps and states; where cursors of the network belong to a new connection, every lane is told.
+  gaps and states; that cursors of the network belong to a new connection, and that other tracks are
+  in force, every lane is told.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +19,14 @@ from typing import TypeAlias
 
 from stream import jsontext
 from stream.bus.divisions import UNDIVIDED, Divisions
-from stream.notes import StreamOpened
+from stream.notes import StreamOpened, TracksInForce
 from stream.store.lanes import Lane
 from stream.tweet import ControlNotice, Deletion, Frame, Message, Tweet, Withheld
 
 _FIRST = (0,)
-_OPENED = f'"type":"{StreamOpened.__struct_config__.tag}"'.encode()
+_FOR_ALL = tuple(
+    f'"type":"{note.__struct_config__.tag}"'.encode() for note in (StreamOpened, TracksInForce)
+)
 
 CellLanes: TypeAlias = tuple[bytes, list[int]]  # a cell's name, and the indices of its lanes
 
@@ -55,7 +58,7 @@ class LaneRouter:
         if len(self.lanes) == 1 or frame.is_damage:
             return _FIRST
         if frame.is_note:
-            return self._all if _OPENED in frame.body else _FIRST
+            return self._all if any(each in frame.body for each in _FOR_ALL) else _FIRST
         try:
             doc, _ = jsontext.sanitize_for_jsonb(frame.body)
             return self._lanes_of(self._decode(doc), frame.after)

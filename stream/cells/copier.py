@@ -109,12 +109,13 @@ class _Copy:
             await migrations.require_current_on(cell)
             await cells.adopt(cell, Identity(home.installation, self.name))
             async with transaction(cell), self._home.transaction() as connection:
-                mark = await cells.begin_snapshot(connection)
+                snapshot = await cells.begin_snapshot(connection)
                 for copied in COPIED:
                     async for rows in cells.changed_rows(connection, copied, self._mark):
                         await cells.put(cell, copied, rows)
                     await cells.delete_gone(connection, cell, copied)
-        self._mark = mark
+                await cells.note_copied(cell, snapshot.at)
+        self._mark = snapshot.mark
 
     def _note_failing(self, why: str) -> None:
         if why != self._failing:

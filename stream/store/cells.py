@@ -5,6 +5,7 @@ A cell is another database that stores lanes of the home's sources (`stream.stor
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -23,7 +24,14 @@ SELECT EXISTS (SELECT FROM sources) OR EXISTS (SELECT FROM tracks) OR EXISTS (SE
 """
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # What this snapshot does not see is written by transactions from its xmin on.
-_MARK = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS mark"
+_MARK = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS mark, now() AS at"
+_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8 AS at"
+_NOTE_COPIED = "UPDATE cell_identity SET copied_at = $1"
+# Tables that are no copies are as of now.
+_READ_AT = """
+SELECT extract(epoch FROM coalesce(
+    (SELECT coalesce(copied_at, 'epoch') FROM cell_identity WHERE name <> ''), now()))::float8 AS at
+"""
 _CHANGED_SINCE = "$1::text IS NULL OR age({table}.xmin) <= age($1::xid8::xid)"
 
 
@@ -164,12 +172,18 @@ async def require(connection: Executor, wanted: Identity) -> None:
 # -- copies ---------------------------------------------------------------------------------------
 
 
-async def begin_snapshot(connection: Executor) -> str:
-    """Begin to read in this transaction, all as of now; returns a mark for the next time."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """What is read in one transaction: a mark for the next time, and when it began."""
+
+    mark: str
+    at: datetime
+
+
+async def begin_snapshot(connection: Executor) -> Snapshot:
+    """Begin to read in this transaction, all as of now."""
     await connection.execute(_SNAPSHOT)
     [row] = await connection.fetch(_MARK)
-    mark: str = row["mark"]
-    return mark
+    return Snapshot(**row)
 
 
 async def changed_rows(
@@ -195,6 +209,25 @@ async def put(connection: Executor, copied: Copied, rows: bytes) -> None:
     if copied is SOURCES:
         await connection.execute(_FREE_NAMES, rows)
     await connection.execute(copied.upsert, rows)
+
+
+async def note_copied(cell: Executor, at: datetime) -> None:
+    """All that was committed at home before this time is copied."""
+    await cell.execute(_NOTE_COPIED, at)
+
+
+async def clock(connection: Executor) -> float:
+    """The time by the clock of this database's server, in seconds since 1970."""
+    [row] = await connection.fetch(_CLOCK)
+    at: float = row["at"]
+    return at
+
+
+async def read_at(connection: Executor) -> float:
+    """As of when what is read next is, at least: seconds since 1970 by home's clock."""
+    [row] = await connection.fetch(_READ_AT)
+    at: float = row["at"]
+    return at
 
 
 async def delete_gone(home: Executor, cell: Executor, copied: Copied) -> None:

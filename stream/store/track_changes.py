@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from stream.db import Database, Executor
+from stream.store import cells
 from stream.store.tracks import (
     COLUMNS,
     IDS,
@@ -36,6 +37,7 @@ class TrackChanges(msgspec.Struct, frozen=True):
     tracks: Sequence[Track]  # new or written to since; some may be unchanged
     unreadable: Mapping[TrackId, str]  # why
     gone: AbstractSet[TrackId]
+    at: float  # of which time they are at the latest, by home's clock
 
 
 class ChangeReader:
@@ -69,9 +71,10 @@ class ChangeReader:
             gone: set[TrackId] = set()
             if len(there) != now["number"]:
                 gone = there.difference(row["id"] for row in await connection.fetch(IDS))
+            at = await cells.clock(connection)
         self._known = there - gone
         self._mark = now["mark"]
-        return TrackChanges(found, bad, gone)
+        return TrackChanges(found, bad, gone, at)
 
     async def _page(
         self, connection: Executor, after: int

@@ -50,6 +50,7 @@ CHECKSUMS = {
     "0017_look_back_turns.sql": "caf8637df6aedd685e017afe8e9a0a5d1d6baf12ff75d2bc4c026508c210ee53",
     "0018_graph_counts.sql": "bf2d89348132cf365b93cdde465143f92ef8b18c013af2dadff5975dc9fa18cc",
     "0019_lanes.sql": "e6e177684a78009dce9070a7ad0bdf0a6da0f936223f7bca855e9ace2effee87",
+    "0020_cell_copies.sql": "c5d30a4531118ace4dbbd1f1b402ebcb5710b16490793e96a328dc2f0150d45c",
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.bus.routing import LaneRouter
-from stream.notes import EventNote, Note, StreamOpened
+from stream.notes import EventNote, Note, StreamOpened, TracksInForce
 from stream.store.lanes import HOME, Lane
 from stream.tweet import (
     AccountStatus,
@@ -97,10 +97,11 @@ def test_a_message_about_the_stream_goes_to_the_first_lane() -> None:
     assert routed(ControlNotice("limit", "", 7), lanes(3)) == [(HOME, 0)]
 
 
-def test_notes_go_to_the_first_lane_and_a_new_connection_to_all() -> None:
+def test_notes_go_to_the_first_lane_and_what_concerns_all_lanes_to_all() -> None:
     router = LaneRouter(lanes(3), lambda _: tweet(NativeId("7")))
     assert list(router.route(noted(EventNote("journal", "opened", 1.0)))) == [0]
-    assert list(router.route(noted(StreamOpened("a.example", "v2")))) == list(range(9))
+    for note in (StreamOpened("a.example", "v2"), TracksInForce(1.0)):
+        assert list(router.route(noted(note))) == list(range(9))
 
 
 def test_damaged_and_unreadable_frames_go_to_the_first_lane() -> None:

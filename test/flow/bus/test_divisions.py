@@ -11,6 +11,7 @@ from stream import db
 from stream.bus.blocks import FRAMES_MAX
 from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells
+from stream.notes import TracksInForce
 from web_app import database_away
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -152,6 +153,39 @@ async def test_what_a_database_lacks_that_is_removed_is_stored_by_others(
         machine.append(MANY)
         await eventually(machine.all_stored)
     await two.check(eventually)
+
+
+async def test_tweets_are_credited_to_tracks_that_their_collector_had(
+    two: TwoCells, eventually: Eventually
+) -> None:
+    """Although no writer was notified of them, and they are copied to the other database later."""
+    two.use(EAST)
+    bench = two.bench
+    async with bench.collecting() as machine:
+        await two.copy()
+        async with bench.writing(), bench.writing(EAST) as writers:
+            machine.append(MANY)
+            await eventually(machine.all_stored)
+            await bench.database.execute("INSERT INTO tracks (value) VALUES ('snow')")
+            [[now]] = await bench.rows("SELECT extract(epoch FROM clock_timestamp())::float8")
+            machine.journal.note(TracksInForce(now))
+            machine.append(MANY)
+            await eventually(has_stored(machine, bench.source.id))
+            [in_cell] = writers.writers.values()
+            await eventually(lambda: in_cell.reader.cannot_go_on)
+            assert in_cell.late_since is not None
+            assert not machine.all_stored()
+            await two.copy()
+            await eventually(machine.all_stored)
+    await two.check(eventually)
+    matches = [
+        row["number"]
+        for database in (bench.database, two.east)
+        for row in await database.fetch(
+            "SELECT count(*) AS number FROM matches WHERE track_id = (SELECT max(id) FROM tracks)"
+        )
+    ]
+    assert sum(matches) == MANY
 
 
 async def test_a_wrong_address_of_a_database_harms_no_other(

@@ -31,6 +31,12 @@ async def machines(
         yield made
 
 
+def tracks_noted(program: Program) -> int:
+    """How often its journal says that other tracks are in force from there on."""
+    files = [each for each in program.journal.rglob("*") if each.is_file()]
+    return sum(each.read_bytes().count(b'"tracks_in_force"') for each in files)
+
+
 async def test_one_process_collects_and_another_one_stores(
     tmp_path: Path,
     database: str,
@@ -56,6 +62,28 @@ async def test_one_process_collects_and_another_one_stores(
         await writer.stop()
     found = await audit(tables, collector.journal)
     assert found.tweets == set(server.sent)
+
+
+async def test_a_collector_tells_the_writers_which_tracks_are_in_force(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> None:
+    async with (
+        simulate(rate=50) as server,
+        machines(tmp_path, database, make_program, server.url, "collector") as [collector],
+    ):
+        tables = open_tables(database)
+        await tables.add_tracks("snow")
+        await collector.start(roles=["collect"])
+        await eventually(lambda: tracks_noted(collector))
+        before = tracks_noted(collector)
+        await tables.add_tracks("rain")
+        await eventually(lambda: tracks_noted(collector) > before)
+        await collector.stop()
 
 
 async def test_writers_share_the_lanes_and_take_over(
