@@ -135,9 +135,9 @@ async def _prepare(
         database = await opened.enter_async_context(db.connect(urls[0]))
         cells = Cells(database, await opened.enter_async_context(open_cells(others)))
         copier = CellCopier(database, cells.others, 10)
-        await copier.copy_once()  # it tells the cell which one it is
+        await copier.copy()  # it tells the cell which one it is
         await fill_bus(cells, str(settings["bus"]), folder, posts, 1)
-        await copier.copy_once()
+        await copier.copy()
 
 
 def _pin_nats(nats: NatsServer, cores: set[int]) -> None:

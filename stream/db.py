@@ -30,6 +30,7 @@ POOL_SIZE = 6  # one writer a source, control, the status line, commands
 CALL_TIMEOUT = 60  # seconds; a server that takes longer counts as away
 CONNECT_TIMEOUT = 10  # seconds
 ROLLBACK_TIMEOUT = 10  # seconds; then the end of the connection does the same
+LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
 PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening connection is alive
 # Of a GuardedDatabase, in seconds: together the time until its callers learn of a frozen server.
 SLOW_CALL = 1.5  # a call that lasts longer makes it check whether the server answers
@@ -346,6 +347,21 @@ async def listen(connection: Executor, on_notify: Callable[[], None]) -> None:
             # A machine that dies silently does not close the connection.
             await connection.execute("SELECT 1")
     raise DatabaseAway("the connection that listens for notifications is lost")
+
+
+async def keep_listening(
+    database: Database,
+    on_notify: Callable[[], None],
+    on_lost: Callable[[], None] = lambda: None,
+) -> None:
+    """Call `on_notify` at every notification, until cancelled; `on_lost` when some are missed."""
+    while True:
+        try:
+            async with database.dedicated() as connection:
+                await listen(connection, on_notify)
+        except DatabaseAway:
+            on_lost()
+            await asyncio.sleep(LISTEN_RETRY)
 
 
 async def copy(

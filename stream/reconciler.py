@@ -16,13 +16,13 @@ from typing import TypeAlias, TypeVar
 
 from stream.config import Settings
 from stream.connection.recorder import ReportKind
-from stream.db import Database, listen
+from stream.db import Database, keep_listening
 from stream.errors import DatabaseAway
 from stream.matcher import Matcher
 from stream.networks.base import Plan, RuleOwner
 from stream.networks.registry import NETWORKS
 from stream.reach import Reached
-from stream.store import accounts, cells, sources, tracks, webhooks
+from stream.store import accounts, cells, snapshot, sources, tracks, webhooks
 from stream.store.sources import SourceRow
 from stream.store.track_changes import ChangeReader, TrackChanges
 from stream.store.tracks import Track, TrackState, TrackStatus
@@ -33,7 +33,6 @@ from stream.tweet import NetworkName, SourceId, TrackId
 
 logger = logging.getLogger(__name__)
 
-LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
 COPY_RETRY = 0.5  # seconds between two looks at copies that are too old
 DEBOUNCE = 0.05  # seconds; many rows written one by one notify many times
 # Tracks that are new, have changed, or are planned for another network, at once.
@@ -102,7 +101,8 @@ class TrackReconciler:
     async def run(self) -> None:
         """Keep everything current until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen_loop(), name="listen")
+            listening = keep_listening(self.database, self._changed.set, self._reader.forget)
+            group.create_task(listening, name="listen")
             group.create_task(self._poll_loop(), name="reconciler")
 
     async def until_read(self, at: float) -> None:
@@ -142,7 +142,7 @@ class TrackReconciler:
             try:
                 if found := await self._find_accounts():
                     async with self.database.acquire() as connection:
-                        self.tracks_at = await cells.clock(connection)
+                        self.tracks_at = await snapshot.clock(connection)
                     replanned |= await self._replan(found, now)
             finally:
                 if self._has_added:
@@ -167,15 +167,6 @@ class TrackReconciler:
         self._changed.set()
 
     # -- waiting ----------------------------------------------------------------------------------
-
-    async def _listen_loop(self) -> None:
-        while True:
-            try:
-                async with self.database.dedicated() as connection:
-                    await listen(connection, self._changed.set)
-            except DatabaseAway:
-                self._reader.forget()
-                await asyncio.sleep(LISTEN_RETRY)
 
     async def _poll_loop(self) -> None:
         while True:

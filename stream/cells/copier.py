@@ -10,14 +10,13 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from stream.db import Database, listen, transaction
+from stream.db import Database, keep_listening, transaction
 from stream.errors import TwitterstreamError
-from stream.store import cells, migrations
+from stream.store import cells, migrations, snapshot
 from stream.store.cells import COPIED, Identity
 from stream.store.lanes import HOME
 from stream.store.locks import CELL_LOCK_CLASS, Locks
 
-LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
 DEBOUNCE = 0.05  # seconds; many rows written one by one notify many times
 _LOCK = 1  # there is one of its class
 
@@ -42,7 +41,9 @@ class CellCopier:
                 await lock.until(ours=True)
                 async with asyncio.TaskGroup() as copying:
                     tasks = [
-                        copying.create_task(self._listen_loop(), name="listen for cells"),
+                        copying.create_task(
+                            keep_listening(self._home, self._notify), name="listen"
+                        ),
                         *(
                             copying.create_task(each.run(self._interval), name=f"copy {each.name}")
                             for each in self._copies
@@ -52,21 +53,14 @@ class CellCopier:
                     for task in tasks:
                         task.cancel()
 
-    async def copy_once(self) -> None:
-        """Copy to all cells now; the error of one that cannot be updated."""
+    async def copy(self) -> None:
+        """Copy what has changed to all cells, whoever has the lock; raises the error of a cell."""
         for each in self._copies:
             await each.copy()
 
-    async def _listen_loop(self) -> None:
-        def notify() -> None:
-            for each in self._copies:
-                each.changed.set()
-
-        while True:
-            with contextlib.suppress(TwitterstreamError):
-                async with self._home.dedicated() as connection:
-                    await listen(connection, notify)
-            await asyncio.sleep(LISTEN_RETRY)
+    def _notify(self) -> None:
+        for each in self._copies:
+            each.changed.set()
 
 
 class _Copy:
@@ -109,13 +103,13 @@ class _Copy:
             await migrations.require_current_on(cell)
             await cells.adopt(cell, Identity(home.installation, self.name))
             async with transaction(cell), self._home.transaction() as connection:
-                snapshot = await cells.begin_snapshot(connection)
+                seen = await snapshot.begin(connection)
                 for copied in COPIED:
                     async for rows in cells.changed_rows(connection, copied, self._mark):
                         await cells.put(cell, copied, rows)
                     await cells.delete_gone(connection, cell, copied)
-                await cells.note_copied(cell, snapshot.at)
-        self._mark = snapshot.mark
+                await cells.note_copied(cell, seen.at)
+        self._mark = seen.mark
 
     def _note_failing(self, why: str) -> None:
         if why != self._failing:

@@ -13,6 +13,7 @@ import msgspec
 from stream.db import Executor
 from stream.errors import TwitterstreamError
 from stream.store.lanes import HOME
+from stream.store.snapshot import changed_since
 
 PAGE_ROWS = 1000
 
@@ -22,17 +23,12 @@ _IS_USED = """
 SELECT EXISTS (SELECT FROM sources) OR EXISTS (SELECT FROM tracks) OR EXISTS (SELECT FROM users)
     OR EXISTS (SELECT FROM ingest_runs) AS used
 """
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-# What this snapshot does not see is written by transactions from its xmin on.
-_MARK = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS mark, now() AS at"
-_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8 AS at"
 _NOTE_COPIED = "UPDATE cell_identity SET copied_at = $1"
 # Tables that are no copies are as of now.
 _READ_AT = """
 SELECT extract(epoch FROM coalesce(
     (SELECT coalesce(copied_at, 'epoch') FROM cell_identity WHERE name <> ''), now()))::float8 AS at
 """
-_CHANGED_SINCE = "$1::text IS NULL OR age({table}.xmin) <= age($1::xid8::xid)"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -53,7 +49,7 @@ class Copied(NamedTuple):
     @property
     def read(self) -> str:
         names = ", ".join(f"'{name}', {name}" for name in self.key + self.columns)
-        changed = _CHANGED_SINCE.format(table=self.table)
+        changed = changed_since(self.table, "$1")
         return f"SELECT jsonb_build_object({names}) AS row FROM {self.table} WHERE {changed}"  # noqa: S608 - names of ours
 
     @property
@@ -172,20 +168,6 @@ async def require(connection: Executor, wanted: Identity) -> None:
 # -- copies ---------------------------------------------------------------------------------------
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """What is read in one transaction: a mark for the next time, and when it began."""
-
-    mark: str
-    at: datetime
-
-
-async def begin_snapshot(connection: Executor) -> Snapshot:
-    """Begin to read in this transaction, all as of now."""
-    await connection.execute(_SNAPSHOT)
-    [row] = await connection.fetch(_MARK)
-    return Snapshot(**row)
-
-
 async def changed_rows(
     connection: Executor, copied: Copied, mark: str | None
 ) -> AsyncIterator[bytes]:
@@ -214,13 +196,6 @@ async def put(connection: Executor, copied: Copied, rows: bytes) -> None:
 async def note_copied(cell: Executor, at: datetime) -> None:
     """All that was committed at home before this time is copied."""
     await cell.execute(_NOTE_COPIED, at)
-
-
-async def clock(connection: Executor) -> float:
-    """The time by the clock of this database's server, in seconds since 1970."""
-    [row] = await connection.fetch(_CLOCK)
-    at: float = row["at"]
-    return at
 
 
 async def read_at(connection: Executor) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from stream.db import Database, Executor
-from stream.store import cells
+from stream.store import snapshot
 from stream.store.tracks import (
     COLUMNS,
     IDS,
@@ -17,15 +17,10 @@ from stream.store.tracks import (
 )
 from stream.tweet import TrackId
 
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-# What this snapshot does not see is written by transactions from its xmin on.
-_MARK = """
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS mark,
-    (SELECT count(*) FROM tracks) AS number
-"""
+_NUMBER = "SELECT count(*) AS number FROM tracks"
 _PAGE = f"""
 SELECT {COLUMNS} FROM tracks
-WHERE id > $1 AND ($3::text IS NULL OR age(xmin) <= age($3::xid8::xid)) ORDER BY id LIMIT $2
+WHERE id > $1 AND {snapshot.changed_since("tracks", "$3")} ORDER BY id LIMIT $2
 """  # noqa: S608 - a constant
 
 PAGE_ROWS = 1000  # rows read at once
@@ -43,8 +38,7 @@ class TrackChanges(msgspec.Struct, frozen=True):
 class ChangeReader:
     """Reads the whole table once, then only the rows that were written since.
 
-    With 100,000 tracks the whole table takes seconds. It needs no column of its own: PostgreSQL
-    stores with each row the transaction that wrote it.
+    With 100,000 tracks the whole table takes seconds.
     """
 
     def __init__(self) -> None:
@@ -59,8 +53,8 @@ class ChangeReader:
         found: list[Track] = []
         bad: dict[TrackId, str] = {}
         async with database.transaction() as connection:
-            await connection.execute(_SNAPSHOT)
-            [now] = await connection.fetch(_MARK)
+            seen = await snapshot.begin(connection)
+            [there_now] = await connection.fetch(_NUMBER)
             last, more = 0, True
             while more:
                 # Page by page, so that other tasks get their turn.
@@ -69,11 +63,11 @@ class ChangeReader:
                 bad |= unreadable
             there = self._known | {track.id for track in found} | bad.keys()
             gone: set[TrackId] = set()
-            if len(there) != now["number"]:
+            if len(there) != there_now["number"]:
                 gone = there.difference(row["id"] for row in await connection.fetch(IDS))
-            at = await cells.clock(connection)
+            at = await snapshot.clock(connection)
         self._known = there - gone
-        self._mark = now["mark"]
+        self._mark = seen.mark
         return TrackChanges(found, bad, gone, at)
 
     async def _page(

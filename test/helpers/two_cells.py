@@ -62,7 +62,7 @@ class Installation:
 
     async def copy(self) -> None:
         """Copy to the cell what is new at home."""
-        await CellCopier(self.app.database, {"east": self.east}, 10).copy_once()
+        await CellCopier(self.app.database, {"east": self.east}, 10).copy()
 
     async def both(self, first: int = 1, number: int = 10) -> None:
         """As many tweets in each of both, one after the other in time."""

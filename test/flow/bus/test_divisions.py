@@ -41,7 +41,7 @@ class TwoCells:
 
     async def copy(self) -> None:
         """Copy sources and lanes to the cell, as home's daemons do."""
-        await CellCopier(self.bench.database, {EAST: self.east}, 10).copy_once()
+        await CellCopier(self.bench.database, {EAST: self.east}, 10).copy()
 
     async def stored(self) -> tuple[list[str], list[str]]:
         """What home and the cell have stored."""
