@@ -4,12 +4,14 @@ Pure arithmetic. A tweet's key is the time at which its frame was received, and 
 holds the key up to which a reader has read each run of each source (`ingest_runs` in the schema).
 """
 
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
+from stream import packed_positions
 from stream.errors import TwitterstreamError
 from stream.tweet import NativeId, SourceId, TweetId
 
@@ -19,6 +21,12 @@ SOURCE_BITS = 12
 NEXT_KEY = 1 << SOURCE_BITS  # a microsecond later
 _SERVER_SIGN = "|"  # in no address
 MAX_KEY = 2**63 - 1  # greater than that of every tweet
+RUN_MAX = 2**31 - 1
+# A cursor with more positions is written packed: as plain text each takes 25 characters, and most
+# proxies take no address of more than 8,000.
+PLAIN_MAX = 32
+PACKED = "c"  # begins the text of such a cursor
+_INVALID = "Invalid cursor: start again without it, or with a time."
 FIRST_RUN = 1  # number of a source's first run
 
 
@@ -81,30 +89,60 @@ class Cursor(msgspec.Struct, frozen=True):
     positions: Mapping[Run, TweetId]
 
     def __str__(self) -> str:
+        if self.is_long:
+            return PACKED + urlsafe_b64encode(self.pack()).decode().rstrip("=")
         positions = sorted(self.positions.items())
         return "~".join(f"{source}.{run}.{key}" for (source, run), key in positions) or "0"
+
+    @property
+    def is_long(self) -> bool:
+        return len(self.positions) > PLAIN_MAX
+
+    def pack(self) -> bytes:
+        """As bytes, which are less than a third of the plain text."""
+        return packed_positions.pack((*run, key) for run, key in self.positions.items())
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Cursor":
+        """Read what `pack` gave; TwitterstreamError when it is invalid."""
+        try:
+            found = list(packed_positions.unpack(packed))
+            positions = {
+                Run(SourceId(source), _at_most(run, RUN_MAX)): TweetId(_at_most(key, MAX_KEY))
+                for source, run, key in found
+            }
+        except ValueError as error:
+            raise TwitterstreamError(_INVALID) from error
+        return cls(positions)
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
         """Read a cursor's text; TwitterstreamError when it is invalid."""
         try:
+            if text.startswith(PACKED):
+                padded = text[1:].encode("ascii") + b"=" * (-len(text[1:]) % 4)
+                return cls.unpack(b64decode(padded, altchars=b"-_", validate=True))
             positions = {
-                Run(SourceId(_number(source, 4095)), _number(run, 2**31 - 1)): TweetId(
+                Run(SourceId(_number(source, 4095)), _number(run, RUN_MAX)): TweetId(
                     _number(key, MAX_KEY)
                 )
                 for source, run, key in (part.split(".") for part in text.split("~") if text != "0")
             }
-        except ValueError as error:
-            raise TwitterstreamError(
-                "Invalid cursor: start again without it, or with a time."
-            ) from error
+        except ValueError as error:  # also UnicodeEncodeError, and those of Base64
+            raise TwitterstreamError(_INVALID) from error
         return cls(positions)
 
 
 def _number(text: str, greatest: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= greatest):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise ValueError(text)
-    return int(text)
+    return _at_most(int(text), greatest)
+
+
+def _at_most(number: int, greatest: int) -> int:
+    if number > greatest:
+        raise ValueError(number)
+    return number
 
 
 class KeyRange(NamedTuple):

@@ -1,10 +1,13 @@
 """Page cursors as text: they round-trip, and belong to one order and one set of filters."""
 
+from base64 import urlsafe_b64encode
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.keys import Cursor, Run
+from stream.keys import Cursor, Run, tweet_key
 from stream.store.sessions import SCOPES
 from stream.tweet import SourceId, TweetId, UserId
 from web.person import Person
@@ -50,3 +53,24 @@ def test_a_cursor_of_an_older_version_is_still_valid() -> None:
     wanted = TweetQuery(person=Person(UserId(1), "ana", "user", frozenset(SCOPES)))
     filters = fingerprint(wanted)
     assert cursors.read(kept, "newest", filters) == 890623895936610305
+
+
+def at(seconds: float, lane: int) -> TweetId:
+    return tweet_key(1_796_000_000_000_000 - round(seconds * 1e6), SourceId(lane))
+
+
+def test_a_cursor_over_very_many_lanes_can_be_used_again() -> None:
+    """As of 100 sources in ten cells, of which some were stored late."""
+    found = {Run(SourceId(lane), 1): at(lane * 7.3, lane) for lane in range(1, 1001)}
+    found |= {Run(SourceId(lane), 2): at(40 * 86_400, lane) for lane in range(1, 101)}
+    text = cursors.write("oldest", FILTERS, Cursor(found))
+    assert cursors.read(text, "oldest", FILTERS) == Cursor(found)
+    assert len(text) <= 11_000
+
+
+def test_a_cursor_of_many_lanes_of_an_older_version_is_still_valid() -> None:
+    found = Cursor({Run(SourceId(lane), 1): at(lane, lane) for lane in range(1, 101)})
+    plain = "~".join(f"{run.source}.{run.number}.{key}" for run, key in found.positions.items())
+    packed = msgspec.msgpack.encode(("oldest", FILTERS, plain))
+    text = urlsafe_b64encode(packed).decode().rstrip("=")
+    assert cursors.read(text, "oldest", FILTERS) == found

@@ -13,6 +13,7 @@ from stream.cells import feed as merged
 from stream.cells.databases import Cells
 from stream.db import Executor
 from stream.errors import TwitterstreamError
+from stream.keys import PACKED
 from stream.query import TrackKind
 from stream.store import sharing
 from stream.store.feed import Cursor
@@ -39,7 +40,7 @@ from web.queries.tweet_filter import parse_query
 TRACKS_MAX = 100
 MESSAGE_MAX = 4096  # bytes of a message from the client; none is expected
 RETRY = 2000  # milliseconds until a reader of events reconnects
-_CURSOR = re.compile(r"[\d.~]+", re.ASCII)
+_CURSOR = re.compile(rf"[\d.~]+|{PACKED}[\w-]+", re.ASCII)
 _HOW = "Open this as a WebSocket, or send `Accept: text/event-stream`."
 _WHEN = "Use `now`, a cursor, or a time with its zone, such as 2026-01-31T12:00:00Z."
 _NO_TRACK = "Track {} does not exist, or you cannot see it."

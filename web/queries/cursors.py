@@ -20,7 +20,7 @@ from web.routing import row_id
 Order = Literal["newest", "oldest"]
 Position: TypeAlias = TweetId | feed.Cursor  # newest: a key, exclusive; oldest: of all sources
 
-CURSOR_MAX = 8192  # characters; with 100 sources it has 6,000
+CURSOR_MAX = 12_288  # characters; over 1,000 lanes it has 8,000 to 11,000
 CURSOR_PATTERN = f"^[A-Za-z0-9_-]{{1,{CURSOR_MAX}}}$"
 _INVALID = "Invalid cursor: start again without it."
 
@@ -29,6 +29,7 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     order: Order
     filters: bytes
     position: str
+    packed: bytes = b""  # a long cursor, instead of `position`; otherwise not written
 
 
 def fingerprint(filters: object) -> bytes:
@@ -38,8 +39,10 @@ def fingerprint(filters: object) -> bytes:
 
 def write(order: Order, filters: bytes, position: Position, wal: int = 0) -> str:
     """The text; `wal`: what a server must have, so that nothing before `position` is missing."""
-    written = f"{position}@{wal}" if wal else str(position)
-    packed = msgspec.msgpack.encode(_Written(order, filters, written))
+    written: tuple[object, ...] = (order, filters, f"{position}@{wal}" if wal else str(position))
+    if isinstance(position, feed.Cursor) and position.is_long:
+        written = (order, filters, "", position.pack())
+    packed = msgspec.msgpack.encode(written)
     return urlsafe_b64encode(packed).decode().rstrip("=")
 
 
@@ -62,6 +65,8 @@ def read(text: str, order: Order, filters: bytes) -> Position:
         raise _problem("This cursor is for other filters: use the same ones, or begin without it.")
     if order == "oldest":
         try:
+            if written.packed:
+                return feed.Cursor.unpack(written.packed)
             return feed.Cursor.parse(written.position)
         except TwitterstreamError as error:
             raise _problem(_INVALID) from error

@@ -78,6 +78,20 @@ async def numbers(client: Client, path: str, limit: int = 7) -> list[int]:
     return [int(each["text"].split()[-1]) async for each in walk(client, path, limit)]
 
 
+async def add_lanes(app: WebApp, number: int) -> None:
+    """Lanes whose newest tweets are of the last minutes; a tenth of them stored some late."""
+    await app.execute(
+        """
+        INSERT INTO ingest_runs (source_id, run, first_id, last_id)
+        SELECT lane, run, tweet_key(now() - interval '30 days', lane),
+            tweet_key(now() - lane * interval '0.3 s' - run * interval '1 day', lane)
+        FROM generate_series(100, 99 + $1::integer) AS lane
+        CROSS JOIN generate_series(1, 2) AS run WHERE run = 1 OR lane % 10 = 0
+        """,
+        number,
+    )
+
+
 @pytest.fixture
 async def filled(app: WebApp) -> WebApp:
     """Two tracks of ana (1, 2) and one of bob (3); 60 tweets of track 1, 5 of both others."""
@@ -423,3 +437,15 @@ async def test_a_body_takes_ids_of_tracks_as_numbers_and_as_texts(app: WebApp) -
         status, found = await ana.json("POST", "/api/v1/tracks/pause", {"tracks": [wrong]})
         assert (status, found["error"]["field"]) == (422, "tracks[0]"), wrong
         assert "must be a whole number" in found["error"]["message"]
+
+
+async def test_cursors_over_very_many_lanes_lead_on(filled: WebApp) -> None:
+    await add_lanes(filled, 1000)
+    client = await filled.api_client("ana")
+    assert await numbers(client, "/api/v1/tweets?order=oldest&track=1", 25) == [*range(60, 0, -1)]
+    _, page = await client.json("GET", "/api/v1/tweets?order=oldest&track=1&limit=100")
+    await store(filled, [0], [1])
+    status, page = await client.json(
+        "GET", f"/api/v1/tweets?order=oldest&track=1&limit=100&cursor={page['next']}"
+    )
+    assert (status, [each["text"].split()[-1] for each in page["tweets"]]) == (200, ["0"])

@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from live_app import TIMEOUT, LiveApp, Message
+from stream.keys import Cursor, Run
 from stream.store import feed, sessions
+from stream.tweet import SourceId, TweetId
 from waiting import Eventually
 from web.live import tail
 from web_app import Client
@@ -249,6 +251,23 @@ async def by_socket(client: Client, cursor: str) -> AsyncGenerator[Message]:
     async with client.http.ws_connect(STREAM, params={"since": cursor}) as ws:
         while True:
             yield await ws.receive_json()
+
+
+@pytest.mark.parametrize("connect", [by_events, by_socket])
+async def test_a_cursor_over_many_lanes_leads_on(
+    live: LiveApp, connect: Callable[[Client, str], AsyncGenerator[Message]]
+) -> None:
+    source = await live.source("main")
+    client = await live.app.api_client("ana", "admin")
+    cursor = str(Cursor({Run(SourceId(lane), 1): TweetId(lane) for lane in range(100, 400)}))
+    for text in ("one", "two"):
+        await live.store(text, source=source)
+        async for message in connect(client, cursor):
+            if "tweet" in message:
+                assert message["tweet"]["text"] == text
+                cursor = message["cursor"]
+                break
+    assert len(Cursor.parse(cursor).positions) == 301
 
 
 @pytest.mark.parametrize("connect", [by_events, by_socket])
