@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from stream.bus.connection import Bus
 
 RETRY = 1.0  # seconds between two attempts while Postgres is away
+OPEN_WITHIN = 2.0  # seconds for each other cell, before collecting begins without it
 POSITION_INTERVAL = 0.5  # seconds between two looks at what is stored
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream
 LOST_AFTER = 30.0  # seconds without a stored frame, until the bus is searched for what was sent
@@ -109,8 +110,9 @@ class Publisher:
         await self._until_opened(HOME)
         for cell in self._by_cell:
             if cell != HOME:
-                with contextlib.suppress(DatabaseAway):
-                    await self._open_cell(cell)
+                with contextlib.suppress(DatabaseAway, TimeoutError):  # it is opened later
+                    async with asyncio.timeout(OPEN_WITHIN):
+                        await self._open_cell(cell)
         newest = max(each.stored for each in self.senders.values())
         await resume(self.journal, newest, self.source.name)
         self._free()
