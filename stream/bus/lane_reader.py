@@ -136,11 +136,16 @@ class LaneReader:
 
     async def free(self) -> None:
         """Let the bus delete what is stored; BusAway."""
-        stored = self.stored
-        if stored is not None and stored != self._freed:
-            if stored.sequence > 1:  # NATS understands "before 1" as "all"
-                await self.bus.free(self.lane, stored.sequence)
-            self._freed = stored
+        if self.stored is not None and self.stored != self._freed:
+            await self._free_before(self.stored)
+            self._freed = self.stored
+
+    async def _free_before(self, position: BusPosition) -> None:
+        """Delete messages of before this one, if they are of the stream that there is now."""
+        state = await self.bus.find_stream()
+        is_same = state is not None and state.created == position.created
+        if is_same and position.sequence > 1:  # NATS understands "before 1" as "all"
+            await self.bus.free(self.lane, position.sequence)
 
     # -- messages ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from bus_bench import STREAM, BusBench
+from stream import lane_writers
 from stream.bus import blocks, ordered, publisher
 from stream.bus.blocks import FRAMES_MAX
 from waiting import Eventually
@@ -94,6 +95,28 @@ async def test_a_stream_that_is_deleted_is_created_and_filled_again(
             await eventually(machine.all_stored)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": 4 * MANY}
+
+
+async def test_blocks_of_a_new_stream_are_not_deleted_by_numbers_of_the_old_one(
+    bench: BusBench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_writers, "FREE_INTERVAL", 3600.0)
+    async with bench.collecting() as machine, bench.writing() as writers:
+        machine.append(MANY)
+        await eventually(machine.all_stored)
+        async with bench.database.transaction() as connection:  # Postgres stores no position
+            await connection.execute("LOCK TABLE positions IN SHARE MODE")
+            await bench.recreate()
+            machine.append(FRAMES_MAX)
+            await eventually(machine.all_sent)
+            [writer] = writers.writers.values()
+            count = await bench.messages()
+            assert writer.reader.stored is not None
+            assert writer.reader.stored.sequence > count > 0
+            await writer.reader.free()
+            assert await bench.messages() == count
+        await eventually(machine.all_stored)
+    await bench.check(eventually)
 
 
 async def test_what_is_acknowledged_of_a_backlog_counts_as_sent_before_all_of_it_is(
