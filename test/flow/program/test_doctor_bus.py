@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
 from nats import connect
 
 from bus_bench import STREAM
+from deployed_bus import make_secrets
 from nats_servers import ASKABLE, running_cluster, running_server
 from servers import free_port
 
@@ -22,31 +20,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.program.conftest import MakeProgram, Program
 
 LOGIN = "authorization { user: me, password: secret }"
-
-
-def certificates(folder: Path) -> None:
-    """Two authorities in this folder, and a certificate of the first for 127.0.0.1."""
-    for name in ("ours", "theirs"):
-        _openssl(
-            folder,
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"),
-        )
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    _openssl(
-        folder,
-        *("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key"),
-        *("-out", "server.csr", "-subj", "/CN=server"),
-    )
-    _openssl(
-        folder,
-        *("x509", "-req", "-in", "server.csr", "-CA", "ours.pem", "-CAkey", "ours.key"),
-        *("-CAcreateserial", "-out", "server.pem", "-days", "2", "-extfile", "names"),
-    )
-
-
-def _openssl(folder: Path, *words: str) -> None:
-    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+HOST = "127.0.0.1"
 
 
 async def doctor(program: Program) -> str:
@@ -80,29 +54,25 @@ async def test_a_login_that_is_wrong_or_missing(
 async def test_a_certificate_of_another_authority(
     tmp_path: Path, make_program: MakeProgram, database: str
 ) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    certificates(tmp_path)
+    ours, theirs = (make_secrets(tmp_path / name, HOST) for name in ("ours", "theirs"))
     tls = (
-        f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key",'
+        f'tls {{ cert_file: "{ours}/{HOST}/server.pem", key_file: "{ours}/{HOST}/server-key.pem",'
         ' handshake_first: "auto" }'
     )
     async with running_server(tmp_path / "nats", tls) as nats:
         settings = {"bus": nats.url, "bus_replicas": 1}
-        wrong = make_program("wrong", database, bus_ca=str(tmp_path / "theirs.pem"), **settings)
+        wrong = make_program("wrong", database, bus_ca=str(theirs / "ca.pem"), **settings)
         said = await doctor(wrong)
         assert "CERTIFICATE_VERIFY_FAILED" in said
         assert "Set `bus_ca` to the certificate that signed those of the servers" in said
-        right = make_program("right", database, bus_ca=str(tmp_path / "ours.pem"), **settings)
+        right = make_program("right", database, bus_ca=str(ours / "ca.pem"), **settings)
         assert "ok the bus answers at" in await doctor(right)
 
 
 async def test_no_password_goes_to_a_server_without_tls(
     tmp_path: Path, make_program: MakeProgram, database: str
 ) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    certificates(tmp_path)
+    secrets = make_secrets(tmp_path / "secrets", HOST)
     (tmp_path / "login").write_text("user: a\npassword: secret\n")
     heard: list[bytes] = []
 
@@ -121,7 +91,7 @@ async def test_no_password_goes_to_a_server_without_tls(
             "main",
             database,
             bus=f"nats://localhost:{port}",
-            bus_ca=str(tmp_path / "ours.pem"),
+            bus_ca=str(secrets / "ca.pem"),
             bus_credentials=str(tmp_path / "login"),
         )
         said = await doctor(program)
