@@ -15,7 +15,7 @@ from stream.tweet import SourceId
 
 LANE = SourceId(1)
 TURNS = 300  # of the event loop; an answer takes fewer
-WITHIN = 60  # seconds
+WITHIN = 240  # seconds
 
 
 async def _read(bus: Bus) -> None:

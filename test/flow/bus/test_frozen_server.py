@@ -10,7 +10,7 @@ from stream.config import Settings
 from stream.errors import BusAway
 from stream.tweet import SourceId
 
-WITHIN = 60  # seconds
+WITHIN = 240  # seconds
 BLOCK = bytes(512 << 10)
 MANY = 64  # blocks: more than the sockets take
 
