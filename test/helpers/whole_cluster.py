@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -253,8 +252,7 @@ async def site(
     made = Site(programs, nats, postgres, tables, eventually)
     made.x, made.bluesky = x, bluesky
     for _, program in made.all[1:]:
-        program.data_dir.mkdir()
-        shutil.copy(first.data_dir / "secret.key", program.data_dir)
+        program.share_key_of(first)
     await made.start()
     yield made
 

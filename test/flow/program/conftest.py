@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import sys
 import time
@@ -190,6 +191,11 @@ class Program:
         settings = json.loads(self.config.read_text())
         self.data_dir = data_dir
         self.config.write_text(json.dumps({**settings, "data_dir": str(self.data_dir)}))
+
+    def share_key_of(self, other: Program) -> None:
+        """Have the key of another one, in a data_dir of its own, which is made."""
+        self.data_dir.mkdir()
+        shutil.copy(other.data_dir / "secret.key", self.data_dir)
 
     @property
     def pid(self) -> int:

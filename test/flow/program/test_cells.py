@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -38,8 +37,7 @@ async def test_two_databases_share_the_tweets_of_a_source(
         at_home, in_east = open_tables(home), open_tables(east)
         await at_home.add_tracks("snow", "rain,sun")
         await collector.add_source_to(home, server.url, "x_v2")
-        writer.data_dir.mkdir()
-        shutil.copy(collector.data_dir / "secret.key", writer.data_dir)
+        writer.share_key_of(collector)
         await collector.start(roles=["collect"])
         await writer.start(roles=["write"])
         await of_cell.start(roles=["write"])

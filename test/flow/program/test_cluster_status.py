@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,8 +57,7 @@ async def machines(
         await open_tables(database).add_tracks("snow", "rain,sun")
         await programs[0].add_source_to(database, server.url, "x_v2")
         for each in programs[1:]:
-            each.data_dir.mkdir()
-            shutil.copy(programs[0].data_dir / "secret.key", each.data_dir)
+            each.share_key_of(programs[0])
         said = await programs[0].command("source", "lanes", "main", "2")
         assert "2 lanes" in said
         await programs[0].start(roles=["collect", "monitor"])
@@ -84,7 +82,6 @@ async def test_status_shows_machines_lanes_and_the_bus(
 
     await eventually(complete)
     text = await machines.collector.command("status")
-    print(text)  # noqa: T201
     assert [lane["number"] for lane in found["lanes"]] == [0, 1]
     assert all(each["sync_always"] for each in found["bus"]["state"]["servers"].values())
     for words in ("collect, monitor", "main, lane 2", "n1 leads", "sync_interval always"):
@@ -112,7 +109,6 @@ async def test_status_shows_a_machine_that_is_gone_and_a_lost_quorum(
     await eventually(late)
     text = await machines.collector.command("status")
     assert "Start the servers of the bus that are down" in text
-    print(text)  # noqa: T201
     await machines.first.kill()
     await machines.second.kill()
     await machines.collector.kill()
@@ -125,7 +121,6 @@ async def test_status_shows_a_machine_that_is_gone_and_a_lost_quorum(
     text = await machines.collector.command("status")
     assert "has not been seen since" in text
     assert "wait in the journal" in text
-    print(text)  # noqa: T201
 
 
 async def test_the_leader_notices_a_lost_quorum_and_lanes_without_writers(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from typing import TYPE_CHECKING
 
 from nats_servers import running_server
@@ -26,8 +25,7 @@ async def machines(
         made = [make_program(name, database, bus=nats.url, bus_replicas=1) for name in names]
         await made[0].add_source_to(database, url, "x_v2")
         for other in made[1:]:
-            other.data_dir.mkdir()
-            shutil.copy(made[0].data_dir / "secret.key", other.data_dir)
+            other.share_key_of(made[0])
         yield made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -42,8 +41,7 @@ async def test_the_second_stands_by_and_takes_over(
         if shared:
             second.share(first)
         else:
-            second.data_dir.mkdir()
-            shutil.copy(first.data_dir / "secret.key", second.data_dir)
+            second.share_key_of(first)
         await run.more_sent(200)
         await second.start()
 
@@ -83,8 +81,7 @@ async def test_a_stop_hands_over_and_leaves_no_gap_open(
     """The one that goes writes its last words while the other one may be streaming already."""
     second = make_program("second", database, status_interval=0.5)
     async with collect("snow", "rain,sun", rate=500) as run:
-        second.data_dir.mkdir()
-        shutil.copy(run.program.data_dir / "secret.key", second.data_dir)
+        second.share_key_of(run.program)
         await run.more_sent(500)
         await second.start()
         await eventually(lambda: "another daemon collects" in second.log.read_text())
