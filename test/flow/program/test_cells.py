@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 from collections.abc import Callable
@@ -97,20 +96,21 @@ async def _all_pages(client: Client, order: str) -> list[str]:
 
 
 async def test_a_database_that_stands_still_delays_no_page_for_long(
-    database: str, tmp_path: Path, cluster: Cluster
+    database: str, tmp_path: Path, cluster: Cluster, eventually: Eventually
 ) -> None:
+    """Pages wait for it until the guard knows that it does not answer, and then no more."""
     make_app = functools.partial(running_app, database, tmp_path)
-    clock = asyncio.get_running_loop().time
     async with installation(make_app, cluster.url) as two:
         await two.both(number=2)
         cluster.freeze()
-        found = await two.get("/api/v1/tweets")
-        assert found["incomplete"] == ["east"]
-        for _ in range(10):  # until the guard knows it
-            await two.get("/api/v1/tweets")
-        began = clock()
-        for _ in range(5):
+
+        async def refused_at_once() -> bool:
+            """Whether the guard refused the call; otherwise the page has waited for it."""
             found = await two.get("/api/v1/tweets")
             assert found["incomplete"] == ["east"]
-        assert clock() - began < 30  # and not 5 times the time limit of a statement
+            return two.app.cells.why_missing["east"] == "it does not answer"
+
+        await eventually(refused_at_once)
+        for _ in range(5):
+            assert await refused_at_once()
         cluster.thaw()
