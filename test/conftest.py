@@ -5,12 +5,11 @@ TEST_DATABASE_URL names another server; its role must be allowed to create datab
 
 import asyncio
 import contextlib
-import inspect
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, LiteralString
 from urllib.parse import urlsplit, urlunsplit
@@ -24,7 +23,7 @@ from psycopg import sql
 from patient_loop import PatientLoop
 from stream import db
 from stream.store import migrations
-from waiting import Eventually
+from waiting import Eventually, wait_for
 
 # A busy machine is slow, which proves nothing. Continuous integration tries the same each time, so
 # that it never fails by luck; at home other examples are tried every time.
@@ -40,8 +39,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["Eventually"]  # the type of the fixture of this name
 ROOT = Path(__file__).resolve().parents[1]
-POLL = 0.01  # seconds
-LIMIT = 240.0  # seconds, for what comes in a moment: a wait ends as soon as it is there
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -50,22 +47,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 def eventually() -> Eventually:
-    return _eventually
-
-
-async def _eventually(
-    condition: Callable[[], object | Awaitable[object]], within: float = LIMIT
-) -> None:
-    try:
-        async with asyncio.timeout(within):
-            while True:
-                met = condition()
-                if await met if inspect.isawaitable(met) else met:
-                    return
-                await asyncio.sleep(POLL)
-    except TimeoutError:
-        function = getattr(condition, "func", condition)  # of a partial
-        pytest.fail(f"not within {within} s: {inspect.getsource(function).strip()}")
+    return wait_for
 
 
 @contextlib.contextmanager

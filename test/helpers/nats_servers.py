@@ -11,16 +11,18 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from server_process import ServerProcess
 from servers import free_port
+from waiting import wait_for
 
 SERVER = Path(sys.executable).with_name("nats-server")
-WITHIN = 240.0  # seconds; a start takes less than one
 POLL = 0.05  # seconds
 ANSWER_WITHIN = aiohttp.ClientTimeout(30)  # a frozen node does not answer at all
 FLIPS = 20  # bits in each file
@@ -44,19 +46,20 @@ no_auth_user: bus
 """
 
 Json = dict[str, Any]
+_until = partial(wait_for, poll=POLL)
 
 
-class NatsServer:
+class NatsServer(ServerProcess):
     """A node, alone or of a cluster; its ports are for clients, monitoring and other nodes."""
 
     def __init__(self, folder: Path, name: str, settings: str, ports: Sequence[int]) -> None:
+        super().__init__()
         self.folder = folder
         self.name = name
         self.settings = settings  # more lines of its configuration
         self.port, self.monitor_port, self.route_port = ports
         self.url = f"nats://127.0.0.1:{self.port}"
         self.store = folder / "store"
-        self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, routes: Sequence[int] = ()) -> None:
         """Start it, and wait until its JetStream answers; with others this takes a majority.
@@ -66,7 +69,7 @@ class NatsServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._configure(routes)
         await self._launch()
-        await _until(self._serves, f"{self.name} starts: see {self.folder}/log.txt")
+        await _until(self._serves, what=f"{self.name} starts: see {self.folder}/log.txt")
 
     def reload(self, settings: str) -> None:
         """Change its settings while it runs; it is alone."""
@@ -91,23 +94,6 @@ class NatsServer:
                     return dict(stream)
         return {}
 
-    @property
-    def runs(self) -> bool:
-        return self.process is not None and self.process.returncode is None
-
-    async def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        await self.process.wait()
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
     def wipe(self) -> None:
         """Delete its whole store, as when its disk was replaced; it must not run."""
         assert not self.runs
@@ -125,10 +111,6 @@ class NatsServer:
             with path.open("r+b") as file:  # in place: the server may have it open
                 file.write(data)
         return len(damaged)
-
-    async def close(self) -> None:
-        if self.runs:
-            await self.kill()
 
     def _configure(self, routes: Sequence[int]) -> None:
         (self.folder / "nats.conf").write_text(self.configuration(routes), encoding="utf-8")
@@ -185,7 +167,7 @@ class NatsCluster:
         """Start these nodes, or all; wait until all that run are one cluster with a leader."""
         routes = [node.route_port for node in self.nodes]
         await asyncio.gather(*(node.start(routes) for node in nodes or self.nodes))
-        await _until(self._complete, "the nodes find each other")
+        await _until(self._complete, what="the nodes find each other")
 
     async def leader(self, stream: str) -> NatsServer:
         """The node that leads a stream, as soon as all nodes that run agree on it."""
@@ -195,7 +177,7 @@ class NatsCluster:
             found[:] = [node] if (node := await self._leader(stream)) else []
             return bool(found)
 
-        await _until(met, f"{stream} has a leader")
+        await _until(met, what=f"{stream} has a leader")
         return found[0]
 
     async def kill_leader(self, stream: str) -> NatsServer:
@@ -216,7 +198,7 @@ class NatsCluster:
             held = [{name: each.get("state", {}).get(name) for name in HELD} for each in details]
             return current and held[0] == held[1] == held[2]
 
-        await _until(met, f"all replicas of {stream} hold the same")
+        await _until(met, what=f"all replicas of {stream} hold the same")
 
     async def followed(self, stream: str) -> None:
         """Wait until all nodes run and follow the leader of a stream, which may be written to."""
@@ -225,7 +207,7 @@ class NatsCluster:
             leader = await self._leader(stream)
             return leader is not None and await self._is_followed(leader, stream)
 
-        await _until(met, f"all nodes follow the leader of {stream}")
+        await _until(met, what=f"all nodes follow the leader of {stream}")
 
     async def _is_followed(self, leader: NatsServer, stream: str) -> bool:
         replicas = (await leader.stream(stream)).get("cluster", {}).get("replicas", ())
@@ -286,17 +268,6 @@ async def running_cluster(
         yield cluster
     finally:
         await cluster.kill()
-
-
-async def _until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    try:
-        async with asyncio.timeout(WITHIN):
-            while True:
-                if await condition():
-                    return
-                await asyncio.sleep(POLL)
-    except TimeoutError:
-        raise AssertionError(f"not within {WITHIN} s: {what}") from None
 
 
 def _distinct_ports(count: int) -> list[int]:

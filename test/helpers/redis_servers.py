@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib.util
-import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +13,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from server_process import ServerProcess
 from servers import free_port
+from waiting import wait_for
 
 Product = Literal["redis", "valkey"]
 PRODUCTS: tuple[Product, ...] = ("redis", "valkey")
@@ -32,16 +33,16 @@ def server_path(product: Product) -> Path:
     return next(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """A server on a port of its own, that keeps its data in a folder when told to."""
 
     def __init__(self, folder: Path, product: Product, *options: str) -> None:
+        super().__init__()
         self.folder = folder
         self.product = product
         self.options = options
         self.port = free_port()
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
-        self.process: asyncio.subprocess.Process | None = None
         self.client: Redis = Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
 
     async def start(self, *options: str) -> None:
@@ -53,34 +54,16 @@ class RedisServer:
             self.process = await asyncio.create_subprocess_exec(
                 server_path(self.product), *words, stdout=log, stderr=log
             )
-        async with asyncio.timeout(90):
-            while True:
-                if await self.answers():
-                    return
-                await asyncio.sleep(0.01)
+        await wait_for(self.answers)
 
     async def answers(self) -> bool:
         with contextlib.suppress(RedisError):
             return bool(await self.client.ping())
         return False
 
-    async def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        await self.process.wait()
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
     async def close(self) -> None:
         await self.client.aclose()
-        if self.process is not None and self.process.returncode is None:
-            await self.kill()
+        await super().close()
 
 
 @contextlib.asynccontextmanager
