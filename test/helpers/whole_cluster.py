@@ -7,25 +7,33 @@ import contextlib
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
 
 from bus_bench import STREAM, Feed
+from nats_servers import running_cluster
 from servers import free_port
+from simulator.server import Limits
 from stream import db
 from stream.journal import segments
 from stream.journal.recovery import read_id
 from stream.store import sources
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
+    from pathlib import Path
+
     from nats_servers import NatsCluster, NatsServer
     from simulator.server import Server
     from stream.tweet import NetworkName
-    from test.flow.conftest import Tables
-    from test.flow.program.conftest import Cluster, MakeProgram, Program
+    from test.flow.conftest import OpenTables, Tables
+    from test.flow.program.conftest import Cluster, MakeProgram, Program, Simulate
     from waiting import Eventually
 
 MACHINES = {"collect": ("east", "west"), "write": ("north", "south"), "web": ("left", "right")}
 WORD = "zeppelin"  # in every second post of Bluesky's simulator
+LIMITS = Limits(connects=100_000, rule_reads=100_000, resend=2000, resend_bytes=8 << 20)
 SOME = 50  # tweets that are sent after a fault, until one of them has to be stored
 
 
@@ -39,14 +47,18 @@ class Site:
         postgres: Cluster,
         tables: Tables,
         eventually: Eventually,
+        x: Server,
+        bluesky: Server | None,
+        feed: Feed,
     ) -> None:
         self.programs = programs  # by role
         self.nats = nats
         self.postgres = postgres
         self.tables = tables
         self.eventually = eventually
-        self.x: Server | None = None
-        self.bluesky: Server | None = None
+        self.x = x
+        self.bluesky = bluesky
+        self.feed = feed  # a reader, all the time
         self.waits: list[tuple[str, float]] = []  # how long it took until tweets were stored again
 
     @property
@@ -185,9 +197,7 @@ class Site:
 
     def sent(self) -> list[Callable[[], Sequence[str]]]:
         """The ids of what each network has sent."""
-        found: list[Callable[[], Sequence[str]]] = []
-        if (x := self.x) is not None:
-            found.append(lambda: x.sent)
+        found: list[Callable[[], Sequence[str]]] = [lambda: self.x.sent]
         if (bluesky := self.bluesky) is not None:
             found.append(lambda: bluesky.bluesky.activity.sent.matching)
         return found
@@ -217,44 +227,83 @@ class Site:
                 newest = segments.files(folder, segments.RAW)[-1]
                 yield read_id(folder / "id"), segments.start_of(newest) + newest.stat().st_size
 
+    async def finish(self) -> list[str]:
+        """Let all end after everything was stored and read; what the networks sent."""
+        sent = await self.end()
+        await self.stop()
+        await self.feed.read()
+        return sent
+
     async def stored(self) -> list[str]:
         return [row[0] for row in await self.tables.rows("SELECT native_id FROM tweets")]
 
 
-@contextlib.asynccontextmanager
-async def site(
+class OpenSite(Protocol):
+    """`async with open_site("snow", rate=300) as machines`: six that store what X sends.
+
+    With `bluesky` they store its posts with WORD, too, of which that sends as many.
+    """
+
+    def __call__(
+        self, *tracks: str, rate: float, bluesky: bool = False
+    ) -> AbstractAsyncContextManager[Site]: ...
+
+
+@pytest.fixture
+def open_site(
+    tmp_path: Path,
+    cluster: Cluster,
     make_program: MakeProgram,
-    nats: NatsCluster,
-    postgres: Cluster,
-    tables: Tables,
+    open_tables: OpenTables,
+    simulate: Simulate,
     eventually: Eventually,
-    *,
-    x: Server | None = None,
-    bluesky: Server | None = None,
-) -> AsyncIterator[Site]:
-    """Six machines that collect, write and show what these networks send."""
+) -> OpenSite:
+    @contextlib.asynccontextmanager
+    async def start(*tracks: str, rate: float, bluesky: bool = False) -> AsyncIterator[Site]:
+        tables = open_tables(cluster.url)
+        async with contextlib.AsyncExitStack() as opened:
+            enter = opened.enter_async_context
+            nats = await enter(running_cluster(tmp_path / "nats"))
+            x = await enter(simulate(rate=rate, faults=("resend",), limits=LIMITS))
+            words = {"words": (WORD,), "words_every": 2}
+            sky = await enter(simulate(network="bluesky", rate=rate, **words)) if bluesky else None
+            feed = await enter(reading(cluster.url))
+            await tables.add_tracks(*tracks)
+            programs = _make_programs(make_program, cluster.url, nats, sky)
+            made = Site(programs, nats, cluster, tables, eventually, x, sky, feed)
+            await _prepare(made)
+            await made.start()
+            await made.store_again("start")
+            yield made
+
+    return start
+
+
+def _make_programs(
+    make_program: MakeProgram, url: str, nats: NatsCluster, bluesky: Server | None
+) -> dict[str, list[Program]]:
+    """By role; these machines share a bus and a database."""
     settings: dict[str, object] = {"bus": nats.url, "x_v2": {"connect_attempts": 100_000}}
     if bluesky is not None:
         hosts = [bluesky.url.replace("http", "ws")]
         settings["bluesky"] = {"hosts": hosts, "old_hosts": []}
-    programs = {
+    return {
         role: [
-            make_program(name, postgres.url, **settings, web={"listen": f"127.0.0.1:{free_port()}"})
+            make_program(name, url, **settings, web={"listen": f"127.0.0.1:{free_port()}"})
             for name in names
         ]
         for role, names in MACHINES.items()
     }
-    first = programs["collect"][0]
-    if x is not None:
-        await first.add_source_to(postgres.url, x.url, "x_v2")
-    if bluesky is not None:
-        await _add_bluesky(postgres.url)
-    made = Site(programs, nats, postgres, tables, eventually)
-    made.x, made.bluesky = x, bluesky
+
+
+async def _prepare(made: Site) -> None:
+    """Add the sources, and give all machines the same key."""
+    first, url = made.programs["collect"][0], made.postgres.url
+    await first.add_source_to(url, made.x.url, "x_v2")
+    if made.bluesky is not None:
+        await _add_bluesky(url)
     for _, program in made.all[1:]:
         program.share_key_of(first)
-    await made.start()
-    yield made
 
 
 async def _add_bluesky(url: str) -> None:
@@ -264,9 +313,9 @@ async def _add_bluesky(url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def reading(url: str) -> AsyncIterator[Feed]:
+async def reading(url: str, call_timeout: float = db.CALL_TIMEOUT) -> AsyncIterator[Feed]:
     """A reader with a cursor, while Postgres comes and goes."""
-    async with db.connect(url, size=1) as opened, asyncio.TaskGroup() as group:
+    async with db.connect(url, 1, call_timeout) as opened, asyncio.TaskGroup() as group:
         feed = Feed(opened)
         running = group.create_task(feed.run())
         yield feed

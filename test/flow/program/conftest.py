@@ -29,12 +29,14 @@ from stream.postgres.process import postmaster, processes_in
 from stream.store import migrations, sources
 from stream.vault import Vault
 from terminal import Terminal
+from whole_cluster import open_site
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from stream.tweet import NetworkName
     from test.conftest import Eventually
     from test.flow.conftest import OpenTables, Tables
 
+__all__ = ["open_site"]  # a fixture
 ROOT = Path(__file__).resolve().parents[3]
 ROOMY = {"min_free_bytes": 0, "min_free_percent": 0}
 SECRETS = {
