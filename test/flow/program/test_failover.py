@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from postgres_servers import PostgresServer, PostgresServers, address_of
 from stream import db
-from stream.errors import DatabaseAway
-from stream.keys import Cursor
-from stream.store import feed, migrations
+from stream.store import migrations
+from whole_cluster import reading
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
-    from collections.abc import AsyncIterator
-
+    from bus_bench import Feed
     from test.conftest import Eventually
     from test.flow.conftest import AuditBooks
     from test.flow.program.conftest import Collect, Run
 
 RATE = 300  # tweets a second
+CALL_TIMEOUT = 5  # seconds of a reader, which a frozen server does not answer
 TRACKS = ("snow", "rain,sun", "#news")
 POSITION = "SELECT coalesce(max(position), 0) FROM positions"
-
-
-class Follower:
-    """A reader by cursor, as programs are: it keeps its cursor whichever server answers."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    async def read(self, url: str) -> None:
-        """Read until cancelled."""
-        cursor = Cursor({})
-        async with db.connect(url, size=1, call_timeout=5) as database:
-            while True:
-                more = False
-                with contextlib.suppress(DatabaseAway):
-                    async with database.acquire() as connection:
-                        page = await feed.after(connection, cursor, 500)
-                    self.seen += [each.native_id for each in page.tweets]
-                    cursor, more = Cursor.parse(str(page.cursor)), page.more
-                if not more:
-                    await asyncio.sleep(0.05)
-
-
-@contextlib.asynccontextmanager
-async def following(url: str) -> AsyncIterator[Follower]:
-    follower = Follower()
-    task = asyncio.create_task(follower.read(url))
-    yield follower
-    task.cancel()
 
 
 async def migrated(url: str) -> None:
@@ -64,12 +33,11 @@ async def is_in_sync(primary: PostgresServer) -> bool:
     return bool(await primary.ask("SELECT max(sync_state) = 'sync' FROM pg_stat_replication"))
 
 
-async def finish(run: Run, follower: Follower, audit: AuditBooks) -> None:
+async def finish(run: Run, feed: Feed, audit: AuditBooks) -> None:
     """Everything that was sent is stored once, and was read once."""
     await run.stored_all()
-    await run.eventually(lambda: len(follower.seen) >= len(run.server.sent))
-    assert len(follower.seen) == len(set(follower.seen))
-    assert set(follower.seen) == set(run.server.sent)
+    await run.eventually(lambda: feed.ids.total() >= len(run.server.sent))
+    assert feed.ids == Counter(run.server.sent)
     assert run.server.hub.attempt_count == 1, "the connection had no reason to end"
     await run.program.stop()
     found = await audit(run.tables, run.program.journal)
@@ -92,7 +60,7 @@ async def test_a_synchronous_standby_takes_over_and_nothing_is_lost(
     await primary.set(synchronous_standby_names="*")
     await eventually(lambda: is_in_sync(primary))
     url = address_of(primary, standby)
-    async with collect(*TRACKS, url=url, rate=RATE) as run, following(url) as follower:
+    async with collect(*TRACKS, url=url, rate=RATE) as run, reading(url, CALL_TIMEOUT) as feed:
         await run.stored(RATE)
         if frozen:
             primary.freeze()
@@ -104,7 +72,7 @@ async def test_a_synchronous_standby_takes_over_and_nothing_is_lost(
         await run.tables.close()
         before = await run.tables.stored()
         await run.stored(before + RATE)
-        await finish(run, follower, audit)
+        await finish(run, feed, audit)
 
 
 async def test_an_asynchronous_standby_that_lacks_commits_gets_them_from_the_journal(
@@ -115,7 +83,7 @@ async def test_an_asynchronous_standby_that_lacks_commits_gets_them_from_the_jou
     await migrated(primary.url)
     standby = await postgres_servers.standby(primary)
     url = address_of(primary, standby)
-    async with collect(*TRACKS, url=url, rate=RATE) as run, following(url) as follower:
+    async with collect(*TRACKS, url=url, rate=RATE) as run, reading(url, CALL_TIMEOUT) as feed:
         await run.stored(RATE)
 
         async def streams() -> bool:
@@ -124,7 +92,7 @@ async def test_an_asynchronous_standby_that_lacks_commits_gets_them_from_the_jou
         await eventually(streams)
         await standby.set(primary_conninfo="")  # it receives no more
         await run.stored(await run.tables.stored() + 2 * RATE)
-        read = len(follower.seen)
+        read = feed.ids.total()
         lost = await primary.ask(POSITION)
         await primary.kill()
         await standby.promote()
@@ -132,6 +100,6 @@ async def test_an_asynchronous_standby_that_lacks_commits_gets_them_from_the_jou
         run.tables.url = standby.url
         await run.tables.close()
         await run.stored(read + RATE)
-        await finish(run, follower, audit)
+        await finish(run, feed, audit)
         [(text,)] = await run.tables.rows("SELECT text FROM events WHERE kind = 'journal'")
         assert "Postgres has lost commits" in text
