@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import os
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from pgbench.bus_servers import NatsCluster, running_cluster
 from pgbench.corpus import Corpus
 from pgbench.report import Line, Section
 from stream.bus import blocks
@@ -29,9 +29,6 @@ from stream.bus.ordered import IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, OrderedPubli
 from stream.config import Settings
 from stream.errors import BusAway
 from stream.tweet import Frame, SourceId
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
-from nats_servers import NatsCluster, running_cluster
 
 SECONDS = 10.0  # of each round
 ROUNDS = 3

@@ -10,7 +10,6 @@ machines do not: so databases are in memory. All tweets are on the bus before th
 import asyncio
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -20,18 +19,16 @@ import asyncpg
 import psutil
 
 from pgbench import end_to_end, processes, server
+from pgbench.bus_servers import NatsServer, running_server
 from pgbench.corpus import Corpus
 from pgbench.end_to_end import Track
 from pgbench.report import Line, Section
 from pgbench.scale_writers import fill_bus
-from pgbench.server import Server
+from pgbench.server import Server, fetch_row
 from stream import db
 from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells, open_cells
 from stream.postgres.process import processes_in
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
-from nats_servers import NatsServer, running_server
 
 ROUNDS = 3
 EAST = "east"
@@ -109,10 +106,10 @@ async def _rate(
             )
             _pin([pid], {core})
         await _wait_until_all(urls, len(posts.bodies))
-        ranges = [await _fetch(url, RANGE) for url in urls]
+        ranges = [await fetch_row(url, RANGE) for url in urls]
         begin = max(each["first"] for each in ranges)
         end = min(each["last"] for each in ranges)
-        tweets = sum([(await _fetch(url, STORED_WITHIN, begin, end))["tweets"] for url in urls])
+        tweets = sum([(await fetch_row(url, STORED_WITHIN, begin, end))["tweets"] for url in urls])
     return float(tweets / (end - begin).total_seconds())
 
 
@@ -161,14 +158,3 @@ async def _wait_until_all(urls: Sequence[str], tweets: int) -> None:
     finally:
         for each in connections:
             await each.close()
-
-
-async def _fetch(url: str, query: str, *arguments: object) -> asyncpg.Record:
-    """The one row of a query."""
-    connection = await asyncpg.connect(url)
-    try:
-        row = await connection.fetchrow(query, *arguments)
-    finally:
-        await connection.close()
-    assert row is not None
-    return row

@@ -11,21 +11,20 @@ The roles are measured at a steady rate, from a simulated network over three ser
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import asyncpg
 import msgspec
 
 from pgbench import ceiling, end_to_end, processes, rows
+from pgbench.bus_servers import NatsCluster, running_cluster, running_server
 from pgbench.corpus import Corpus
 from pgbench.end_to_end import Feed, Track
 from pgbench.report import Line, Section
 from pgbench.rows import Rows
-from pgbench.server import Server
+from pgbench.server import Server, fetch_row
 from stream import db
 from stream.bus.connection import Bus
 from stream.bus.divisions import divide
@@ -37,9 +36,6 @@ from stream.journal import Journal, maintenance
 from stream.networks.x_v2.decode import decode
 from stream.store import lanes
 from stream.tweet import Source, SourceId
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "test/helpers"))
-from nats_servers import NatsCluster, running_cluster, running_server
 
 ROUNDS = 3
 COUNTS = (1, 2)  # writers
@@ -119,12 +115,7 @@ async def _writers(
                 await writers.enter_async_context(processes.running("write", words, log))
             total = len(posts.bodies)
             await end_to_end.wait_until(url, end_to_end.COUNTED, total, end_to_end.OUTCOMES)
-        connection = await asyncpg.connect(url)
-        try:
-            row = await connection.fetchrow(STORED)
-        finally:
-            await connection.close()
-    assert row is not None
+        row = await fetch_row(url, STORED)
     return float((row["tweets"] - row["begun"]) / (row["last"] - row["first"]).total_seconds())
 
 
@@ -150,12 +141,7 @@ async def _roles(server: Server, folder: Path, tracks: Sequence[Track], feed: Fe
             await end_to_end.wait_until(url, end_to_end.COUNTED, tweets, end_to_end.OUTCOMES)
             used = {role: processes.cpu_seconds(pid) - before[role] for role, pid in pids.items()}
             used["the three servers"] = _cpu_seconds(nats) - servers
-        connection = await asyncpg.connect(url)
-        try:
-            row = await connection.fetchrow(end_to_end.TIMES, feed.network)
-        finally:
-            await connection.close()
-    assert row is not None
+        row = await fetch_row(url, end_to_end.TIMES, feed.network)
     rate = f"{feed.rate:,.0f}/s"
     return [
         Line(f"received to committed at {rate}, p50", [row["half"] * 1e3], "ms"),

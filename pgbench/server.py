@@ -76,3 +76,14 @@ async def running(folder: Path) -> AsyncIterator[Server]:
         server = Server(url, embedded.psql_path.parent)
         await server.make_template()
         yield server
+
+
+async def fetch_row(url: str, query: str, *arguments: object) -> asyncpg.Record:
+    """The one row of a query."""
+    connection = await asyncpg.connect(url)
+    try:
+        row = await connection.fetchrow(query, *arguments)
+    finally:
+        await connection.close()
+    assert row is not None
+    return row
