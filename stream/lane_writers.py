@@ -9,12 +9,13 @@ import contextlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from stream.backoff import RESTART_AFTER
 from stream.batch import Batch
 from stream.bus.lane_reader import LaneReader, UntilTracks
+from stream.bus.unused_lanes import UnusedLanes
 from stream.config import Settings
 from stream.db import Database
 from stream.errors import BusAway, DatabaseAway, PositionMoved, is_broken
@@ -54,6 +55,7 @@ class LaneWriter:
         self.stop = asyncio.Event()
         self.reader = LaneReader(bus, source, lane.id, until_tracks)
         self.writer = make(self.reader)
+        self.is_in_use = True  # False: it is emptied, and that is all
 
     @property
     def late_since(self) -> float | None:
@@ -76,6 +78,8 @@ class LaneWriter:
             await asyncio.sleep(FREE_INTERVAL)
             with contextlib.suppress(BusAway):
                 await self.reader.free()
+                if not self.is_in_use and self.writer.waiting_since is None:
+                    await self.reader.free_read()
 
 
 class LaneWriters:
@@ -97,6 +101,7 @@ class LaneWriters:
         self.on_stored = on_stored
         self.cell = cell
         self.locks = Locks(database, LANE_LOCK_CLASS)
+        self.unused = UnusedLanes(database, bus, cell)
         self.writers: dict[SourceId, LaneWriter] = {}
         self._runs: dict[SourceId, asyncio.Task[None]] = {}
         self._reached_at = -math.inf  # loop time when the bus was seen last
@@ -112,7 +117,10 @@ class LaneWriters:
     async def run(self, stop: asyncio.Event) -> None:
         """Store until `stop` is set, and then what was read."""
         async with asyncio.TaskGroup() as group:
-            locking = group.create_task(self.locks.run(), name="locks of lanes")
+            helping = [
+                group.create_task(self.locks.run(), name="locks of lanes"),
+                group.create_task(self.unused.run(), name="unused lanes"),
+            ]
             while not stop.is_set():
                 with contextlib.suppress(DatabaseAway):
                     await self._adjust(group)
@@ -123,7 +131,8 @@ class LaneWriters:
                 self._end(lane_id)
             if self._runs:
                 await asyncio.wait(self._runs.values())
-            locking.cancel()
+            for task in helping:
+                task.cancel()
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
         """Begin, end or hand over writers, as lanes and machines come and go."""
@@ -131,7 +140,7 @@ class LaneWriters:
             found = await lanes.get_all(connection)
             machines = await daemons.count_writers(connection)
         rows = {row.id: row for row in self.reconciler.matched_sources}
-        wanted = {each.id: each for each in self._own_lanes(rows.values(), found)}
+        wanted = {each.id: each for each in self._own_lanes(list(rows.values()), found)}
         share = -(-len(wanted) // max(machines, 1))
         self.locks.limit = 0 if machines and self._is_cut_off() else share
         for lane_id in self._runs.keys() - wanted.keys():
@@ -139,6 +148,8 @@ class LaneWriters:
         surplus = len(self.writers) - self.locks.limit
         for lane_id in sorted(self.writers, reverse=True)[: max(surplus, 0)]:
             self._end(lane_id)
+        for lane_id, writer in self.writers.items():
+            writer.is_in_use = lane_id not in self.unused.lanes
         for lane_id, lane in wanted.items():
             if lane_id not in self._runs:
                 row = rows[lane.source_id]
@@ -153,13 +164,13 @@ class LaneWriters:
             self._reached_at = now
         return now - self._reached_at > CUT_OFF_AFTER
 
-    def _own_lanes(self, rows: Iterable[SourceRow], found: Sequence[Lane]) -> list[Lane]:
+    def _own_lanes(self, rows: Sequence[SourceRow], found: Sequence[Lane]) -> list[Lane]:
         """The lanes that this database stores, also of sources that are not collected now."""
+        used = [lane for row in rows for lane in lanes.in_use(row.id, row.lanes, found)]
+        known = {row.id for row in rows}
+        unused = (each for each in found if each.id in self.unused.lanes)
         return [
-            lane
-            for row in rows
-            for lane in lanes.in_use(row.id, row.lanes, found)
-            if lane.cell == self.cell
+            lane for lane in (*used, *unused) if lane.cell == self.cell and lane.source_id in known
         ]
 
     def _end(self, lane_id: SourceId) -> None:

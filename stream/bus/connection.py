@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 import nats
 import nats.errors
@@ -159,8 +160,8 @@ class Bus:
 
     # -- the stream -------------------------------------------------------------------------------
 
-    def subject(self, lane: SourceId) -> str:
-        """The subject of a lane's blocks."""
+    def subject(self, lane: SourceId | Literal["*"]) -> str:
+        """The subject of a lane's blocks; "*": of all lanes'."""
         return f"{self._stream}.lane.{lane}"
 
     async def ensure_stream(self) -> StreamState:
@@ -211,8 +212,15 @@ class Bus:
             )
         return stored.seq
 
-    async def free(self, lane: SourceId, before: int) -> None:
-        """Delete the messages of a lane with lower numbers."""
+    async def lanes_with_blocks(self) -> set[SourceId]:
+        """The lanes that have messages."""
+        async with call():
+            found = await self._js.stream_info(self._stream, subjects_filter=self.subject("*"))
+        names = (each.rpartition(".")[2] for each in found.state.subjects or {})
+        return {SourceId(int(name)) for name in names if name.isdecimal()}
+
+    async def free(self, lane: SourceId, before: int | None = None) -> None:
+        """Delete the messages of a lane with lower numbers; None: all."""
         async with call():
             await self._js.purge_stream(self._stream, seq=before, subject=self.subject(lane))
 

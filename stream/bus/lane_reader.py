@@ -65,6 +65,7 @@ class LaneReader:
         self._parts: list[BusMessage] = []  # of a block that is not complete
         self._frames: deque[Frame] = deque()
         self._next: BusPosition | None = None  # the message to read next
+        self._taken = 0  # number after the last message whose frames were found
         self.stored: BusPosition | None = None  # the block that was stored last
         self._freed: BusPosition | None = None
         self._checked_at = -CHECK_INTERVAL  # loop time of the last look at the stream
@@ -97,6 +98,7 @@ class LaneReader:
             if message is None:
                 return []
             await self._take(message)
+            self._taken = message.sequence + 1
             if self.journal != journal:
                 return []
         found: list[Frame] = []
@@ -139,6 +141,15 @@ class LaneReader:
         if self.stored is not None and self.stored != self._freed:
             await self._free_before(self.stored)
             self._freed = self.stored
+
+    async def free_read(self) -> None:
+        """Let the bus delete all that was read, also what was skipped; BusAway.
+
+        Only when all that `read` has returned is stored.
+        """
+        if self._next is not None and not self._frames:
+            taken = self._parts[0].sequence if self._parts else self._taken
+            await self._free_before(BusPosition(self._next.created, taken))
 
     async def _free_before(self, position: BusPosition) -> None:
         """Delete messages of before this one, if they are of the stream that there is now."""
@@ -190,6 +201,7 @@ class LaneReader:
                     "the stream has lost what was read; reading it from the beginning", extra=extra
                 )
             self._next = BusPosition(state.created, 1)
+            self._taken = 0
             self._parts.clear()
             self._at_end = False
 
