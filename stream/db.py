@@ -29,6 +29,7 @@ translated_errors = driver.translated_errors  # for statements on an acquired co
 POOL_SIZE = 6  # one writer a source, control, the status line, commands
 CALL_TIMEOUT = 60  # seconds; a server that takes longer counts as away
 CONNECT_TIMEOUT = 10  # seconds
+IDLE_IN_TRANSACTION = 15.0  # seconds; then the server ends a session of the pool
 ROLLBACK_TIMEOUT = 10  # seconds; then the end of the connection does the same
 LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
 PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening connection is alive
@@ -305,6 +306,11 @@ async def _is_frozen(database: Database) -> bool:
     return False
 
 
+def _no_idle_transactions() -> dict[str, str]:
+    """A machine that stops inside a transaction must lose its locks: others wait for them."""
+    return {"idle_in_transaction_session_timeout": f"{round(IDLE_IN_TRANSACTION * 1000)}"}
+
+
 @contextlib.asynccontextmanager
 async def connect(
     url: str, size: int = POOL_SIZE, call_timeout: float = CALL_TIMEOUT, *, standby: bool = False
@@ -317,7 +323,7 @@ async def connect(
     connector = Connector(url, standby=standby)
 
     async def open_one(*_: Any, **__: Any) -> DatabaseConnection:
-        return await connector.open(call_timeout, CONNECT_TIMEOUT, {})
+        return await connector.open(call_timeout, CONNECT_TIMEOUT, _no_idle_transactions())
 
     with translated_errors():
         pool = await asyncpg.create_pool(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from stream import db
 from stream.db import Database
 from stream.errors import DatabaseAway, RowRefused
 
@@ -22,3 +23,20 @@ async def test_what_postgres_says_is_told_by_its_code(
 ) -> None:
     with pytest.raises(meaning):
         await connected.execute(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$")
+
+
+async def test_a_machine_that_stops_inside_a_transaction_does_not_keep_its_locks(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "IDLE_IN_TRANSACTION", 0.5)
+    lock = "SELECT pg_advisory_xact_lock(7)"
+
+    async def stop_inside(stopped: Database, other: Database) -> None:
+        async with stopped.transaction() as connection:
+            await connection.execute(lock)
+            await other.execute(lock)  # once the server has ended the other session
+            await connection.execute("SELECT 1")
+
+    async with db.connect(database) as one, db.connect(database) as other:
+        with pytest.raises(DatabaseAway):
+            await stop_inside(one, other)
