@@ -143,7 +143,7 @@ def is_responsible(snapshot: Snapshot, scope: str, subject: str) -> bool:
     if scope == "daemon":
         return True
     if scope == "host":
-        return snapshot.speaks
+        return snapshot.reports_machine
     if scope == "source":
         for source in snapshot.sources:
             if source.name == subject:

@@ -117,7 +117,7 @@ class Sampler:
             sinks=self._pipeline.sinks(),
             webhooks=self._pipeline.webhooks(),
             name=self._name,
-            speaks=self._speaks(),
+            reports_machine=self._reports_machine(),
             lanes=tuple(report.lanes),
             bus=report.bus,
             cluster=self._cluster,
@@ -162,7 +162,7 @@ class Sampler:
         own = self.daemon.heartbeat.id
         return [row for row in self._cluster.daemons if row.id != own] if self._cluster else []
 
-    def _speaks(self) -> bool:
+    def _reports_machine(self) -> bool:
         """Whether this daemon is the oldest of its machine, as far as it knows."""
         known = self._cluster.daemons if self._cluster is not None else ()
         here = [row.id for row in known if row.host == self._host]

@@ -186,7 +186,7 @@ def test_without_a_running_machine_the_lanes_are_still_known() -> None:
 
 
 def test_of_several_daemons_on_a_machine_one_reports_its_disks() -> None:
-    quiet = changed(SNAPSHOT, speaks=False, leads=False)
+    quiet = changed(SNAPSHOT, reports_machine=False, leads=False)
     assert is_responsible(SNAPSHOT, RULES_BY_NAME["disk_low"].scope, "data")
     assert not is_responsible(quiet, RULES_BY_NAME["disk_low"].scope, "data")
     assert is_responsible(quiet, RULES_BY_NAME["loop_lag"].scope, ""), "each reports itself"
