@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from stream.bus.calls import call
-from stream.bus.messages import PART, READ_BLOCKS, BusMessage
+from stream.bus.messages import BLOCK, PART, READ_BLOCKS, BusMessage, read_block_header
 from stream.errors import BusAway
 
 READ_TIMEOUT = 2.0  # seconds without another message of a batch
@@ -51,7 +51,8 @@ class BatchReader:
                     return found
                 part, _, parts = headers.get(PART, "0/1").partition("/")
                 sequence = int(headers["Nats-Sequence"])
-                found.append(BusMessage(sequence, answer.data, int(part), int(parts)))
+                journal, end = read_block_header(headers.get(BLOCK, ""))
+                found.append(BusMessage(sequence, answer.data, int(part), int(parts), journal, end))
 
 
 def is_end(headers: Mapping[str, str]) -> bool:

@@ -29,6 +29,10 @@ class UnreadableBlock(TwitterstreamError):
     """A message of the bus is not a block, or was damaged."""
 
 
+class UnknownVersion(UnreadableBlock):
+    """A block of another version of the program, which would come again in the same way."""
+
+
 class Block(msgspec.Struct, frozen=True):
     """The frames of one lane between two positions of a journal.
 
@@ -98,10 +102,10 @@ def encode(block: Block) -> list[bytes]:
 
 
 def decode(payloads: Iterable[bytes]) -> Block:
-    """The block of these payloads; UnreadableBlock."""
+    """The block of these payloads; UnreadableBlock, UnknownVersion."""
     data = b"".join(payloads)
     if data[:1] != bytes([VERSION]):
-        raise UnreadableBlock(f"a block of the unknown version {data[0] if data else 'none'}")
+        raise UnknownVersion(f"a block of the unknown version {data[0] if data else 'none'}")
     try:
         if zstandard.frame_content_size(data[1:]) > CONTENT_MAX:
             raise UnreadableBlock("a block that is too large")

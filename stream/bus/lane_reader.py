@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from stream.bus import blocks
-from stream.bus.blocks import Block, UnreadableBlock
+from stream.bus.blocks import Block, UnknownVersion, UnreadableBlock
 from stream.bus.messages import READ_BLOCKS, RESEND, WAKE, BusMessage, ResendRequest
 from stream.errors import BusAway
 from stream.frame_readers import PositionStore
@@ -213,7 +213,8 @@ class LaneReader:
             self._parts.clear()
         self._parts.append(message)
         if [each.part for each in self._parts] != list(range(len(self._parts))):
-            self._parts.clear()  # without its beginning; the next block shows the hole
+            self._parts.clear()  # without its beginning
+            await self._ask_for(message)
         elif len(self._parts) == message.parts:
             parts = list(self._parts)
             self._parts.clear()
@@ -221,9 +222,9 @@ class LaneReader:
                 block = blocks.decode(each.data for each in parts)
             except UnreadableBlock as error:
                 extra = {"lane": self.lane, "sequence": message.sequence, "why": str(error)}
-                logger.warning(
-                    "a block of the bus is unreadable; it is asked for again", extra=extra
-                )
+                logger.warning("a block of the bus is unreadable", extra=extra)
+                if not isinstance(error, UnknownVersion):
+                    await self._ask_for(message)
             else:
                 await self._take_block(block, parts[0].sequence)
 
@@ -233,10 +234,7 @@ class LaneReader:
         if position is None or block.end <= position:
             return
         if block.start > position and not block.after_hole:
-            if journal not in self.missing:
-                extra = {"lane": self.lane, "journal": journal.hex, "position": position}
-                logger.warning("blocks are missing; asking for them", extra=extra)
-            self._ends[journal] = max(block.end, self._ends.get(journal, 0))
+            self._note_missing(journal, block.end)
             return
         assert self._next is not None
         self.bus_position = BusPosition(self._next.created, sequence)
@@ -264,6 +262,27 @@ class LaneReader:
                 return None
             self._lanes[journal], self._positions[journal] = lanes, known.position
         return self._positions[journal]
+
+    async def _ask_for(self, message: BusMessage) -> None:
+        """Ask for the block of a message that is of no use; without a name the next one does."""
+        journal = message.journal
+        if journal is None:
+            return
+        if journal not in self._positions:
+            known = await self._store.open_journal(journal, None)
+            if known is None or known.lanes is None:  # of a former division
+                return
+            self._lanes[journal], self._positions[journal] = list(known.lanes), known.position
+        if message.end > self._positions[journal]:
+            self._note_missing(journal, message.end)
+
+    def _note_missing(self, journal: uuid.UUID, end: int) -> None:
+        """Blocks up to this position are missing; they are requested until they come."""
+        if journal not in self.missing:
+            position = self._positions[journal]
+            extra = {"lane": self.lane, "journal": journal.hex, "position": position}
+            logger.warning("blocks are missing; asking for them", extra=extra)
+        self._ends[journal] = max(end, self._ends.get(journal, 0))
 
     async def _request_missing(self) -> None:
         """Ask the publishers for what is missing, again and again: one may be away."""

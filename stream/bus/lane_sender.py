@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stream.bus import blocks
 from stream.bus.blocks import Block
-from stream.bus.messages import PART, WAKE
+from stream.bus.messages import BLOCK, PART, WAKE, block_header
 from stream.bus.ordered import OrderedPublisher, Outgoing
 from stream.bus.routing import LaneRouter
 from stream.errors import BusAway
@@ -218,7 +218,9 @@ class LaneSender:
         self._published_at = self.moved_at = asyncio.get_running_loop().time()
         parts = blocks.encode(block)
         for number, data in enumerate(parts):
-            headers = {PART: f"{number}/{len(parts)}"} if len(parts) > 1 else {}
+            headers = {BLOCK: block_header(block.journal, block.end)}
+            if len(parts) > 1:
+                headers[PART] = f"{number}/{len(parts)}"
             name = f"{block.id(self._generation)}:{number}"
             end = block.end if number == len(parts) - 1 else 0
             await self.sender.send(Outgoing(block.lane, name, data, headers, end))

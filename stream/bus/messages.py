@@ -1,5 +1,6 @@
 """What the bus says of itself and of a message. Not in `connection`, which imports the client."""
 
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -12,7 +13,9 @@ RESEND = "resend"  # to the publisher of a journal: a writer misses frames
 WAKE = "wake"  # to the writer of a lane: there is a new block
 
 PART = "Twitterstream-Part"  # header: the number of a message of its block, from 0, and how many
-
+# Header: the journal of a block and its end, so that one that is unreadable can be asked for.
+# Messages of former versions are without it.
+BLOCK = "Twitterstream-Block"
 
 READ_BLOCKS = 32  # messages that are read at once
 
@@ -48,9 +51,25 @@ class BusServer(msgspec.Struct, frozen=True):
 
 
 class BusMessage(msgspec.Struct, frozen=True):
-    """A message of a lane; `part` and `parts` of its block."""
+    """A message of a lane; `part` and `parts` of its block, and what `BLOCK` says of that."""
 
     sequence: int
     data: bytes
     part: int
     parts: int
+    journal: uuid.UUID | None
+    end: int
+
+
+def block_header(journal: uuid.UUID, end: int) -> str:
+    """The value of the header `BLOCK`."""
+    return f"{journal.hex}:{end}"
+
+
+def read_block_header(value: str) -> tuple[uuid.UUID | None, int]:
+    """The journal and the end of a block; None: the sender did not name them."""
+    journal, _, end = value.partition(":")
+    try:
+        return uuid.UUID(journal), int(end)
+    except ValueError:
+        return None, 0

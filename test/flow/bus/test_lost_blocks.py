@@ -9,6 +9,7 @@ from bus_bench import STREAM, BusBench
 from stream import lane_writers
 from stream.bus import blocks, ordered, publisher
 from stream.bus.blocks import FRAMES_MAX
+from stream.bus.ordered import ID
 from waiting import Eventually
 
 MANY = 20 * FRAMES_MAX
@@ -75,6 +76,40 @@ async def test_the_last_blocks_are_sent_again_although_nothing_follows_them(
             await eventually(machine.all_stored)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": MANY}
+
+
+async def test_a_last_block_of_which_the_beginning_is_lost_is_sent_again(
+    bench: BusBench, eventually: Eventually
+) -> None:
+    async with bench.collecting() as machine:
+        machine.append(1, 3 << 20)
+        await eventually(machine.all_sent)
+        assert await bench.messages() > 2
+        await bench.lose([1])
+        async with bench.writing():
+            await eventually(machine.all_stored)
+    await bench.check(eventually)
+
+
+async def test_a_last_block_that_is_unreadable_is_sent_again(
+    bench: BusBench, eventually: Eventually
+) -> None:
+    async with bench.collecting() as machine:
+        machine.append(FRAMES_MAX)
+        await eventually(machine.all_sent)
+        async with bench.client() as js:
+            newest = await js.get_msg(STREAM, await bench.messages())
+        [sender] = machine.publisher.senders.values()
+        assert newest.headers is not None
+        assert newest.data is not None
+        headers = {**newest.headers, ID: "damaged"}
+        await bench.lose([newest.seq or 0])
+        sender.sender.newest = await machine.publisher.bus.publish(
+            sender.lane.id, newest.data[:-1], headers
+        )
+        async with bench.writing():
+            await eventually(machine.all_stored)
+    await bench.check(eventually)
 
 
 async def test_a_stream_that_is_deleted_is_created_and_filled_again(
