@@ -60,6 +60,7 @@ class Journal:
         self.damaged = 0  # how many damages were found since the start
         self._damages: list[str] = []  # found on opening, not yet recorded
         self._surplus: list[bytes] = []  # frames that no longer fit at their position
+        self._holes: dict[int, int] = {}  # that are recorded: the beginning by the end
         self.rewrite_lock = threading.Lock()  # while a sealed segment is compressed or repaired
         self.id = uuid.UUID(int=0)
         self.id_lost = False  # there are frames, but the id file is unreadable
@@ -156,8 +157,11 @@ class Journal:
     # -- damage -----------------------------------------------------------------------------------
 
     def note_hole(self, begin: int, end: int) -> None:
-        """Record that a reader found bytes missing from the disk."""
-        self.report_damage([f"{end - begin:,} bytes are missing at position {begin}"], [])
+        """Record that a reader found bytes missing from the disk; of several readers, the first."""
+        known = self._holes.get(end, end)
+        if begin < known:
+            self._holes[end] = begin
+            self.report_damage([f"{known - begin:,} bytes are missing at position {begin}"], [])
 
     def note_received_elsewhere(self, at: float) -> None:
         """Another collector of this source received frames until then, in its own journal."""

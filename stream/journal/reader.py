@@ -21,7 +21,7 @@ REPAIR_RETRY = 1.0  # seconds, while the disk has no room for a repair
 
 
 class JournalReader:
-    """Reads the frames of a journal from a position on; one per journal."""
+    """Reads the frames of a journal from a position on; with a bus, each lane has one."""
 
     def __init__(self, journal: Journal, position: int) -> None:
         self.journal = journal

@@ -159,6 +159,8 @@ async def test_a_journal_without_its_beginning_goes_on_after_the_hole(
     stored = await bench.stored()
     assert sorted(stored) == sorted(bench.sent)[-len(stored) :]
     assert len(stored) >= MANY
+    events = await bench.rows("SELECT text FROM events WHERE text LIKE '%bytes are missing%'")
+    assert len(events) == 1, "each lane has met the hole"
 
 
 async def test_the_bus_never_has_what_a_power_loss_takes_from_the_journal(
