@@ -107,7 +107,7 @@ class Publisher:
 
     async def _open(self) -> None:
         """Find what is stored, and allow appending, also while other cells than home are away."""
-        await self._until_opened(HOME)
+        await self._open_home()
         for cell in self._by_cell:
             if cell != HOME:
                 with contextlib.suppress(DatabaseAway, TimeoutError):  # it is opened later
@@ -117,12 +117,12 @@ class Publisher:
         await resume(self.journal, newest, self.source.name)
         self._free()
 
-    async def _until_opened(self, cell: str) -> None:
+    async def _open_home(self) -> None:
         last = ""
         while True:
             try:
                 await self._find_journal()
-                await self._open_cell(cell)
+                await self._open_cell(HOME)
             except DatabaseAway as error:
                 if str(error) != last:
                     last = str(error)
