@@ -17,6 +17,7 @@ from stream.store.look_backs import NewLookBack, Place, check_since
 from stream.store.tracks import NewTrack, Track
 from stream.tweet import NETWORK_NAMES, NetworkName
 
+NO_CELLS = "Look-backs are off: they do not reach the other databases."
 ACCOUNTS_MAX = 5  # of a query that are listed
 
 # The networks that can be searched in a place, and what they must be able to do.
@@ -60,7 +61,7 @@ class SearchScope(msgspec.Struct, frozen=True):
     def why_not(self, place: Place) -> str:
         """Why it makes no sense to search this place; empty: it does."""
         if self.settings.cells:
-            return "Look-backs are off: they do not reach the other databases."
+            return NO_CELLS
         capable = _CAPABLE.get(place)
         if capable is None or set(capable) & set(self.able_networks):
             return ""

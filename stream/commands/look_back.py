@@ -67,6 +67,8 @@ async def look_back(
             "--cancel ends all look-backs of the track: use it without --since, --place or"
             " --author. To cancel one of them, use the track's page."
         )
+    if not cancel:
+        require_one_database(context.settings)
     async with context.database() as database:
         if cancel:
             await _cancel(database, track_id)
@@ -123,6 +125,14 @@ async def _request(
         new = [] if author is None else [NewLookBack("author", _start(since), author)]
         new += [NewLookBack(place, _start(since)) for place in places]
         return await add(connection, context.settings, track, since, new)
+
+
+def require_one_database(settings: Settings) -> None:
+    """TwitterstreamError where several databases share the tweets."""
+    if settings.cells:
+        from stream.look_back_requests import NO_CELLS  # noqa: PLC0415 - it imports all networks
+
+        raise TwitterstreamError(NO_CELLS)
 
 
 async def add(

@@ -105,6 +105,8 @@ async def add(
         raise click.UsageError(str(error)) from error
     if starts_at is not None and ends_at is not None and starts_at >= ends_at:
         raise click.UsageError("--until must be after --from.")
+    if look_back is not None:
+        look_backs_of.require_one_database(context.settings)
     async with context.database() as database, database.transaction() as connection:
         if owner is not None and not await users.existing_names(connection, [owner]):
             raise TwitterstreamError(

@@ -21,7 +21,12 @@ class Terminal:
             "database": database,
             "journal": {"min_free_bytes": 0, "min_free_percent": 0},
         }
-        (folder / "config.yaml").write_text(json.dumps(settings))
+        self.config = folder / "config.yaml"
+        self.config.write_text(json.dumps(settings))
+
+    def set(self, **changed: Any) -> None:
+        """Change settings."""
+        self.config.write_text(json.dumps(json.loads(self.config.read_text()) | changed))
 
     def run(
         self, *words: str, given: str | None = None, code: int = 0

@@ -222,6 +222,25 @@ def test_a_look_back_without_sense_is_refused_as_in_the_api(
     assert terminal.sql("SELECT FROM look_backs") == []
 
 
+def test_look_backs_are_refused_where_several_databases_share_the_tweets(
+    terminal: Terminal,
+) -> None:
+    terminal.run("track", "add", "snow")
+    terminal.set(bus="nats://a:4222", cells={"east": "postgresql://east/x"})
+    for words in (
+        ("track", "look-back", "1"),
+        ("track", "look-back", "1", "--place", "stored", "--since", "1h"),
+        ("track", "look-back", "1", "--author", "ann"),
+        ("track", "add", "rain", "--look-back", "1h"),
+    ):
+        said = terminal.run(*words, code=1).stderr
+        assert "Look-backs are off: they do not reach the other databases." in said
+    assert terminal.sql("SELECT value FROM tracks") == [("snow",)]
+    assert terminal.sql("SELECT id FROM look_backs") == []
+    terminal.run("track", "look-back", "1", "--cancel")
+    terminal.run("track", "add", "rain")
+
+
 def test_a_look_back_needs_a_source_and_a_track_of_its_network(terminal: Terminal) -> None:
     terminal.run("source", "add", "sky", "--network", "bluesky")
     terminal.run("track", "add", "snow", "--network", "x_v2", "--look-back", "1d")
