@@ -92,7 +92,7 @@ async def _run_roles(context: Context, roles: frozenset[Role]) -> None:
         )
     if roles == {"web"} and context.settings.web.listen and (lack := missing()):
         raise TwitterstreamError(lack)
-    async with database_when_ready(context, migrate=False) as database:
+    async with database_when_ready(context, migrate=False, roles=roles) as database:
         companions = [monitor_companion(context)]
         if "web" in roles:
             companions.append(pages(context, logger.info))

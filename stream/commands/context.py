@@ -17,7 +17,7 @@ import uvloop
 
 from stream import config, db, logs
 from stream.config import Settings, exposure
-from stream.errors import ConfigError
+from stream.errors import ConfigError, TwitterstreamError
 from stream.postgres import Embedded
 from stream.store import migrations
 from stream.text import decoded
@@ -33,6 +33,13 @@ R = TypeVar("R")
 
 DEFAULT_CONFIG = Path("config.yaml")
 PIPE_WIDTH = 200  # characters
+# Commands about what is kept in the home database, with what each of them is about.
+OF_HOME = {
+    "export": "Exports are",
+    "source": "Sources are",
+    "track": "Tracks are",
+    "user": "Users are",
+}
 FILE_BYTES_MAX = 1 << 20  # more is not a file of credentials
 
 
@@ -53,8 +60,14 @@ class Context:
 
     @cached_property
     def settings(self) -> Settings:
-        """Read on first use, so that `version` works with a broken file."""
-        return config.load(self.config_file, os.environ)
+        """Read on first use, so that `version` works with a broken file.
+
+        TwitterstreamError when they are those of a cell, and the command is about what home keeps.
+        """
+        found = config.load(self.config_file, os.environ)
+        if found.cell:
+            _require_command_of_cell(found.cell)
+        return found
 
     @property
     def config_file(self) -> Path | None:
@@ -106,6 +119,18 @@ class Context:
     def print_json(self, value: object) -> None:
         """Print one JSON document on standard output."""
         click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def _require_command_of_cell(cell: str) -> None:
+    running = click.get_current_context(silent=True)
+    if running is None:
+        return
+    name = running.find_root().invoked_subcommand or ""
+    if name in OF_HOME:
+        raise TwitterstreamError(
+            f"{OF_HOME[name]} kept in the home database: give this command with its settings."
+            f" These are the settings of cell {cell}."
+        )
 
 
 def current() -> Context:

@@ -32,9 +32,24 @@ RETRY = 1.0  # seconds between two attempts while Postgres is away
 GC_THRESHOLD = 10_000
 
 
+def _require_possible(settings: Settings, roles: frozenset[Role]) -> None:
+    """TwitterstreamError for roles that a process of a cell cannot have."""
+    if settings.cell and not roles <= CELL_ROLES:
+        raise TwitterstreamError(
+            f"A process of cell {settings.cell} writes and monitors: `run --role write --role"
+            " monitor`. Collecting and the pages belong to the home database."
+        )
+
+
 @contextlib.asynccontextmanager
-async def database_when_ready(context: Context, *, migrate: bool) -> AsyncIterator[Database]:
-    """Wait for the database; migrate it if it is the embedded one, or if asked to."""
+async def database_when_ready(
+    context: Context, *, migrate: bool, roles: frozenset[Role] = ROLES
+) -> AsyncIterator[Database]:
+    """Wait for the database; migrate it if it is the embedded one, or if asked to.
+
+    TwitterstreamError for roles that this process cannot have.
+    """
+    _require_possible(context.settings, roles)
     async with context.url() as url, db.connect(url) as database:
         last = ""
         while migrate or context.embedded is not None:
@@ -64,11 +79,6 @@ async def collect_until_stopped(
     The first stop signal ends them in order, a second one at once.
     """
     settings, vault = context.settings, context.vault
-    if settings.cell and not roles <= CELL_ROLES:
-        raise TwitterstreamError(
-            f"A process of cell {settings.cell} writes and monitors: `run --role write --role"
-            " monitor`. Collecting and the pages belong to the home database."
-        )
     async with _bus(settings) as bus, open_cells(settings.cells) as others:
         gc.freeze()  # what is imported stays
         gc.set_threshold(GC_THRESHOLD)

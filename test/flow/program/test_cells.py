@@ -7,7 +7,10 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nats_servers import running_server
+from terminal import Terminal
 from two_cells import installation
 from web_app import Client, running_app
 
@@ -93,6 +96,39 @@ async def _all_pages(client: Client, order: str) -> list[str]:
         if not page["more"]:
             return found
         cursor = f"&cursor={page['next']}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run",), "A process of cell east writes and monitors"),
+        (("run", "--simulated"), "A process of cell east writes and monitors"),
+        (("run", "--role", "web"), "A process of cell east writes and monitors"),
+        (("collect",), "A process of cell east writes and monitors"),
+        (("track", "add", "snow"), "Tracks are kept in the home database"),
+        (("track", "list"), "Tracks are kept in the home database"),
+        (("source", "add", "b", "--network", "bluesky"), "Sources are kept in the home database"),
+        (("source", "remove", "b"), "Sources are kept in the home database"),
+        (("user", "add", "ann", "--password", "-"), "Users are kept in the home database"),
+        (("export", "1"), "Exports are kept in the home database"),
+    ],
+)
+def test_what_home_keeps_is_refused_with_the_settings_of_a_cell(
+    terminal: Terminal, words: tuple[str, ...], said: str
+) -> None:
+    terminal.set(bus="nats://127.0.0.1:4222", cell="east", data_dir="data")
+    assert said in terminal.run(*words, given="a long password", code=1).stderr
+    for table in ("sources", "tracks", "users", "exports"):
+        assert terminal.sql(f"SELECT * FROM {table}") == []
+    assert not (terminal.folder / "data").exists()
+
+
+def test_a_cell_has_commands_of_its_own(terminal: Terminal) -> None:
+    terminal.set(bus="nats://127.0.0.1:4222", cell="east", data_dir="data")
+    terminal.run("migrate")
+    terminal.run("status")
+    terminal.run("alert", "list")
+    assert "Paris" in terminal.run("track", "find-city", "Paris, France").stdout
 
 
 async def test_a_database_that_stands_still_delays_no_page_for_long(
