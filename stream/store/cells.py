@@ -130,14 +130,18 @@ async def identify_home(connection: Executor) -> Identity:
 async def adopt(connection: Executor, wanted: Identity) -> None:
     """Make an empty database this cell. TwitterstreamError for one that has another use."""
     if await identity(connection) is None:
-        [row] = await connection.fetch(_IS_USED)
-        if row["used"]:
-            raise TwitterstreamError(
-                f"The database of cell {wanted.name} has data of its own. A cell begins with an"
-                " empty database: create one, and run `migrate` there."
-            )
+        await _require_unused(connection, wanted)
         await connection.execute(_IDENTIFY, wanted.installation, wanted.name)
     await require(connection, wanted)
+
+
+async def _require_unused(connection: Executor, wanted: Identity) -> None:
+    [row] = await connection.fetch(_IS_USED)
+    if row["used"]:
+        raise TwitterstreamError(
+            f"The database of cell {wanted.name} has data of its own. A cell begins with an"
+            " empty database: create one, and run `migrate` there."
+        )
 
 
 async def require_name(connection: Executor, name: str) -> None:
@@ -153,6 +157,7 @@ async def require(connection: Executor, wanted: Identity) -> None:
     """TwitterstreamError when this database is not this cell."""
     found = await identity(connection)
     if found is None:
+        await _require_unused(connection, wanted)
         raise TwitterstreamError(
             f"The database of cell {wanted.name} has not been set up yet: the daemons of the home"
             " database do that as soon as they reach it."
