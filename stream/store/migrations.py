@@ -22,7 +22,20 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('twitterstream migrate'))"
 _APPLIED = "SELECT number, name, checksum FROM schema_migrations ORDER BY number"
-_EXISTS = "SELECT to_regclass('schema_migrations') IS NOT NULL AS exists"
+# Other programs have a table of this name, with other columns.
+_EXISTS = """
+SELECT to_regclass('schema_migrations') IS NOT NULL AS exists, EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('schema_migrations') AND attname = 'checksum') AS ours
+"""
+_TAKEN = """
+SELECT relname AS name FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = current_schema() AND relname = ANY($1) ORDER BY relname LIMIT 1
+"""
+# What migrations create beside each other: relations of a schema have different names.
+_CREATED = re.compile(
+    r"\b(?:CREATE (?:OR REPLACE )?(?:UNIQUE )?(?:TABLE|VIEW|INDEX)|RENAME TO) (\w+)"
+)
 _RECORD = "INSERT INTO schema_migrations (number, name, checksum) VALUES ($1, $2, $3)"
 
 
@@ -70,9 +83,25 @@ async def _applied(connection: Executor) -> list[tuple[int, str, str]]:
     [row] = await connection.fetch(_EXISTS)
     if not row["exists"]:
         return []
+    if not row["ours"]:
+        raise _foreign("schema_migrations")
     return [
         (row["number"], row["name"], row["checksum"]) for row in await connection.fetch(_APPLIED)
     ]
+
+
+async def _require_no_foreign(connection: Executor) -> None:
+    """TwitterstreamError for a database that has names of ours before the first migration."""
+    names = {name for each in available() for name in _CREATED.findall(each.sql)}
+    for row in await connection.fetch(_TAKEN, sorted(names)):
+        raise _foreign(row["name"])
+
+
+def _foreign(name: str) -> TwitterstreamError:
+    return TwitterstreamError(
+        f"The database has tables of another program, among them {name}. Use an empty database:"
+        " create one, and set `database` to its address."
+    )
 
 
 async def pending(database: Database) -> list[Migration]:
@@ -92,10 +121,12 @@ async def migrate(database: Database) -> list[Migration]:
         # It may have to repair, or to index, everything that is stored.
         async with database.long_running() as connection, transaction(connection):
             await connection.execute(_LOCK)
-            await connection.execute(_CREATE_LOG)
-            missing = _check(await _applied(connection), available())
-            if not missing:
+            applied = await _applied(connection)
+            if not (missing := _check(applied, available())):
                 break
+            if not applied:
+                await _require_no_foreign(connection)
+            await connection.execute(_CREATE_LOG)
             await connection.execute(missing[0].sql)
             await connection.execute(
                 _RECORD, missing[0].number, missing[0].name, missing[0].checksum

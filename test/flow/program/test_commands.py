@@ -83,6 +83,38 @@ def test_an_old_schema_is_refused_until_it_is_migrated(
     assert "No daemon is running" in other.run("status").stdout
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE tracks (song text)",
+        "CREATE TABLE ingest_runs (id text)",  # as another one is renamed by a later migration
+        "CREATE VIEW hashtags AS SELECT 1 AS one",
+        "CREATE TABLE schema_migrations (version text)",
+    ],
+)
+def test_a_database_with_tables_of_another_program_is_refused_as_it_is(
+    terminal: Terminal, empty_database: Callable[[], str], statement: str
+) -> None:
+    other = Terminal(terminal.folder, empty_database())
+    with psycopg.connect(other.database, autocommit=True) as connection:
+        connection.execute(statement.encode())
+    name = statement.split()[2]
+    for command in ("migrate", "run"):
+        said = other.run(command, code=1).stderr
+        assert f"tables of another program, among them {name}. Use an empty database" in said
+    found = other.sql("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    assert found == [(name,)]
+
+
+def test_a_database_with_other_tables_beside_ours_is_migrated(
+    terminal: Terminal, empty_database: Callable[[], str]
+) -> None:
+    other = Terminal(terminal.folder, empty_database())
+    with psycopg.connect(other.database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE songs (name text)")
+    assert "0001_initial.sql" in other.run("migrate").stdout
+
+
 def test_a_database_that_is_not_there_is_one_sentence(terminal: Terminal) -> None:
     for url, code, said in (
         ("postgresql://u:p@127.0.0.1:notaport/x", 2, "A port is a number"),
