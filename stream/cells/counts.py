@@ -10,7 +10,7 @@ import msgspec
 
 from stream.cells.databases import Answers, Cells
 from stream.db import Executor
-from stream.store import source_list, statistics, top_items, track_list
+from stream.store import rollups, source_list, statistics, top_items, track_list, tracks
 from stream.store.lanes import HOME
 from stream.store.source_list import SourceSummary
 from stream.store.statistics import Count, IngestRate, Step
@@ -22,7 +22,8 @@ from stream.store.track_list import (
     TrackSummary,
     TrackTotals,
 )
-from stream.tweet import TrackId, UserId
+from stream.store.tracks import NO_COUNTS, TrackCounts
+from stream.tweet import SourceId, TrackId, UserId
 
 T = TypeVar("T")
 
@@ -118,7 +119,53 @@ async def source_overview(cells: Cells, connection: Executor) -> Sum[list[Source
     return Sum(summaries, answers.missing)
 
 
+class FrameTotals(msgspec.Struct, frozen=True):
+    """The frames of a source by outcome: in total, and of the last five minutes."""
+
+    frames: Counter[str]
+    recent: Counter[str]
+
+
+async def frame_totals(
+    cells: Cells, connection: Executor, source_ids: Sequence[SourceId]
+) -> Sum[dict[SourceId, FrameTotals]]:
+    """As `rollups.frame_totals`, of several sources."""
+
+    async def read(own: Executor, _: str) -> list[tuple[SourceId, str, int, int]]:
+        return [
+            (each, row["outcome"], row["frames"], row["recent"])
+            for each in source_ids
+            for row in await rollups.frame_totals(own, each)
+        ]
+
+    answers = await cells.ask(connection, read)
+    totals = {each: FrameTotals(Counter(), Counter()) for each in source_ids}
+    for found in answers.by_cell.values():
+        for source_id, outcome, frames, recent in found:
+            totals[source_id].frames[outcome] += frames
+            totals[source_id].recent[outcome] += recent
+    return Sum(totals, answers.missing)
+
+
 # -- tracks ---------------------------------------------------------------------------------------
+
+
+async def all_tracks(cells: Cells, connection: Executor) -> Sum[dict[TrackId, TrackCounts]]:
+    """As `tracks.counts`."""
+    answers = await cells.ask(connection, lambda own, _: tracks.counts(own))
+    added: dict[TrackId, TrackCounts] = {}
+    for found in answers.by_cell.values():
+        for track_id, each in found.items():
+            before = added.get(track_id, NO_COUNTS)
+            times = [time for time in (before.last_at, each.last_at) if time is not None]
+            added[track_id] = TrackCounts(
+                before.total + each.total,
+                before.last_hour + each.last_hour,
+                before.last_day + each.last_day,
+                before.usual_hour + each.usual_hour,
+                max(times, default=None),
+            )
+    return Sum(added, answers.missing)
 
 
 async def totals(

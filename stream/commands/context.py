@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO, TypeVar
@@ -153,6 +153,13 @@ def command(
         return uvloop.run(function(current(), *args, **kwargs))
 
     return update_wrapper(call, function)
+
+
+def not_counted(missing: Sequence[str]) -> str:
+    """A sentence about cells that did not answer."""
+    cells = "Cell" if len(missing) == 1 else "Cells"
+    do = "does" if len(missing) == 1 else "do"
+    return f"{cells} {', '.join(missing)} {do} not answer: the tweets there are not counted."
 
 
 def data_output() -> TextIO:

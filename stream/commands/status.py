@@ -9,14 +9,15 @@ import msgspec
 from rich.table import Table
 
 from stream import cluster
+from stream.cells.counts import FrameTotals, frame_totals
 from stream.cells.databases import Cells, open_cells
 from stream.cluster import Cluster
 from stream.commands.cluster_tables import ROLE_WORDS, show_cluster
-from stream.commands.context import Context, command
+from stream.commands.context import Context, command, not_counted
 from stream.commands.daemons import running_daemons
 from stream.commands.source import describe
 from stream.db import Executor
-from stream.store import gaps, rollups, sinks, sources, tracks
+from stream.store import gaps, sinks, sources, tracks
 from stream.store.daemons import DaemonRow
 from stream.store.sinks import SinkRow
 from stream.store.sources import SourceRow
@@ -42,6 +43,7 @@ class Status(msgspec.Struct, frozen=True):
     tracks: dict[str, int]  # number of tracks by state
     journal_bytes: int
     sinks: Sequence[SinkRow]
+    incomplete: tuple[str, ...]  # cells that did not answer: their tweets are not counted
 
 
 @click.command()
@@ -54,10 +56,9 @@ async def status(context: Context, as_json: bool) -> None:
         open_cells(context.settings.cells, size=1) as others,
         database.acquire() as connection,
     ):
-        together = await cluster.read_all(
-            connection, Cells(database, others), context.settings.cell
-        )
-        found = await take(connection, context.data_dir / "journal", together)
+        cells = Cells(database, others)
+        together = await cluster.read_all(connection, cells, context.settings.cell)
+        found = await take(cells, connection, context.data_dir / "journal", together)
     if as_json:
         sources_flat = [
             each.row | {k: v for k, v in msgspec.structs.asdict(each).items() if k != "row"}
@@ -68,28 +69,29 @@ async def status(context: Context, as_json: bool) -> None:
         _show(context, found)
 
 
-async def take(connection: Executor, journals: Path, together: Cluster) -> Status:
+async def take(cells: Cells, connection: Executor, journals: Path, together: Cluster) -> Status:
     """Read the status from the tables and the journal folder."""
     rows = await sources.get_all(connection)
+    totals = await frame_totals(cells, connection, [row.id for row in rows])
     states: Counter[str] = Counter(track.state for track in await tracks.get_all(connection))
     return Status(
         daemons=await running_daemons(connection),
         cluster=together if together.uses_bus else None,
-        sources=[await _source(connection, row) for row in rows],
+        sources=[await _source(connection, row, totals.value[row.id]) for row in rows],
         tracks=dict(states),
         journal_bytes=sum(path.stat().st_size for path in journals.glob("*/*.journal*")),
         sinks=await sinks.get_all(connection),
+        incomplete=totals.missing,
     )
 
 
-async def _source(connection: Executor, row: SourceRow) -> SourceStatus:
-    totals = await rollups.frame_totals(connection, row.id)
+async def _source(connection: Executor, row: SourceRow, totals: FrameTotals) -> SourceStatus:
     last_day = await gaps.gaps_last_day(connection, row.id)
     return SourceStatus(
         describe(row),
         row.id in await sources.collected_ids(connection),
-        {total["outcome"]: total["frames"] for total in totals},
-        {total["outcome"]: total["recent"] for total in totals},
+        dict(totals.frames),
+        dict(totals.recent),
         last_day["gaps"],
         last_day["seconds"],
     )
@@ -117,6 +119,8 @@ def _show(context: Context, found: Status) -> None:
             f"{outcomes['rejected']:,}",
             f"{source.gaps_last_day} ({source.gap_seconds_last_day:,} s)",
         )
+    if found.incomplete:
+        out.print(not_counted(found.incomplete))
     if found.sources:
         out.print(table)
     else:

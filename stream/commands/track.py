@@ -9,8 +9,10 @@ import msgspec
 from rich.table import Table
 
 from stream import cities
+from stream.cells.counts import all_tracks
+from stream.cells.databases import Cells, open_cells
 from stream.commands import look_back as look_backs_of
-from stream.commands.context import Context, command
+from stream.commands.context import Context, command, not_counted
 from stream.commands.daemons import running_daemons
 from stream.commands.parameters import Duration, NetworkChoice, RowId, UtcTime
 from stream.errors import InvalidQuery, TwitterstreamError
@@ -130,12 +132,18 @@ async def add(
 @command
 async def list_tracks(context: Context, as_json: bool) -> None:
     """List tracks, their states and counts."""
-    async with context.database() as database, database.acquire() as connection:
+    async with (
+        context.database() as database,
+        open_cells(context.settings.cells, size=1) as others,
+        database.acquire() as connection,
+    ):
         rows = await tracks.get_all(connection)
         # A track may have been added between the two queries.
-        found = await tracks.counts(connection)
+        found = await all_tracks(Cells(database, others), connection)
         reach = await track_reach.named_by_track(connection)
-    counts = {row.id: found.get(row.id, tracks.NO_COUNTS) for row in rows}
+    counts = {row.id: found.value.get(row.id, tracks.NO_COUNTS) for row in rows}
+    if found.missing:
+        click.echo(not_counted(found.missing), err=True)
     if as_json:
         context.print_json(
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from nats_servers import running_server
 from terminal import Terminal
 from two_cells import installation
-from web_app import Client, running_app
+from web_app import Client, database_away, running_app
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from pathlib import Path
@@ -129,6 +130,30 @@ def test_a_cell_has_commands_of_its_own(terminal: Terminal) -> None:
     terminal.run("status")
     terminal.run("alert", "list")
     assert "Paris" in terminal.run("track", "find-city", "Paris, France").stdout
+
+
+async def test_commands_count_the_tweets_of_all_databases(
+    terminal: Terminal, make_database: Callable[[], str], server: str, tmp_path: Path
+) -> None:
+    make_app = functools.partial(running_app, terminal.database, tmp_path)
+    async with installation(make_app, make_database()) as two:
+        await two.both(number=3)
+        terminal.set(bus="nats://127.0.0.1:1", cells={"east": two.east_url})
+        [track] = await asyncio.to_thread(terminal.json, "track", "list")
+        assert (track["tweets"], track["last_hour"], track["last_day"]) == (6, 6, 6)
+        status = await asyncio.to_thread(terminal.json, "status")
+        assert status["sources"][0]["outcomes"]["stored"] == 6
+        assert status["sources"][0]["recent"]["stored"] == 6
+        assert status["incomplete"] == []
+        with database_away(server, two.east_url):
+            said = await asyncio.to_thread(terminal.run, "track", "list", "--json")
+            assert json.loads(said.stdout)[0]["tweets"] == 3
+            not_counted = "Cell east does not answer: the tweets there are not counted."
+            assert not_counted in said.stderr
+            assert not_counted in (await asyncio.to_thread(terminal.run, "status")).stdout
+            status = await asyncio.to_thread(terminal.json, "status")
+            assert status["sources"][0]["outcomes"]["stored"] == 3
+            assert status["incomplete"] == ["east"]
 
 
 async def test_a_database_that_stands_still_delays_no_page_for_long(
