@@ -174,9 +174,12 @@ class Database:
         """The URL of the database of this name on the same server for another user."""
         return database_url.with_login(self._url, user, password, name)
 
-    def guarded(self) -> "GuardedDatabase":
-        """The same pool for callers that must not wait for a server that stands still."""
-        return GuardedDatabase(self._pool, self._url, self._call_timeout, self._connector)
+    def guarded(self, name: str = "Postgres") -> "GuardedDatabase":
+        """The same pool for callers that must not wait for a server that stands still.
+
+        `name`: what the log calls it.
+        """
+        return GuardedDatabase(self._pool, self._url, self._call_timeout, self._connector, name)
 
     async def require_direct(self) -> None:
         """ConfigError when a pooler is in between."""
@@ -219,9 +222,15 @@ class GuardedDatabase(Database):
     """
 
     def __init__(
-        self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float, connector: Connector
+        self,
+        pool: "asyncpg.Pool[Any]",
+        url: str,
+        call_timeout: float,
+        connector: Connector,
+        name: str,
     ) -> None:
         super().__init__(pool, url, call_timeout, connector)
+        self._name = name
         self._is_frozen = False
         self._calls: dict[asyncio.Timeout, float] = {}  # since when each runs
         self._called = asyncio.Event()
@@ -254,7 +263,7 @@ class GuardedDatabase(Database):
                     self._end_calls()
                 elif self._is_frozen:
                     self._is_frozen = False
-                    logger.info("Postgres answers again")
+                    logger.info("%s answers again", self._name)
                 await asyncio.sleep(CHECK_INTERVAL)
 
     async def _slow_call(self) -> None:
@@ -272,7 +281,7 @@ class GuardedDatabase(Database):
     def _end_calls(self) -> None:
         if not self._is_frozen:
             self._is_frozen = True
-            logger.warning("Postgres does not answer; requests fail at once until it does")
+            logger.warning("%s does not answer; requests fail at once until it does", self._name)
         for limit in self._calls:
             with contextlib.suppress(RuntimeError):  # it is about to end
                 limit.reschedule(asyncio.get_running_loop().time())

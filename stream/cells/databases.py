@@ -172,7 +172,7 @@ class Cells:
             self._note_missing(name, str(error))
             raise
         if self.why_missing.pop(name, None) is not None:
-            logger.info("a cell answers again", extra={"cell": name})
+            logger.info("cell %s answers again", name, extra={"cell": name})
 
     @contextlib.asynccontextmanager
     async def transaction(self, name: str) -> AsyncIterator[Executor]:
@@ -183,7 +183,8 @@ class Cells:
     def _note_missing(self, name: str, why: str) -> None:
         self._verified.discard(name)
         if name not in self.why_missing:
-            logger.warning("a cell does not answer", extra={"cell": name, "why": why})
+            extra = {"cell": name, "why": why}  # which a command does not show
+            logger.warning("cell %s does not answer", name, extra=extra)
         self.why_missing[name] = why
 
     # -- which database it is ---------------------------------------------------------------------
@@ -295,6 +296,8 @@ async def open_cells(
     """The databases of cells other than home, with at most `size` connections to each."""
     async with contextlib.AsyncExitStack() as opened:
         yield {
-            name: (await opened.enter_async_context(db.connect(url, size))).guarded()
+            name: (await opened.enter_async_context(db.connect(url, size))).guarded(
+                f"Postgres of cell {name}"
+            )
             for name, url in urls.items()
         }

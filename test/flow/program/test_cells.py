@@ -150,6 +150,7 @@ async def test_commands_count_the_tweets_of_all_databases(
             assert json.loads(said.stdout)[0]["tweets"] == 3
             not_counted = "Cell east does not answer: the tweets there are not counted."
             assert not_counted in said.stderr
+            assert "cell east does not answer" in said.stderr
             assert not_counted in (await asyncio.to_thread(terminal.run, "status")).stdout
             status = await asyncio.to_thread(terminal.json, "status")
             assert status["sources"][0]["outcomes"]["stored"] == 3
@@ -157,7 +158,11 @@ async def test_commands_count_the_tweets_of_all_databases(
 
 
 async def test_a_database_that_stands_still_delays_no_page_for_long(
-    database: str, tmp_path: Path, cluster: Cluster, eventually: Eventually
+    database: str,
+    tmp_path: Path,
+    cluster: Cluster,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Pages wait for it until the guard knows that it does not answer, and then no more."""
     make_app = functools.partial(running_app, database, tmp_path)
@@ -174,4 +179,7 @@ async def test_a_database_that_stands_still_delays_no_page_for_long(
         await eventually(refused_at_once)
         for _ in range(5):
             assert await refused_at_once()
+        assert "cell east does not answer" in caplog.messages
+        frozen = "Postgres of cell east does not answer; requests fail at once until it does"
+        assert frozen in caplog.messages
         cluster.thaw()
