@@ -17,6 +17,7 @@ _URL = re.compile(
     r"(?:\?(?P<parameters>(?:[a-z_]+=[^@?#&\x00-\x1f]*(?:&|$))*))?"
 )
 _LAST_PORT = 65535
+_USUAL_PORT = "5432"
 _PORT_BEHIND = re.compile(r"(?P<host>.*?)(?::(?P<port>\d+))?")
 
 # Parameters of the driver itself, and those that it passes to the server.
@@ -63,6 +64,15 @@ class DatabaseURL(msgspec.Struct, frozen=True):
         if len(ports) < len(hosts):
             ports = ports[:1] * len(hosts)
         return list(zip(hosts, ports, strict=False))
+
+    @property
+    def place(self) -> tuple[frozenset[tuple[str, str]], str]:
+        """Which database it is, whoever logs in; the same one may have several."""
+        given = self.parameters
+        user = self.user or given.get("user", "")
+        name = self.name or given.get("dbname") or given.get("database") or user
+        hosts = {(host.lower(), port or _USUAL_PORT) for host, port in self.host_list}
+        return frozenset(hosts), name
 
     @property
     def connect_timeout(self) -> float | None:

@@ -127,17 +127,31 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         raise ConfigError("\n".join(given.renamed))
     _validate(given)
     settings = msgspec.convert(given.tree, Settings)
+    _check_addresses(given, settings)
+    return settings
+
+
+def _check_addresses(given: _Given, settings: Settings) -> None:
+    """ConfigError for an address that cannot be read, or two cells with the same database."""
     addresses = {"database": settings.database} if settings.database else {}
     addresses |= {f"cells.{name}": url for name, url in settings.cells.items()}
     if settings.web.replica:
         addresses["web.replica"] = settings.web.replica
+    cell_by_place: dict[object, str] = {}
     for key, url in addresses.items():
+        where = given.place(key if key in LEAVES else key.partition(".")[0])
         try:
-            database_url.parse(url)
+            place = database_url.parse(url).place
         except ConfigError as error:
-            place = key if key in LEAVES else key.partition(".")[0]
-            raise ConfigError(f"{given.place(place)}: {key} {error}") from None
-    return settings
+            raise ConfigError(f"{where}: {key} {error}") from None
+        if key == "web.replica":
+            continue
+        if place in cell_by_place:
+            raise ConfigError(
+                f"{where}: {key} has the address of {cell_by_place[place]}: each cell needs a"
+                " database of its own"
+            )
+        cell_by_place[place] = key
 
 
 def _read_file(path: Path, given: _Given) -> None:

@@ -451,6 +451,37 @@ def test_a_wrong_cell_is_an_error_that_shows_no_password(cells: str) -> None:
     assert "hidden" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            "{east: postgresql://u:hidden@east/x, west: 'postgresql://v:hidden@EAST:5432/x?sslmode=require'}",
+            "line 3: cells.west has the address of cells.east",
+        ),
+        (
+            "{east: postgresql://u:hidden@east/x, home: postgresql://u:hidden@home/x}",
+            "line 3: cells.home has the address of database",
+        ),
+        (
+            "{east: 'postgresql:///x?host=home&user=u&password=hidden'}",
+            "line 3: cells.east has the address of database",
+        ),
+    ],
+)
+def test_a_database_is_one_cell_only(file: Path, cells: str, said: str) -> None:
+    lines = ("bus: nats://a:4222", "database: postgresql://u:hidden@home/x", f"cells: {cells}")
+    file.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=said) as error:
+        load(file, {})
+    assert "hidden" not in str(error.value)
+
+
+def test_cells_may_be_databases_of_one_server(file: Path) -> None:
+    cells = "{east: postgresql://u@home/east, west: 'postgresql://u@home:5433/x'}"
+    file.write_text(f"bus: nats://a\ndatabase: postgresql://u@home/x\ncells: {cells}\n")
+    assert [*load(file, {}).cells] == ["east", "west"]
+
+
 def test_a_password_of_a_cell_in_a_readable_file_is_a_warning(file: Path) -> None:
     file.write_text(f"bus: nats://a:4222\ncells: {CELLS}\n")
     file.chmod(0o644)
