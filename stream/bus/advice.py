@@ -27,10 +27,13 @@ _CERTIFICATE = (
 
 
 def _address(settings: Settings) -> str:
-    return (
+    text = (
         f"Check that its servers run, that `bus` ({settings.bus}) names them, and that no firewall"
         " is in between."
     )
+    if settings.bus_ca or "tls://" in settings.bus:
+        return text
+    return f"{text} Servers that begin with TLS need `bus_ca` (deploy/cluster/README.md)."
 
 
 def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -52,7 +55,7 @@ def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
         ),
         (
             "wrong_version_number",
-            "The server does not begin with TLS: set `handshake_first: auto` in the block `tls` of"
+            "The server does not begin with TLS: set `handshake_first: true` in the block `tls` of"
             " its configuration (deploy/cluster/nats-server.conf).",
         ),
         ("certificate", _CERTIFICATE),

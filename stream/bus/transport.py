@@ -37,6 +37,9 @@ class AbortingTransport(TcpTransport):
         async with asyncio.timeout(DRAIN_TIMEOUT):
             await super().drain()  # type: ignore[no-untyped-call]
 
+    async def wait_closed(self) -> None:
+        """It is closed at once. After a failed handshake nobody would say that it is."""
+
     def close(self) -> None:
         if self._io_writer is not None:
             self._io_writer.transport.abort()

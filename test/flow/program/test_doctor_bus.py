@@ -57,7 +57,7 @@ async def test_a_certificate_of_another_authority(
     ours, theirs = (make_secrets(tmp_path / name, HOST) for name in ("ours", "theirs"))
     tls = (
         f'tls {{ cert_file: "{ours}/{HOST}/server.pem", key_file: "{ours}/{HOST}/server-key.pem",'
-        ' handshake_first: "auto" }'
+        " handshake_first: true }"
     )
     async with running_server(tmp_path / "nats", tls) as nats:
         settings = {"bus": nats.url, "bus_replicas": 1}
@@ -67,6 +67,8 @@ async def test_a_certificate_of_another_authority(
         assert "Set `bus_ca` to the certificate that signed those of the servers" in said
         right = make_program("right", database, bus_ca=str(ours / "ca.pem"), **settings)
         assert "ok the bus answers at" in await doctor(right)
+        without = make_program("without", database, **settings)
+        assert "Servers that begin with TLS need `bus_ca`" in await doctor(without)
 
 
 async def test_no_password_goes_to_a_server_without_tls(
