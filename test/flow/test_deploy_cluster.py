@@ -82,7 +82,8 @@ def test_nats_understands_its_file(secrets: Path, tmp_path: Path) -> None:
     shutil.copytree(secrets / HOST, tmp_path / "secrets")
     text = (CLUSTER / "nats-server.conf").read_text(encoding="utf-8")
     (tmp_path / "nats-server.conf").write_text(text.replace("/etc/nats", str(tmp_path)))
-    said = run(SERVER, "-t", "-c", tmp_path / "nats-server.conf", "--name", "host1")
+    named = ("env", "NATS_NAME=host1")
+    said = run(*named, SERVER, "-t", "-c", tmp_path / "nats-server.conf")
     assert "is valid" in said
 
 
@@ -170,6 +171,7 @@ async def test_a_reload_takes_new_certificates_and_passwords(
 ) -> None:
     node = bus.nodes[0]
     made = tmp_path / "secrets"
+    shutil.copytree(made, tmp_path / "old")
     async with connected(node, made) as client:
         before = _serial_number(client)
     for old in ("localhost/server.pem", "passwords.conf", "bus_credentials"):
@@ -186,6 +188,11 @@ async def test_a_reload_takes_new_certificates_and_passwords(
         return False
 
     await eventually(is_new)
+    assert "Reloaded server configuration" in _log(node)
+    old_login = yaml.safe_load((tmp_path / "old/bus_credentials").read_text())
+    with pytest.raises(ClientError, match="Authorization"):
+        async with connected(node, made, password=old_login["password"]):
+            pass
 
 
 def _serial_number(client: Client) -> str:
@@ -218,6 +225,8 @@ def test_the_unit_of_nats_is_right_and_confined(tmp_path: Path) -> None:
     analyze = tool("systemd-analyze")
     unit = tmp_path / "nats-server.service"
     text = (CLUSTER / unit.name).read_text(encoding="utf-8")
+    assert "Environment=NATS_NAME=%H" in text
+    assert "--name" not in text, "it could not be reloaded"
     unit.write_text(text.replace("/usr/local/bin/nats-server", str(SERVER)))
     assert run(analyze, "verify", "--man=no", unit) == ""
     options = ("--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}")
@@ -242,7 +251,8 @@ def test_compose_understands_its_file() -> None:
     for number in (1, 2, 3):
         service = services[f"nats{number}"]
         assert service["networks"]["default"]["aliases"] == [f"host{number}"]
-        assert service["command"][-2:] == ["--name", f"host{number}"]
+        assert service["environment"]["NATS_NAME"] == f"host{number}"
+        assert "--name" not in service["command"], "it could not be reloaded"
         assert any(f"/secrets/host{number}" in json.dumps(each) for each in service["volumes"])
 
 

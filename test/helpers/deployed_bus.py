@@ -37,7 +37,7 @@ class DeployedServer(NatsServer):
         shutil.copytree(
             self.folder.parent / "secrets" / HOST, self.folder / "secrets", dirs_exist_ok=True
         )
-        return f"server_name: {self.name}\n{text}"
+        return text
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ be killed, frozen, wiped and started again on the same ports; bits of its store 
 import asyncio
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -118,7 +119,13 @@ class NatsServer(ServerProcess):
     async def _launch(self) -> None:
         with (self.folder / "log.txt").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                SERVER, "-c", "nats.conf", cwd=self.folder, stdout=log, stderr=log
+                SERVER,
+                "-c",
+                "nats.conf",
+                cwd=self.folder,
+                env=os.environ | {"NATS_NAME": self.name},
+                stdout=log,
+                stderr=log,
             )
 
     async def _serves(self) -> bool:
