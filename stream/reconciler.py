@@ -29,7 +29,7 @@ from stream.store.tracks import Track, TrackState, TrackStatus
 from stream.text import storable
 from stream.track_status import Deliveries, outages
 from stream.tracking_plan import ActiveTracks, TrackingChange, inactive_reason
-from stream.tweet import NetworkName, SourceId, TrackId
+from stream.tweet import Match, NetworkName, SourceId, TrackId, Tweet
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,13 @@ class TrackReconciler:
         """The tracks of a rule that a network names, by the plan for it."""
         plan = self._active.plans.get(network)
         return () if plan is None else plan.rule_owners.get(rule, ())
+
+    def match(self, tweet: Tweet, network: NetworkName) -> list[Match]:
+        """The tracks that a tweet of a network belongs to at the moment, with why."""
+        found = self.matcher.match(tweet)
+        if found and (others := self._active.not_from(network)):
+            found = [each for each in found if each.track_id not in others]
+        return found
 
     async def run(self) -> None:
         """Keep everything current until cancelled."""

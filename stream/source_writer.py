@@ -33,8 +33,11 @@ def source_writer(
     network = NETWORKS[source.network]
     keeps_all = network.keeps_unmatched(settings)
 
+    def match(tweet: Tweet) -> Sequence[Match]:
+        return reconciler.match(tweet, source.network)
+
     def credit_tracks(tweet: Tweet) -> Sequence[Match]:
-        return batch.credit_tracks(tweet, reconciler.matcher.match, owners_of_rule)
+        return batch.credit_tracks(tweet, match, owners_of_rule)
 
     writer = Writer(
         database,

@@ -8,6 +8,7 @@ Nothing here uses the event loop: `update` may run in a thread, one call at a ti
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
 import msgspec
@@ -63,6 +64,11 @@ class ActiveTracks:
         self._active: dict[TrackId, ActiveTrack] = {}
         self._ids: Mapping[str, str] = {}  # of handles; empty: no account has it
         self._by_handle: defaultdict[str, set[TrackId]] = defaultdict(set)
+        self._not_from: defaultdict[NetworkName, set[TrackId]] = defaultdict(set)
+
+    def not_from(self, network: NetworkName) -> AbstractSet[TrackId]:
+        """Active tracks for which others than this network were chosen."""
+        return self._not_from[network]
 
     def handles_of(self, network: NetworkName) -> list[str]:
         """Handles in active tracks whose ids this network has to look up."""
@@ -126,6 +132,8 @@ class ActiveTracks:
         for handle in handles:
             self._by_handle[handle].add(track.id)
         self._active[track.id] = ActiveTrack(track.kind, track.value, networks, query, ids)
+        for name in NETWORKS.keys() - (NETWORKS.keys() if networks is None else networks):
+            self._not_from[name].add(track.id)
         return [] if query is None else [(track.id, query)]
 
     def _parse(self, track: Track) -> Query | None:
@@ -153,6 +161,8 @@ class ActiveTracks:
     def _drop(self, track_id: TrackId) -> list[tuple[TrackId, Query]]:
         dropped = self._active.pop(track_id)
         self.refused.pop(track_id, None)
+        for tracks in self._not_from.values():
+            tracks.discard(track_id)
         for handle in dropped.ids:
             self._by_handle[handle].discard(track_id)
             if not self._by_handle[handle]:

@@ -19,7 +19,7 @@ from stream.reconciler import SLICE_TRACKS, TrackReconciler
 from stream.store.track_changes import ChangeReader, TrackChanges
 from stream.store.tracks import Track
 from stream.tracking_plan import ActiveTracks
-from stream.tweet import Content, NativeId, SourceId, TrackId, Tweet
+from stream.tweet import Content, NativeId, NetworkName, SourceId, TrackId, Tweet
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
@@ -245,6 +245,24 @@ async def test_a_track_is_partial_while_only_some_of_its_networks_deliver(
     await connected.execute("INSERT INTO sources (name, network) VALUES ('blue', 'bluesky')")
     await at.reload()
     assert await states(connected) == [("partial", neither)]
+
+
+async def test_a_track_is_credited_only_with_tweets_of_its_networks(connected: db.Database) -> None:
+    await connected.execute("INSERT INTO tracks (value) VALUES ('snow')")
+    await connected.execute("INSERT INTO tracks (value, networks) VALUES ('snow', '{x_v2}')")
+    at = reconciler(connected)
+    await at.reload()
+
+    def found(network: NetworkName) -> list[int]:
+        return [match.track_id for match in at.match(tweet("snow"), network)]
+
+    assert (found("x_v2"), found("bluesky")) == ([1, 2], [1])
+    await connected.execute("UPDATE tracks SET networks = '{bluesky,x_v2}' WHERE id = 2")
+    await at.reload()
+    assert found("bluesky") == [1, 2]
+    await connected.execute("UPDATE tracks SET networks = NULL, enabled = id = 1")
+    await at.reload()
+    assert found("bluesky") == [1]
 
 
 async def test_a_track_of_a_network_without_an_enabled_source_says_so_with_the_remedy(
