@@ -21,7 +21,7 @@ from stream.files import sync_folder
 from stream.journal import segments
 from stream.journal.recovery import recover, write_id
 from stream.journal.segments import RecordClock, Segment, open_to_append, unwritable, why_no_room
-from stream.notes import EventNote, Note
+from stream.notes import EventNote, Note, TracksInForce
 
 SURPLUS_BATCH = 1000  # frames appended again at once
 
@@ -175,7 +175,10 @@ class Journal:
 
     def note(self, note: Note) -> None:
         """Append a note of the daemon itself: a state, a gap, an event."""
+        last_at = self.last_at
         self._append(segments.NOTE, [_encode_note(note)])
+        if isinstance(note, TracksInForce):  # what a person did: a gap begins with the last frame
+            self.last_at = last_at
 
     def record_event(self, text: str) -> None:
         """Record what happened to this journal, in the log and in `events`."""

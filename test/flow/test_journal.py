@@ -15,7 +15,7 @@ from stream.config import JournalSettings
 from stream.errors import JournalFull
 from stream.journal import Journal, JournalReader, maintenance, segments
 from stream.journal.journal import JournalTaken
-from stream.notes import Alive
+from stream.notes import Alive, TracksInForce
 from stream.tweet import Frame
 
 SMALL = JournalSettings(segment_bytes=1 << 16, min_free_bytes=0, min_free_percent=0)
@@ -229,6 +229,15 @@ async def test_a_clock_that_goes_back_a_little_does_not_disturb_the_order(tmp_pa
         journal.note(Alive(time.time()))
         first, second, third = [frame.received for frame in await everything(journal)]
         assert first < second < third
+
+
+async def test_what_a_person_tracks_is_no_sign_of_life(tmp_path: Path) -> None:
+    """A gap begins with the last frame, also when tracks were changed after it."""
+    with Journal.open(tmp_path, SMALL) as journal:
+        journal.append([b"a"])
+        journal.note(TracksInForce(time.time()))
+        frame, _ = await everything(journal)
+        assert journal.last_at == frame.received / 1e6
 
 
 @pytest.mark.parametrize("restarted", [False, True])
