@@ -244,6 +244,8 @@ class Collector:
                         self._connect(journal), name=f"connection {self.source.name}"
                     )
                     await lock.until(ours=False)
+                    if self.connection is not None:
+                        self.connection.is_taken_over = True
                     connected.cancel()
                 self.collecting = False
         finally:
@@ -258,6 +260,7 @@ class Collector:
             attempts_file=attempts_file(self.settings, self.source),
             on_tracks=partial(self.reconciler.note_network_report, self.source.id),
         )
+        self.connection.confirm = self.locks.confirm
         self.connection.repair_gaps(GapRecords(self.database, self.source, journal))
         attempts = self.connection.attempts
         with contextlib.suppress(DatabaseAway):

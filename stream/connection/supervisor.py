@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from stream.backoff import Backoff, Clock, ConnectBudget, backoff_for
@@ -71,7 +71,9 @@ class ConnectionSupervisor:
         self.repairs: list[GapRepair] = []
         limits = self.client.connection_limits
         self.attempts = ConnectBudget(attempts_file, limits.attempts, limits.window)
-        self.why_ended = "another daemon may collect it now"
+        self.why_ended = "the daemon was stopped"
+        self.confirm: Callable[[], Awaitable[None]] | None = None  # that no other has the source
+        self.is_taken_over = False  # by another daemon: what it records would come in between
         self._journal = journal
         self._backoff = backoff or Backoff()
         self._retry_failed = settings.retry_failed_interval
@@ -134,6 +136,8 @@ class ConnectionSupervisor:
             while True:
                 await self._try_to_stream()
         except asyncio.CancelledError:
+            if self.is_taken_over:
+                raise
             self.recorder.open_gap("stopped", self.why_ended)
             if self.recorder.state.state not in ("failed", "paused"):  # those states stay visible
                 self.recorder.set_state("idle", self.why_ended)
@@ -155,6 +159,8 @@ class ConnectionSupervisor:
 
     async def _stream_or_wait(self) -> None:
         """Stream once, if a track needs the source and the disk has space; else wait for that."""
+        if self.confirm is not None:
+            await self.confirm()
         if self._session.plan is None or not self._session.plan.asked:
             await self._idle()
         elif (why := self._journal.why_full() or self.recorder.flush()) is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 
 from stream.db import Database, Executor
 from stream.errors import DatabaseAway
@@ -12,6 +13,8 @@ SOURCE_LOCK_CLASS = 0x7477  # of collectors: the source's id
 LANE_LOCK_CLASS = 0x747B  # of writers: the lane's id
 CELL_LOCK_CLASS = 0x747C  # of the daemon that copies to cells: always 1
 RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
+FRESH = 5.0  # seconds; what was known longer ago may have changed while this process stood still
+CONFIRM_WITHIN = 3.0  # seconds
 
 # Of a connection that holds locks, without a sign of life.
 _EXPIRE = "SET idle_session_timeout = '20s'"
@@ -64,6 +67,8 @@ class Locks:
         self._wanted: dict[int, Lock] = {}
         self._held: set[int] = set()  # over the current connection
         self._changed = asyncio.Event()
+        self._checked = asyncio.Event()
+        self._checked_at = -math.inf  # loop time when the locks were known to be ours
 
     def want(self, number: int) -> Lock:
         """Request a lock; it is retried until it is released."""
@@ -80,6 +85,19 @@ class Locks:
         """Whether another daemon is known to hold it."""
         lock = self._wanted.get(number)
         return lock is not None and lock.ours is False
+
+    async def confirm(self) -> None:
+        """Look at the locks again, unless that was done just now.
+
+        A process that stood still may have lost them without knowing. While Postgres is away
+        nobody can tell: then it goes on after a moment.
+        """
+        if asyncio.get_running_loop().time() - self._checked_at > FRESH:
+            self._checked.clear()
+            self._changed.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CONFIRM_WITHIN):
+                    await self._checked.wait()
 
     async def run(self) -> None:
         """Hold the locks until cancelled."""
@@ -104,6 +122,8 @@ class Locks:
                     self._held.add(number)
                 lock.set(ours=ours)
         await server.ping(connection)
+        self._checked_at = asyncio.get_running_loop().time()
+        self._checked.set()
 
     def _may_hold_more(self) -> bool:
         return self.limit is None or len(self._held) < self.limit

@@ -91,3 +91,33 @@ async def test_a_stop_hands_over_and_leaves_no_gap_open(
         assert await run.tables.one("SELECT count(*) FROM gaps") == 1
         assert await run.tables.one("SELECT state FROM sources") == "streaming"
         await second.stop()
+
+
+async def test_one_that_stood_still_says_nothing_of_a_source_that_another_one_has(
+    make_program: MakeProgram,
+    database: str,
+    collect: Collect,
+    audit: AuditBooks,
+    eventually: Eventually,
+) -> None:
+    second = make_program("second", database)
+    async with collect("snow", "rain,sun", rate=200, faults=("resend",), limits=LIMITS) as run:
+        first, tables, server = run.program, run.tables, run.server
+        second.share_key_of(first)
+        await run.more_sent(200)
+        await second.start()
+        await eventually(lambda: "another daemon collects" in second.log.read_text())
+        query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
+        first.freeze()
+        await eventually(lambda: tables.one(query, second.pid, "collecting"))
+        await run.more_sent(200)
+        first.thaw()
+        await eventually(lambda: tables.one(query, first.pid, "standby"))
+        await run.more_sent(200)
+        await run.stored_all()
+        assert await tables.one("SELECT state FROM sources") == "streaming"
+        assert not await tables.one("SELECT count(*) FROM gaps WHERE ended_at IS NULL")
+        await first.stop()
+        await second.stop()
+    found = await audit(tables, first.journal, second.journal)
+    assert found.tweets == set(server.sent)
