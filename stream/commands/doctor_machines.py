@@ -7,13 +7,14 @@ from stream import __version__
 from stream.cluster import Cluster
 from stream.commands.finding import Finding, Result
 from stream.config import Settings
-from stream.daemon_report import Role
+from stream.daemon_report import CONNECTING, Role
 from stream.heartbeat import must_be_equal
 from stream.store.daemons import DaemonRow
 from stream.store.sources import SourceRow
 from stream.tweet import SourceId
 
 CLOCK_OFFSET_MAX = 2.0  # seconds between clocks of machines
+CONNECT_WITHIN = 10.0  # seconds; a daemon that starts may not be connected to the bus yet
 NEEDED: tuple[tuple[Role, str, Result], ...] = (
     ("collect", "nothing is collected", "error"),
     ("write", "nothing is stored", "error"),
@@ -48,6 +49,7 @@ def machine_findings(
     running = found.daemons
     if running:
         yield from _roles(running, settings.cell)
+        yield from _bus(running)
         wanted = [row for row in sources if row.enabled and not settings.cell]
         yield from _work(found, wanted, collected)
         yield from _versions(running)
@@ -62,6 +64,17 @@ def _roles(running: Sequence[DaemonRow], cell: str) -> Iterator[Finding]:
         if (role != "collect" or not cell) and not any(role in row.roles for row in running):
             start = f"start a machine with `run --role {role}`"
             yield Finding(result, f"no machine has the role {role}, so {without}: {start}")
+
+
+def _bus(running: Sequence[DaemonRow]) -> Iterator[Finding]:
+    """Each daemon has to reach the bus itself, whatever it is like from here."""
+    for row in running:
+        bus = row.report.bus
+        if bus is None or not bus.failing:
+            continue
+        if bus.failing != CONNECTING or row.report.at - bus.since > CONNECT_WITHIN:
+            why = bus.failing.rstrip(".")
+            yield Finding("warning", f"{row.name} cannot use the bus: {why}. {bus.remedy}".rstrip())
 
 
 def _work(

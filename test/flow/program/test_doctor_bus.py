@@ -166,6 +166,28 @@ async def test_what_can_and_cannot_be_known_of_the_servers(
         assert 'sync_interval is "always" on the server of the bus' in await doctor(program)
 
 
+async def test_a_machine_that_cannot_use_the_bus(
+    tmp_path: Path, make_program: MakeProgram, database: str, eventually: Eventually
+) -> None:
+    (tmp_path / "login").write_text("user: me\npassword: secret\n")
+    async with running_server(tmp_path / "nats", LOGIN) as nats:
+        settings = {"bus": nats.url, "bus_replicas": 1}
+        login = str(tmp_path / "login")
+        here = make_program("here", database, bus_credentials=login, **settings)
+        other = make_program("other", database, **settings)
+        await other.start(roles=["write"])
+
+        async def is_named() -> bool:
+            said = await doctor(here)
+            assert "ok the bus answers at" in said
+            return (
+                " cannot use the bus: nats: 'Authorization Violation'. It needs a login: set"
+                " `bus_credentials`"
+            ) in said
+
+        await eventually(is_named)
+
+
 async def test_machines_that_differ(
     tmp_path: Path, make_program: MakeProgram, database: str, eventually: Eventually
 ) -> None:
