@@ -6,7 +6,7 @@ position on which cells share the frames, as long as the journal has any of befo
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,19 +27,20 @@ class Division(msgspec.Struct, frozen=True):
 
 
 class Divisions(msgspec.Struct, frozen=True):
-    """The divisions of all that a journal has, the newest last."""
+    """The divisions of all that a journal has, the newest last.
+
+    `stored`: how far each cell has stored it, as of a while ago. `lost_from`: from there on, cells
+    that were removed since may lack their frames, which others have to store.
+    """
 
     found: tuple[Division, ...] = (Division(0, (HOME,)),)
+    stored: Mapping[str, int] = {}
+    lost_from: int | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The cells that share what is received now."""
         return self.found[-1].cells
-
-    @property
-    def has_lost_cells(self) -> bool:
-        """Whether frames belonged to a cell that is not there any more: others take them over."""
-        return any(not set(each.cells) <= set(self.cells) for each in self.found)
 
     def since(self, cell: str) -> int:
         """The position of the first frame that can belong to this cell."""
@@ -52,13 +53,18 @@ class Divisions(msgspec.Struct, frozen=True):
 
     def changed(self, cells: Sequence[str], start: int, end: int) -> "Divisions":
         """The same for a journal from `start` to `end`, whose next frames these cells share."""
-        found = list(self.found)
+        found, stored, lost_from = list(self.found), self.stored, self.lost_from
         if tuple(cells) != self.cells:
+            lost = [stored.get(each, start) for each in self.cells if each not in cells]
+            lost_from = min(lost, default=None)
+            stored = {each: at for each, at in stored.items() if each in cells}
             found = [each for each in found if each.start < end]
             found.append(Division(end, tuple(cells)))
+        elif stored and min(stored.values()) >= found[-1].start:
+            lost_from = None  # others have stored it
         while len(found) > 1 and found[1].start <= start:
             del found[0]
-        return Divisions(tuple(found))
+        return Divisions(tuple(found), stored, lost_from)
 
 
 UNDIVIDED = Divisions()
@@ -71,6 +77,12 @@ def divide(folder: Path, cells: Sequence[str], start: int, end: int) -> Division
     if after != before:
         files.write(folder / FILE, msgspec.json.encode(after))
     return after
+
+
+def note_stored(folder: Path, stored: Mapping[str, int]) -> None:
+    """Remember how far each cell has stored the journal in this folder; durable."""
+    found = msgspec.structs.replace(_load(folder / FILE), stored=stored)
+    files.write(folder / FILE, msgspec.json.encode(found))
 
 
 def _load(path: Path) -> Divisions:

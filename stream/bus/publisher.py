@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stream.bus.divisions import note_stored
 from stream.bus.lane_sender import LaneSender, Routes
 from stream.bus.messages import RESEND, ResendRequest
 from stream.bus.routing import LaneRouter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 RETRY = 1.0  # seconds between two attempts while Postgres is away
 OPEN_WITHIN = 2.0  # seconds for each other cell, before collecting begins without it
 POSITION_INTERVAL = 0.5  # seconds between two looks at what is stored
+NOTE_INTERVAL = 60.0  # seconds between two notes of what each cell has stored
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream
 LOST_AFTER = 30.0  # seconds without a stored frame, until the bus is searched for what was sent
 
@@ -149,8 +151,8 @@ class Publisher:
             found = await ingest_log.lane_positions(connection, self.journal.id)
             if not self._are_current(found, own):
                 position = min((each.position for each in found), default=self._first_of(cell))
-                if self.divisions.has_lost_cells:
-                    position = self.journal.start
+                if (lost_from := self.divisions.lost_from) is not None:
+                    position = max(self.journal.start, min(position, lost_from))
                 await ingest_log.share_journal(
                     connection, self.journal.id, sorted(own), self.lanes, position
                 )
@@ -173,6 +175,7 @@ class Publisher:
 
     async def _follow_stored(self) -> None:
         """Look at what the lanes have stored, also when their rows have changed or are gone."""
+        clock, noted_at = asyncio.get_running_loop().time, -NOTE_INTERVAL
         while True:
             for cell in self._by_cell:
                 try:
@@ -180,7 +183,20 @@ class Publisher:
                 except DatabaseAway as error:
                     logger.debug("positions cannot be read", extra={"why": str(error)})
             self._free()
+            needs_note = len(self._by_cell) > 1 or self.divisions.lost_from is not None
+            if needs_note and clock() - noted_at >= NOTE_INTERVAL:
+                await self._note_stored()
+                noted_at = clock()
             await asyncio.sleep(POSITION_INTERVAL)
+
+    async def _note_stored(self) -> None:
+        """Write down what each cell has stored: of one that is removed nobody can ask later."""
+        stored = {
+            cell: min(self.senders[lane.id].stored for lane in lanes)
+            for cell, lanes in self._by_cell.items()
+        }
+        with contextlib.suppress(OSError):  # on a full disk the note before that remains
+            await asyncio.to_thread(note_stored, self.journal.folder, stored)
 
     async def _read_positions(self, cell: str) -> None:
         async with self.cells.acquire(cell) as connection:

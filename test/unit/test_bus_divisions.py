@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bus.divisions import FILE, UNDIVIDED, Division, Divisions, divide
+from stream.bus.divisions import FILE, UNDIVIDED, Division, Divisions, divide, note_stored
 
 CELLS = st.sets(st.sampled_from(["east", "north", "west"])).map(lambda few: ("", *sorted(few)))
 # Steps: how far the journal's start and end move, and the cells from then on.
@@ -36,8 +36,6 @@ def test_what_the_journal_has_stays_where_it_belongs(
             first = divisions.since(cell)
             assert all(cell in owners[each] for each in kept if each > first)
             assert first <= start or cell not in owners.get(first, ())
-        lost = {cell for each in kept for cell in owners[each]} - {*cells}
-        assert divisions.has_lost_cells >= bool(lost)
 
 
 def test_it_is_kept_in_a_file(tmp_path: Path) -> None:
@@ -47,6 +45,18 @@ def test_it_is_kept_in_a_file(tmp_path: Path) -> None:
     assert made.found == (Division(0, ("",)), Division(700, ("", "east")))
     assert divide(tmp_path, ["", "east"], 0, 900) == made
     assert divide(tmp_path, ["", "east"], 700, 900).found == (Division(700, ("", "east")),)
+
+
+def test_others_take_over_what_a_removed_cell_lacks(tmp_path: Path) -> None:
+    divide(tmp_path, ["", "east", "west"], 0, 0)
+    note_stored(tmp_path, {"": 90, "east": 70, "west": 50})
+    assert divide(tmp_path, ["", "west"], 0, 100).lost_from == 70
+    assert divide(tmp_path, ["", "west"], 0, 200).lost_from == 70
+    assert divide(tmp_path, [""], 0, 300).lost_from == 50
+    note_stored(tmp_path, {"": 299})
+    assert divide(tmp_path, [""], 0, 400).lost_from == 50
+    note_stored(tmp_path, {"": 300})
+    assert divide(tmp_path, [""], 0, 400).lost_from is None
 
 
 def test_a_damaged_file_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from bus_bench import BusBench
 from stream import db
+from stream.bus import publisher
 from stream.bus.blocks import FRAMES_MAX
+from stream.bus.divisions import FILE
 from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells
 from stream.notes import TracksInForce
@@ -148,6 +150,26 @@ async def test_what_a_database_lacks_that_is_removed_is_stored_by_others(
     async with bench.collecting() as machine, bench.writing():
         machine.append(MANY)
         await eventually(has_stored(machine, bench.source.id))
+    two.use()
+    async with bench.collecting() as machine, bench.writing():
+        machine.append(MANY)
+        await eventually(machine.all_stored)
+    await two.check(eventually)
+
+
+async def test_what_a_database_has_that_is_removed_is_not_stored_by_others(
+    two: TwoCells, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "NOTE_INTERVAL", 0.1)
+    two.use(EAST)
+    bench = two.bench
+    async with bench.collecting() as machine, bench.writing():
+        await two.copy()
+        async with bench.writing(EAST):
+            machine.append(MANY)
+            await eventually(machine.all_stored)
+        note = machine.journal.folder / FILE
+        await eventually(lambda: note.read_bytes().count(str(machine.journal.end).encode()) == 2)
     two.use()
     async with bench.collecting() as machine, bench.writing():
         machine.append(MANY)
