@@ -34,7 +34,15 @@ if TYPE_CHECKING:
 
 INTERVAL = 2.0  # seconds
 SIGN_OFF_TIMEOUT = 1.0  # seconds, for deleting the row at the end
-MUST_BE_EQUAL = ("bus", "bus_stream", "max_frame_bytes", "deletions", "keep_unmatched")
+MUST_BE_EQUAL = (
+    "bus",
+    "bus_stream",
+    "bus_replicas",
+    "bus_max_bytes",
+    "max_frame_bytes",
+    "deletions",
+    "keep_unmatched",
+)
 
 
 class Heartbeat:

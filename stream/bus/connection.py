@@ -185,9 +185,15 @@ class Bus:
         async with call():
             found = (await self._js.stream_info(self._stream)).config
             wanted = self._wanted
-            changed = ("num_replicas", "max_bytes")
-            if any(getattr(found, name) != getattr(wanted, name) for name in changed):
+            changed = {
+                f"bus_{name.removeprefix('num_')}": (getattr(found, name), getattr(wanted, name))
+                for name in ("num_replicas", "max_bytes")
+                if getattr(found, name) != getattr(wanted, name)
+            }
+            if changed:
                 await self._js.update_stream(wanted)
+                extra = {name: f"{now}, was {before}" for name, (before, now) in changed.items()}
+                logger.warning("changed the stream to the settings of this machine", extra=extra)
 
     @property
     def _wanted(self) -> api.StreamConfig:

@@ -97,13 +97,14 @@ def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"the stream has {count} of {wanted} replicas: run more servers of NATS as a cluster,"
-            " or lower `bus_replicas`; a restart of a daemon then changes the stream",
+            " or lower `bus_replicas` on all machines; a restart of a daemon with the role collect"
+            " then changes the stream",
         )
     elif count > wanted:
         yield Finding(
             "warning",
             f"the stream has {count} replicas, but `bus_replicas` is {wanted} here: set it to"
-            f" {count}, lest a daemon that starts here changes the stream",
+            f" {count}, lest a daemon with the role collect that starts here changes the stream",
         )
     elif not behind and count > 1:
         yield Finding("ok", f"all {count} replicas of the stream are current")

@@ -195,7 +195,8 @@ async def test_machines_that_differ(
         settings = {"bus": nats.url, "bus_replicas": 1}
         here = make_program("here", database, **settings)
         await here.add_source_to(database, "http://127.0.0.1:1", "x_v2")
-        other = make_program("other", database, keep_unmatched=False, **settings)
+        wrong = {"keep_unmatched": False, "bus_max_bytes": 1 << 24}
+        other = make_program("other", database, **(settings | wrong))
         await other.start(roles=["collect"])
 
         async def differs() -> bool:
@@ -207,6 +208,7 @@ async def test_machines_that_differ(
                     "no machine has the role monitor",
                     "no machine stores main",
                     "`keep_unmatched` is false on",
+                    "`bus_max_bytes` is 16777216 on",
                     "collects, but has no secret.key",
                 )
             )
