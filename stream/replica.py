@@ -5,17 +5,19 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import msgspec
 
 from stream.db import Database, Executor, GuardedDatabase, answer_within, connect
 from stream.errors import ConfigError, DatabaseAway
-from stream.store import server
+from stream.store import migrations, server
 
 logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 1.0  # seconds between two looks at how far the replica is
 CHECK_TIMEOUT = 5.0  # seconds for its answer
+OTHER_DATABASE = "it is the standby of another database"
 SAMPLES = 3600  # positions of the primary that are kept, one for each look
 
 
@@ -61,6 +63,7 @@ class Replica:
         self._max_lag = max_lag
         self._database: GuardedDatabase | None = None
         self._lag = Lag()
+        self._created: datetime | None = None  # the database, as far as is known
         self.status: ReplicaStatus | None = None  # None: there is no replica
         if url:
             self._set("it was not looked at yet")
@@ -118,8 +121,9 @@ class Replica:
         with contextlib.suppress(DatabaseAway):  # what it had last still tells how far it is
             async with self._primary.acquire() as connection:
                 self._lag.add(clock(), await server.wal_position(connection))
+                self._created = await migrations.created_at(connection)
         try:
-            replayed = await answer_within(CHECK_TIMEOUT, lambda: _replayed(replica))
+            replayed, created = await answer_within(CHECK_TIMEOUT, lambda: _looked_at(replica))
         except (DatabaseAway, ConfigError) as error:
             self._set(f"it cannot be reached: {error}")
             return
@@ -128,6 +132,9 @@ class Replica:
             return
         if replayed is None:
             self._set("it is no replica: it can be written to")
+            return
+        if self._created is not None and created != self._created:
+            self._set(OTHER_DATABASE)
             return
         seconds, number = self._lag.of(replayed, clock())
         late = seconds is not None and seconds > self._max_lag
@@ -144,7 +151,10 @@ class Replica:
             logger.info("reads go to the replica again")
 
 
-async def _replayed(replica: Database) -> int | None:
-    """How far the replica has replayed; None when it is a primary."""
+async def _looked_at(replica: Database) -> tuple[int | None, datetime | None]:
+    """How far the replica has replayed, None when it is a primary; and when it was created."""
     async with replica.acquire() as connection:
-        return await server.replayed_position(connection)
+        return (
+            await server.replayed_position(connection),
+            await migrations.created_at(connection),
+        )

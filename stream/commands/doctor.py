@@ -22,6 +22,7 @@ from stream.errors import TwitterstreamError
 from stream.files import disk
 from stream.networks.egress import choose_proxy
 from stream.networks.registry import NETWORKS
+from stream.replica import OTHER_DATABASE
 from stream.store import migrations, server, sources, tracks
 
 CONNECT_TIMEOUT = 5.0  # seconds
@@ -131,10 +132,13 @@ async def replica_finding(web: WebSettings, database: Database) -> Finding:
             opened.acquire() as replica,
         ):
             position = await server.wal_position(primary)
+            is_same = await migrations.created_at(replica) == await migrations.created_at(primary)
             replayed = await server.replayed_position(replica) or 0
             seconds = await server.replay_delay(replica)
     except TwitterstreamError as error:
         return Finding("error", f"the replica (web.replica) cannot be used: {error}")
+    if not is_same:
+        return Finding("error", f"the replica (web.replica) cannot be used: {OTHER_DATABASE}")
     behind = max(0, position - replayed)
     if not behind:
         return Finding("ok", "the replica (web.replica) has all that the database has")

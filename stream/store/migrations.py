@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+_CREATED_AT = "SELECT min(applied_at) AS at FROM schema_migrations"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('twitterstream migrate'))"
 _APPLIED = "SELECT number, name, checksum FROM schema_migrations ORDER BY number"
 # Other programs have a table of this name, with other columns.
@@ -133,6 +135,13 @@ async def migrate(database: Database) -> list[Migration]:
             )
             done.append(missing[0])
     return done
+
+
+async def created_at(connection: Executor) -> datetime | None:
+    """When the tables were created: the same on a primary and its standbys, and nowhere else."""
+    [row] = await connection.fetch(_CREATED_AT)
+    at: datetime | None = row["at"]
+    return at
 
 
 async def require_current(database: Database) -> None:

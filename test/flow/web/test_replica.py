@@ -14,7 +14,7 @@ from postgres_servers import PostgresServer, PostgresServers
 from stream import db
 from stream.commands.doctor import replica_finding
 from stream.config import WebSettings
-from stream.replica import Lag, Replica
+from stream.replica import OTHER_DATABASE, Lag, Replica
 from stream.store import migrations
 from waiting import Eventually
 from web.context import APP_CONTEXT
@@ -72,6 +72,28 @@ async def pair(
         made = Pair(primary, standby, app)
         await eventually(made.is_used)
         yield made
+
+
+async def test_a_standby_of_another_database_is_not_read(
+    postgres_servers: PostgresServers, tmp_path: Path, eventually: Eventually
+) -> None:
+    one, other = [await postgres_servers.primary() for _ in range(2)]
+    for each in (one, other):
+        async with db.connect(each.url) as database:
+            await migrations.migrate(database)
+    wrong = await postgres_servers.standby(other)
+    settings = {"replica": wrong.url, "replica_max_lag": MAX_LAG}
+    async with running_app(one.url, tmp_path / "data", web=settings) as app:
+        replica = app.application[APP_CONTEXT].replica
+
+        def status() -> tuple[bool, str] | None:
+            found = replica.status
+            return None if found is None else (found.used, found.reason)
+
+        await eventually(lambda: status() == (False, OTHER_DATABASE))
+    async with db.connect(one.url) as database:
+        finding = await replica_finding(WebSettings(replica=wrong.url), database)
+    assert (finding.result, OTHER_DATABASE in finding.text) == ("error", True)
 
 
 async def texts(client: Client, **parameters: Any) -> tuple[list[str], str]:
