@@ -15,6 +15,7 @@ from stream.store.sources import LANES_MAX
 BUS_AWAY_FOR = 30.0  # seconds; a new leader of the bus is elected within seven
 NO_WRITER_FOR = 30.0  # seconds; another machine takes a lane over within ten
 LANE_LATE_FOR = 60.0  # seconds
+CELL_FOR = 30.0  # seconds
 MISSING_FOR = 60.0  # seconds; until then they may just be sent again
 GONE_FOR = 60.0  # seconds
 REPLICA_FOR = 300.0  # seconds; a restarted server has to catch up
@@ -93,6 +94,18 @@ def bus_sync(context: RuleContext) -> Iterator[Condition]:
                 " then a power loss costs resends, and the time they take."
             )
             yield Condition("bus_sync", name, "warning", text, remedy, 1.0)
+
+
+def cell_away(context: RuleContext) -> Iterator[Condition]:
+    """The database of another cell does not answer."""
+    cluster = _cluster(context)
+    for name, why in cluster.missing_cells.items() if cluster is not None else ():
+        text = f"The database of cell {name} does not answer: {why.rstrip('.')}."
+        remedy = (
+            "Start it, or correct its address in `cells`. Meanwhile its tweets wait in the journals"
+            " of the collectors, and pages lack what it has."
+        )
+        yield Condition("cell_away", name, "critical", text, remedy, 1.0, CELL_FOR)
 
 
 def lane_unwritten(context: RuleContext) -> Iterator[Condition]:

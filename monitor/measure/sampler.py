@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from monitor.jobs import Leader, PeriodicJob
 from monitor.measure.machine import MachineSampler, Volumes
 from monitor.measure.pipeline import GapTimes, Pipeline
@@ -154,8 +156,12 @@ class Sampler:
         return database
 
     async def _cluster_now(self) -> Cluster:
+        cells = self.daemon.cells
         async with self._postgres.database.acquire() as connection:
-            return await cluster.read(connection, self.settings.cell)
+            found = await cluster.read(connection, self.settings.cell)
+            missing = await cells.missing(connection) if cells.others else ()
+        why = {name: cells.why_missing.get(name, "") for name in missing}
+        return msgspec.structs.replace(found, missing_cells=why)
 
     def _others(self) -> list[DaemonRow]:
         """The other daemons that run."""

@@ -8,11 +8,13 @@ notify its writers.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 
 from stream.db import Database, keep_listening, transaction
 from stream.errors import TwitterstreamError
-from stream.store import cells, migrations, snapshot
+from stream.notes import EventNote
+from stream.store import cells, events, lanes, migrations, snapshot
 from stream.store.cells import COPIED, Identity
 from stream.store.lanes import HOME
 from stream.store.locks import CELL_LOCK_CLASS, Locks
@@ -101,7 +103,8 @@ class _Copy:
         # The cell first: while it is away, home need not keep old rows for our snapshot.
         async with self._database.acquire() as cell:
             await migrations.require_current_on(cell)
-            await cells.adopt(cell, Identity(home.installation, self.name))
+            if await cells.adopt(cell, Identity(home.installation, self.name)):
+                await self._note_new()
             async with transaction(cell), self._home.transaction() as connection:
                 seen = await snapshot.begin(connection)
                 for copied in COPIED:
@@ -110,6 +113,18 @@ class _Copy:
                     await cells.delete_gone(connection, cell, copied)
                 await cells.note_copied(cell, seen.at)
         self._mark = seen.mark
+
+    async def _note_new(self) -> None:
+        """Say that the database is another one, if the cell had stored tweets before."""
+        async with self._home.acquire() as connection:
+            if not any(each.cell == self.name for each in await lanes.get_all(connection)):
+                return
+            text = (
+                f"The database of cell {self.name} is a new, empty one: what the former one had is"
+                " not in it. What the journals still have is stored in it again."
+            )
+            await events.add(connection, None, EventNote("daemon", text, time.time()))
+        logger.warning("%s", text)
 
     def _note_failing(self, why: str) -> None:
         if why != self._failing:

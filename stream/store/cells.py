@@ -127,12 +127,17 @@ async def identify_home(connection: Executor) -> Identity:
     return found
 
 
-async def adopt(connection: Executor, wanted: Identity) -> None:
-    """Make an empty database this cell. TwitterstreamError for one that has another use."""
-    if await identity(connection) is None:
+async def adopt(connection: Executor, wanted: Identity) -> bool:
+    """Make an empty database this cell; whether it was none before.
+
+    TwitterstreamError for one that has another use.
+    """
+    is_new = await identity(connection) is None
+    if is_new:
         await _require_unused(connection, wanted)
         await connection.execute(_IDENTIFY, wanted.installation, wanted.name)
     await require(connection, wanted)
+    return is_new
 
 
 async def _require_unused(connection: Executor, wanted: Identity) -> None:

@@ -74,6 +74,7 @@ def sink(seconds: float, reason: str = "", remedy: str = "") -> Snapshot:
 
 SLOW = with_process(loop_lag=1.0)
 BUSY = with_machine(cpu_percent=100.0)
+IN_CELL = Settings(cell="east", bus="nats://127.0.0.1")
 NO_COLLECTOR = with_source(collecting=False, state="streaming")
 KEY = {"/srv/secret.key": "It is missing."}
 QUOTA = with_source(code="quota", state="paused", until=NOON + 7200)
@@ -160,6 +161,7 @@ CASES: list[tuple[str, RuleContext, str | None]] = [
     ("source_failed", context(with_source(collecting=False, state="failed", reason="No key")),
      "No key."),
     ("source_failed", context(NO_COLLECTOR, collected=frozenset()), "no daemon collects it"),
+    ("source_failed", context(NO_COLLECTOR, collected=frozenset(), settings=IN_CELL), None),
     ("rules_not_applied", context(with_source(not_in_force=NOT_DELETED)),
      f"{NOT_DELETED} … developer portal"),
     ("source_silent", context(with_source(last_byte=NOON - 59, state="waiting")), None),

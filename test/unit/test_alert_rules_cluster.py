@@ -32,6 +32,7 @@ RULES = {
     "bus_full",
     "bus_replicas",
     "bus_sync",
+    "cell_away",
     "lane_unwritten",
     "lane_lag",
     "frames_missing",
@@ -153,6 +154,13 @@ def test_frames_that_are_missing_name_the_machine_that_has_them() -> None:
 def test_how_a_machine_is_started_again(roles: tuple[str, ...], remedy: str) -> None:
     looked_at = of_machines(COLLECTOR, WRITER, daemon("host3", *roles, running=False))
     assert found(looked_at)["machine_gone"].remedy.startswith(remedy)
+
+
+def test_the_database_of_a_cell_that_is_away_is_an_alert() -> None:
+    together = changed(cluster.from_rows([COLLECTOR, WRITER], [SOURCE], LANES))
+    together = changed(together, missing_cells={"east": "connection refused"})
+    alert = found(context(changed(SNAPSHOT, cluster=together)))["cell_away"]
+    assert alert.text == "The database of cell east does not answer: connection refused."
 
 
 def test_names_keep_their_capital_letters_and_lanes_their_limit() -> None:
