@@ -74,7 +74,7 @@ def sink(seconds: float, reason: str = "", remedy: str = "") -> Snapshot:
 
 SLOW = with_process(loop_lag=1.0)
 BUSY = with_machine(cpu_percent=100.0)
-IN_CELL = Settings(cell="east", bus="nats://127.0.0.1")
+IN_CELL = Settings(cell="east", bus="nats://a", database="postgresql:///east")
 NO_COLLECTOR = with_source(collecting=False, state="streaming")
 KEY = {"/srv/secret.key": "It is missing."}
 QUOTA = with_source(code="quota", state="paused", until=NOON + 7200)
