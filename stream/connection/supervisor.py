@@ -159,8 +159,6 @@ class ConnectionSupervisor:
 
     async def _stream_or_wait(self) -> None:
         """Stream once, if a track needs the source and the disk has space; else wait for that."""
-        if self.confirm is not None:
-            await self.confirm()
         if self._session.plan is None or not self._session.plan.asked:
             await self._idle()
         elif (why := self._journal.why_full() or self.recorder.flush()) is not None:
@@ -189,6 +187,8 @@ class ConnectionSupervisor:
 
     async def _stream(self) -> SessionEnd:
         """Connect, and read the stream until it ends."""
+        if self.confirm is not None:
+            await self.confirm()
         self._session.delivered = False
         try:
             self._enter_connecting()
