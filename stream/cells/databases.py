@@ -255,7 +255,7 @@ class Cells:
         return self._cell_of.get(lane, HOME)
 
     def note_runs(self, name: str, runs: Iterable[Run]) -> None:
-        """This cell has these runs: so its answer is never taken for another one's."""
+        """This cell has these runs, as its tables say: a reader's cursor may say anything."""
         known = self._runs.setdefault(name, set())
         for run in runs:
             known.add(run)

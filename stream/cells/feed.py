@@ -68,8 +68,7 @@ async def after(
         return MergedPage(found.page, (), found.matches, found.picked)
     matches: dict[TweetId, Sequence[StoredMatch]] = {}
     picked: set[TweetId] = set()
-    for name, found in answers.by_cell.items():
-        cells.note_runs(name, found.page.cursor.positions)
+    for found in answers.by_cell.values():
         matches |= found.matches
         picked.update(found.picked)
     pages = {name: found.page for name, found in answers.by_cell.items()}
