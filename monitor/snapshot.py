@@ -177,9 +177,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     webhooks: tuple[WebhookSnapshot, ...] = ()
     # With several machines; see stream/daemon_report.py.
     name: str = ""  # of this daemon: the machine, and its roles unless it has all of them
-    reports_machine: bool = (
-        True  # for the machine: of several daemons on it, one reports its disks and load
-    )
+    reports_machine: bool = True  # of several daemons on a machine one does, its disks and load
     lanes: tuple[LaneReport, ...] = ()  # that this daemon stores
     bus: BusReport | None = None
     cluster: Cluster | None = None  # all machines; of the newest snapshot only

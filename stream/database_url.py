@@ -67,7 +67,7 @@ class DatabaseURL(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> tuple[frozenset[tuple[str, str]], str]:
-        """Which database it is, whoever logs in; the same one may have several."""
+        """Which database it is, regardless of the login; one server may have several addresses."""
         given = self.parameters
         user = self.user or given.get("user", "")
         name = self.name or given.get("dbname") or given.get("database") or user

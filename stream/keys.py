@@ -17,7 +17,7 @@ from stream.tweet import NativeId, SourceId, TweetId
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY_EPOCH = 1_577_836_800_000_000  # microseconds: 2020-01-01, as in SQL's tweet_key()
-SOURCE_BITS = 12
+SOURCE_BITS = packed_positions.LANE_BITS
 NEXT_KEY = 1 << SOURCE_BITS  # a microsecond later
 _SERVER_SIGN = "|"  # in no address
 MAX_KEY = 2**63 - 1  # greater than that of every tweet

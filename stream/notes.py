@@ -150,6 +150,11 @@ Note: TypeAlias = (
 )
 
 
+def marker(note: type[StreamOpened | TracksInForce]) -> bytes:
+    """What the encoded notes of this type contain, to find them without decoding all."""
+    return f'"type":"{note.__struct_config__.tag}"'.encode()
+
+
 class MissedGap(msgspec.Struct, frozen=True):
     """A gap that has ended, in seconds since 1970, and how far it is refilled.
 

@@ -21,7 +21,7 @@ from stream.bus.blocks import Block, UnknownVersion, UnreadableBlock
 from stream.bus.messages import READ_BLOCKS, RESEND, WAKE, BusMessage, ResendRequest
 from stream.errors import BusAway
 from stream.frame_readers import PositionStore
-from stream.notes import TracksInForce
+from stream.notes import TracksInForce, marker
 from stream.store import ingest_log
 from stream.tweet import BusPosition, Frame, Source, SourceId
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 1.0  # seconds, in case that a notification is lost
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream while nothing comes
 REQUEST_INTERVAL = 2.0  # seconds between two requests for the same block
-_IN_FORCE = f'"type":"{TracksInForce.__struct_config__.tag}"'.encode()
+_IN_FORCE = marker(TracksInForce)
 _NO_TRACKS = "tracks that a collector has are not in this database yet"
 NO_JOURNAL = uuid.UUID(int=0)  # before the first block
 

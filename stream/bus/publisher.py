@@ -190,7 +190,7 @@ class Publisher:
             await asyncio.sleep(POSITION_INTERVAL)
 
     async def _note_stored(self) -> None:
-        """Write down what each cell has stored: of one that is removed nobody can ask later."""
+        """Note what each cell has stored: one that is removed cannot be asked any more."""
         stored = {
             cell: min(self.senders[lane.id].stored for lane in lanes)
             for cell, lanes in self._by_cell.items()

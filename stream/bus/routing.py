@@ -8,8 +8,8 @@ cell by the id's hash. Lanes must neither miss nor repeat what concerns them:
 - what changes stored tweets goes to one lane of each cell: also to that which had the tweet's id
   before a cell was added;
 - a note of the daemon and a message about the stream go to the first lane, which keeps the source's
-  gaps and states; that cursors of the network belong to a new connection, and that other tracks are
-  in force, every lane is told.
+  gaps and states; every lane is told when cursors of the network belong to a new connection, and
+  when other tracks are in force.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +19,12 @@ from typing import TypeAlias
 
 from stream import jsontext
 from stream.bus.divisions import UNDIVIDED, Divisions
-from stream.notes import StreamOpened, TracksInForce
+from stream.notes import StreamOpened, TracksInForce, marker
 from stream.store.lanes import Lane
 from stream.tweet import ControlNotice, Deletion, Frame, Message, Tweet, Withheld
 
 _FIRST = (0,)
-_FOR_ALL = tuple(
-    f'"type":"{note.__struct_config__.tag}"'.encode() for note in (StreamOpened, TracksInForce)
-)
+_FOR_ALL = marker(StreamOpened), marker(TracksInForce)
 
 CellLanes: TypeAlias = tuple[bytes, list[int]]  # a cell's name, and the indices of its lanes
 

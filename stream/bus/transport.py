@@ -38,7 +38,7 @@ class AbortingTransport(TcpTransport):
             await super().drain()  # type: ignore[no-untyped-call]
 
     async def wait_closed(self) -> None:
-        """It is closed at once. After a failed handshake nobody would say that it is."""
+        """Return at once, as `close` aborts: after a failed handshake the end is never reported."""
 
     def close(self) -> None:
         if self._io_writer is not None:

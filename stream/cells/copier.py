@@ -56,7 +56,7 @@ class CellCopier:
                         task.cancel()
 
     async def copy(self) -> None:
-        """Copy what has changed to all cells, whoever has the lock; raises the error of a cell."""
+        """Copy what has changed to all cells, without the lock; raises the error of a cell."""
         for each in self._copies:
             await each.copy()
 

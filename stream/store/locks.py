@@ -89,8 +89,8 @@ class Locks:
     async def confirm(self) -> None:
         """Look at the locks again, unless that was done just now.
 
-        A process that stood still may have lost them without knowing. While Postgres is away
-        nobody can tell: then it goes on after a moment.
+        A process that stood still may have lost them without knowing. While Postgres is away they
+        cannot be checked: then it returns after CONFIRM_WITHIN seconds.
         """
         if asyncio.get_running_loop().time() - self._checked_at > FRESH:
             self._checked.clear()

@@ -93,7 +93,7 @@ async def _applied(connection: Executor) -> list[tuple[int, str, str]]:
 
 
 async def _require_no_foreign(connection: Executor) -> None:
-    """TwitterstreamError for a database that has names of ours before the first migration."""
+    """TwitterstreamError if there are tables with our names before the first migration."""
     names = {name for each in available() for name in _CREATED.findall(each.sql)}
     for row in await connection.fetch(_TAKEN, sorted(names)):
         raise _foreign(row["name"])
