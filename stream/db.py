@@ -7,7 +7,7 @@ is invalid), or `Broken` (a bug in this program).
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -15,7 +15,7 @@ import asyncpg
 from stream import database_url, driver
 from stream.connector import Connector, parse_address
 from stream.driver import DatabaseConnection
-from stream.errors import ConfigError, DatabaseAway, TwitterstreamError
+from stream.errors import ConfigError, DatabaseAway
 
 Executor: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Row: TypeAlias = "asyncpg.Record"
@@ -33,11 +33,6 @@ IDLE_IN_TRANSACTION = 15.0  # seconds; then the server ends a session of the poo
 ROLLBACK_TIMEOUT = 10  # seconds; then the end of the connection does the same
 LISTEN_RETRY = 1.0  # seconds between two attempts to listen for notifications
 PROBE_INTERVAL = 10.0  # seconds between two checks that a silent listening connection is alive
-# Of a GuardedDatabase, in seconds: together the time until its callers learn of a frozen server.
-SLOW_CALL = 1.5  # a call that lasts longer makes it check whether the server answers
-CHECK_TIMEOUT = 5.0  # for the answer; a machine with much else to do needs seconds
-CHECK_INTERVAL = 1.0
-TIMEOUT_LATE = 0.5  # seconds; a timeout that comes so much later than due is none
 LONG_STATEMENT_TIMEOUT = 6 * 3600  # seconds, for one statement of a job that takes long
 NOTIFY_CHANNEL = "twitterstream"  # the channel that sql/schema/functions.sql notifies
 
@@ -48,7 +43,6 @@ POOLED = (
     " the command `web`."
 )
 
-_FROZEN = "it does not answer"
 # A machine that dies silently must lose its locks within 20 s, for the standby to take over.
 _KEEPALIVES = {
     "tcp_keepalives_idle": "10",
@@ -118,16 +112,16 @@ class Database:
     def __init__(
         self, pool: "asyncpg.Pool[Any]", url: str, call_timeout: float, connector: Connector
     ) -> None:
-        self._pool = pool
-        self._url = url
-        self._call_timeout = call_timeout
-        self._connector = connector
+        self.pool = pool
+        self.url = url
+        self.call_timeout = call_timeout
+        self.connector = connector
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[Executor]:
         """A connection, for single statements."""
         with translated_errors():
-            connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
+            connection = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
             try:
                 async with _session(connection):
                     yield connection
@@ -145,7 +139,7 @@ class Database:
         In a task of its own: the pool's shielded one would log an error if we were cancelled here
         and the connection were lost meanwhile.
         """
-        releasing = asyncio.ensure_future(self._pool.release(connection))
+        releasing = asyncio.ensure_future(self.pool.release(connection))
         releasing.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(releasing)
 
@@ -166,20 +160,13 @@ class Database:
     @contextlib.asynccontextmanager
     async def separate_pool(self, size: int) -> AsyncIterator["Database"]:
         """Another pool on the same server, for work that must not use up these connections."""
-        standby = self._connector.wants_standby
-        async with connect(self._url, size, self._call_timeout, standby=standby) as database:
+        standby = self.connector.wants_standby
+        async with connect(self.url, size, self.call_timeout, standby=standby) as database:
             yield database
 
     def address_for(self, user: str, password: str, name: str) -> str:
         """The URL of the database of this name on the same server for another user."""
-        return database_url.with_login(self._url, user, password, name)
-
-    def guarded(self, name: str = "Postgres") -> "GuardedDatabase":
-        """The same pool for callers that must not wait for a server that stands still.
-
-        `name`: what the log calls it.
-        """
-        return GuardedDatabase(self._pool, self._url, self._call_timeout, self._connector, name)
+        return database_url.with_login(self.url, user, password, name)
 
     async def require_direct(self) -> None:
         """ConfigError when a pooler is in between."""
@@ -202,7 +189,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def _own(self, call_timeout: float, settings: dict[str, str]) -> AsyncIterator[Executor]:
         with translated_errors():
-            connection = await self._connector.open(
+            connection = await self.connector.open(
                 call_timeout, CONNECT_TIMEOUT, _KEEPALIVES | settings
             )
             if connection.is_pooled:
@@ -212,107 +199,6 @@ class Database:
                 yield connection
             finally:
                 connection.terminate()
-
-
-class GuardedDatabase(Database):
-    """A circuit breaker: calls fail soon while the server does not answer anyone.
-
-    A slow call proves nothing: it may be a large search. So a statement on a separate connection
-    decides: without an answer all calls end, and new ones fail at once until the server is back.
-    """
-
-    def __init__(
-        self,
-        pool: "asyncpg.Pool[Any]",
-        url: str,
-        call_timeout: float,
-        connector: Connector,
-        name: str,
-    ) -> None:
-        super().__init__(pool, url, call_timeout, connector)
-        self._name = name
-        self._is_frozen = False
-        self._calls: dict[asyncio.Timeout, float] = {}  # since when each runs
-        self._called = asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Executor]:
-        if self._is_frozen:
-            raise DatabaseAway(_FROZEN)
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-                self._calls[limit] = asyncio.get_running_loop().time()
-                self._called.set()
-                try:
-                    async with super().acquire() as connection:
-                        yield connection
-                finally:
-                    del self._calls[limit]
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise DatabaseAway(_FROZEN) from error
-
-    async def watch(self) -> None:
-        """Guard the calls until cancelled."""
-        async with self.separate_pool(1) as separate:
-            while True:
-                await self._slow_call()
-                if await _is_frozen(separate):
-                    self._end_calls()
-                elif self._is_frozen:
-                    self._is_frozen = False
-                    logger.info("%s answers again", self._name)
-                await asyncio.sleep(CHECK_INTERVAL)
-
-    async def _slow_call(self) -> None:
-        """Wait until a call has lasted so long that the server may be frozen."""
-        clock = asyncio.get_running_loop().time
-        while not self._is_frozen:
-            if not self._calls:
-                self._called.clear()
-                await self._called.wait()
-            rest = min(self._calls.values(), default=clock()) + SLOW_CALL - clock()
-            if self._calls and rest <= 0:
-                return
-            await asyncio.sleep(max(rest, 0.0))
-
-    def _end_calls(self) -> None:
-        if not self._is_frozen:
-            self._is_frozen = True
-            logger.warning("%s does not answer; requests fail at once until it does", self._name)
-        for limit in self._calls:
-            with contextlib.suppress(RuntimeError):  # it is about to end
-                limit.reschedule(asyncio.get_running_loop().time())
-
-
-async def answer_within(seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer of a server; TimeoutError when it takes longer.
-
-    A timeout that comes late proves nothing: this machine stood still as well. So it asks again.
-    """
-    clock = asyncio.get_running_loop().time
-    while True:
-        late = clock() + seconds + TIMEOUT_LATE
-        try:
-            async with asyncio.timeout(seconds):
-                return await ask()
-        except TimeoutError:
-            if clock() < late:
-                raise
-
-
-async def _is_frozen(database: Database) -> bool:
-    """Whether the server gives no answer at all; a refusal is one, and reaches callers as well."""
-    try:
-        await answer_within(CHECK_TIMEOUT, lambda: database.fetch("SELECT 1"))
-    except TimeoutError:
-        return True
-    except TwitterstreamError as error:
-        # A server that is frozen for long accepts no connection on its Unix socket either.
-        return isinstance(error.__cause__, TimeoutError | BlockingIOError)
-    return False
 
 
 def _no_idle_transactions() -> dict[str, str]:

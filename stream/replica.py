@@ -9,8 +9,9 @@ from datetime import datetime
 
 import msgspec
 
-from stream.db import Database, Executor, GuardedDatabase, answer_within, connect
+from stream.db import Database, Executor, connect
 from stream.errors import ConfigError, DatabaseAway
+from stream.guarded_database import GuardedDatabase, answer_within
 from stream.store import migrations, server
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class Replica:
     async def watch(self, connections: int) -> None:
         """Use the replica and look at it until cancelled; `connections` at most."""
         async with connect(self._url, connections, standby=True) as pool:
-            database = self._database = pool.guarded()
+            database = self._database = GuardedDatabase(pool)
             async with pool.separate_pool(1) as own, asyncio.TaskGroup() as group:
                 group.create_task(database.watch(), name="replica guard")
                 while True:

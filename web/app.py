@@ -9,7 +9,8 @@ from aiohttp import web
 
 from stream.backoff import supervised
 from stream.config import Settings
-from stream.db import Database, GuardedDatabase
+from stream.db import Database
+from stream.guarded_database import GuardedDatabase
 from stream.vault import Vault
 from web.api import openapi_page, operations
 from web.auth import authorized

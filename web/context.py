@@ -14,7 +14,8 @@ from multidict import MultiDict, MultiDictProxy
 
 from stream.cells.databases import Cells
 from stream.config import Settings, exposure
-from stream.db import Database, GuardedDatabase
+from stream.db import Database
+from stream.guarded_database import GuardedDatabase
 from stream.replica import Replica
 from stream.vault import Vault
 from web.accounts.credentials import Passwords
@@ -44,7 +45,7 @@ class AppContext:
     ) -> None:
         self.address: str | None = None  # while it is served
         self.config_file = config_file
-        self.database = database.guarded()
+        self.database = GuardedDatabase(database)
         # For tweets and statistics, which need not be of this moment.
         self.replica = Replica(self.database, settings.web.replica, settings.web.replica_max_lag)
         self.cells = Cells(self.database, other_cells, self.replica)

@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from monitor.snapshot import DatabaseSnapshot
-from stream.db import Database, answer_within
+from stream.db import Database
 from stream.errors import TwitterstreamError
+from stream.guarded_database import answer_within
 from stream.store import server
 from stream.store.server import Activity, Sizes, StandbyLag
 

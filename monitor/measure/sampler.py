@@ -19,8 +19,9 @@ from stream import __version__, cluster
 from stream.cluster import Cluster
 from stream.config import Settings
 from stream.daemon import Daemon
-from stream.db import Database, answer_within
+from stream.db import Database
 from stream.errors import DatabaseAway
+from stream.guarded_database import answer_within
 from stream.store import machine_history
 from stream.store.daemons import DaemonRow, daemon_name
 

@@ -28,9 +28,7 @@ SLICE_FRAMES = 32  # read at once, before the event loop serves the sockets
 AHEAD_MAX = 256 << 20
 PASSED_INTERVAL = 1.0  # seconds between two blocks of a lane without frames of its own
 RESEND_INTERVAL = 5.0  # seconds between two times that blocks are sent again, at least
-ROUTES_KEPT = (
-    20_000  # of the newest frames: all lanes of a source read them at nearly the same time
-)
+ROUTES_KEPT = 20_000  # of the newest frames: a source's lanes read them at nearly the same time
 
 logger = logging.getLogger(__name__)
 

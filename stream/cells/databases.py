@@ -23,8 +23,9 @@ import msgspec
 
 from stream import db
 from stream.backoff import supervised
-from stream.db import POOL_SIZE, Database, Executor, GuardedDatabase
+from stream.db import POOL_SIZE, Database, Executor
 from stream.errors import DatabaseAway, TwitterstreamError
+from stream.guarded_database import GuardedDatabase
 from stream.keys import FIRST_RUN, Cursor, Run, source_of
 from stream.replica import Replica
 from stream.store import cells as cell_tables
@@ -296,8 +297,8 @@ async def open_cells(
     """The databases of cells other than home, with at most `size` connections to each."""
     async with contextlib.AsyncExitStack() as opened:
         yield {
-            name: (await opened.enter_async_context(db.connect(url, size))).guarded(
-                f"Postgres of cell {name}"
+            name: GuardedDatabase(
+                await opened.enter_async_context(db.connect(url, size)), f"Postgres of cell {name}"
             )
             for name, url in urls.items()
         }

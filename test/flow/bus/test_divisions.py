@@ -13,6 +13,7 @@ from stream.bus.blocks import FRAMES_MAX
 from stream.bus.divisions import FILE
 from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells
+from stream.guarded_database import GuardedDatabase
 from stream.notes import TracksInForce
 from web_app import database_away
 
@@ -38,7 +39,7 @@ class TwoCells:
 
     def use(self, *others: str) -> None:
         """The cells in the settings of machines that begin after this."""
-        guarded = {name: self.east.guarded() for name in others}
+        guarded = {name: GuardedDatabase(self.east) for name in others}
         self.bench.cells = Cells(self.bench.database, guarded)
 
     async def copy(self) -> None:
@@ -214,7 +215,7 @@ async def test_a_wrong_address_of_a_database_harms_no_other(
     two: TwoCells, eventually: Eventually
 ) -> None:
     bench = two.bench
-    bench.cells = Cells(bench.database, {EAST: bench.database.guarded()})
+    bench.cells = Cells(bench.database, {EAST: GuardedDatabase(bench.database)})
     async with bench.collecting() as machine, bench.writing():
         machine.append(MANY)
         await eventually(has_stored(machine, bench.source.id))

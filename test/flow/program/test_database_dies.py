@@ -17,9 +17,10 @@ import psutil
 import pytest
 import uvloop
 
-from stream import db
+from stream import db, guarded_database
 from stream.config import Settings
 from stream.errors import DatabaseAway
+from stream.guarded_database import GuardedDatabase
 from stream.postgres.cluster import SOCKET_NAME
 from stream.postgres.process import processes_in
 from stream.vault import Vault
@@ -120,9 +121,9 @@ async def test_no_statement_waits_longer_than_its_limit_for_a_server_that_stands
 
 
 @contextlib.asynccontextmanager
-async def guarded(cluster: Cluster) -> AsyncIterator[db.GuardedDatabase]:
+async def guarded(cluster: Cluster) -> AsyncIterator[GuardedDatabase]:
     async with db.connect(cluster.url) as database:
-        made = database.guarded()
+        made = GuardedDatabase(database)
         watching = asyncio.create_task(made.watch())
         yield made
         watching.cancel()
@@ -131,9 +132,9 @@ async def guarded(cluster: Cluster) -> AsyncIterator[db.GuardedDatabase]:
 async def test_calls_to_a_guarded_database_that_is_frozen_fail_soon_and_the_next_at_once(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(db, "SLOW_CALL", LIMIT / 4)
-    monkeypatch.setattr(db, "CHECK_TIMEOUT", LIMIT)
-    monkeypatch.setattr(db, "CHECK_INTERVAL", LIMIT / 4)
+    monkeypatch.setattr(guarded_database, "SLOW_CALL", LIMIT / 4)
+    monkeypatch.setattr(guarded_database, "CHECK_TIMEOUT", LIMIT)
+    monkeypatch.setattr(guarded_database, "CHECK_INTERVAL", LIMIT / 4)
     async with guarded(cluster) as database:
 
         async def answers() -> bool:
@@ -156,7 +157,7 @@ async def test_a_machine_that_stands_still_is_no_frozen_server(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check runs out of time because nothing on the machine runs: it is repeated."""
-    monkeypatch.setattr(db, "CHECK_TIMEOUT", 1.0)
+    monkeypatch.setattr(guarded_database, "CHECK_TIMEOUT", 1.0)
 
     async def check() -> bool:
         def stand_still() -> None:
@@ -167,7 +168,7 @@ async def test_a_machine_that_stands_still_is_no_frozen_server(
             await database.fetch("SELECT 1")
             cluster.freeze()
             asyncio.get_running_loop().call_later(0.1, stand_still)
-            return await db._is_frozen(database)
+            return await guarded_database._is_frozen(database)
 
     # On a loop of its own, whose time goes on while this process stands still.
     assert await asyncio.to_thread(asyncio.run, check()) is False
@@ -189,8 +190,8 @@ def full_queue(url: str) -> Iterator[None]:
 async def test_a_frozen_server_that_lets_no_more_connections_wait_does_not_answer(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "SLOW_CALL", LIMIT / 4)
-    monkeypatch.setattr(db, "CHECK_INTERVAL", LIMIT / 4)
+    monkeypatch.setattr(guarded_database, "SLOW_CALL", LIMIT / 4)
+    monkeypatch.setattr(guarded_database, "CHECK_INTERVAL", LIMIT / 4)
 
     async def attempt() -> str:
         async with guarded(cluster) as database, db.connect(cluster.url) as other:
@@ -214,9 +215,9 @@ async def test_a_frozen_server_that_lets_no_more_connections_wait_does_not_answe
 async def test_a_slow_call_to_a_guarded_database_that_answers_may_take_its_time(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "SLOW_CALL", 0.1)
-    monkeypatch.setattr(db, "CHECK_TIMEOUT", 60.0)
-    monkeypatch.setattr(db, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(guarded_database, "SLOW_CALL", 0.1)
+    monkeypatch.setattr(guarded_database, "CHECK_TIMEOUT", 60.0)
+    monkeypatch.setattr(guarded_database, "CHECK_INTERVAL", 0.1)
     async with guarded(cluster) as database:
         assert len(await database.fetch("SELECT 1 FROM pg_sleep(1)")) == 1
 
