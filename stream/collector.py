@@ -21,6 +21,7 @@ from stream.cells.databases import Cells
 from stream.config import Settings
 from stream.connection import ConnectionSupervisor
 from stream.connection.gap_records import GapRecords
+from stream.connection.recorder import Recorder
 from stream.db import Database, Executor
 from stream.errors import CommitsLost, DatabaseAway, JournalFull
 from stream.frame_readers import DirectReader
@@ -32,7 +33,7 @@ from stream.networks.registry import NETWORKS
 from stream.notes import GapOpened, StateNote, TracksInForce
 from stream.reconciler import TrackReconciler
 from stream.source_writer import source_writer
-from stream.store import events, gaps, ingest_log, lanes, sources
+from stream.store import daemons, events, gaps, ingest_log, lanes, sources
 from stream.store.locks import Locks
 from stream.tweet import NetworkCursor, Source
 from stream.writer import Writer
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OPEN_RETRY = 1.0  # seconds between two attempts to open the journal
+FULL_CHECK_INTERVAL = 5.0  # seconds between two looks for a daemon whose disk has room
+HANDOVER = 4.0  # seconds for another daemon to take the source; each tries every second
 DRAIN_TIMEOUT = 2.5  # seconds for the writer at the end; the rest stays in the journal
 
 
@@ -82,11 +85,19 @@ class Collector:
         self.connection: ConnectionSupervisor | None = None
         self._plan: Plan | None = None
         self._elsewhere = False  # another process has the journal
+        self._unwritten: set[Recorder] = set()  # of former connections: they wait for disk space
 
     @property
     def standing_by(self) -> bool:
         """Whether another process has the journal or the lock."""
         return self._elsewhere or self.locks.others_have(self.source.id)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it could collect at once what another daemon has."""
+        if self.journal is None or not self.locks.others_have(self.source.id):
+            return False
+        return self.journal.why_full() is None and not self._unwritten
 
     def end(self, why: str) -> None:
         """Stop collecting; `why` appears in the gap and in the state of the source."""
@@ -235,21 +246,60 @@ class Collector:
     async def _collect(self, journal: Journal, started: asyncio.Event) -> None:
         """Connect while we have the lock; wait while another daemon has it."""
         await started.wait()
-        lock = self.locks.want(self.source.id)
         try:
-            while True:
-                await lock.until(ours=True)
-                async with asyncio.TaskGroup() as group:
-                    connected = group.create_task(
-                        self._connect(journal), name=f"connection {self.source.name}"
-                    )
-                    await lock.until(ours=False)
+            async with asyncio.TaskGroup() as waiting:
+                while True:
+                    await self._connect_while_ours(journal)
                     if self.connection is not None:
-                        self.connection.is_taken_over = True
-                    connected.cancel()
-                self.collecting = False
+                        waiting.create_task(
+                            self._write_rest(self.connection.recorder),
+                            name=f"rest of {self.source.name}",
+                        )
         finally:
             self.locks.release(self.source.id)
+
+    async def _connect_while_ours(self, journal: Journal) -> None:
+        """Connect until another daemon has the lock, or should take it."""
+        lock = self.locks.want(self.source.id)
+        await lock.until(ours=True)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(coroutine, name=f"{name} {self.source.name}")
+                for name, coroutine in (
+                    ("connection", self._connect(journal)),
+                    ("lock", lock.until(ours=False)),
+                    ("room", self._until_others_have_room()),
+                )
+            ]
+            await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
+            if self.connection is not None:
+                self.connection.is_taken_over = True
+            for task in tasks:
+                task.cancel()
+        self.collecting = False
+        if lock.ours:
+            self.locks.release(self.source.id)
+            await asyncio.sleep(HANDOVER)
+
+    async def _until_others_have_room(self) -> None:
+        """Wait until our disk is full, and that of another daemon on standby is not."""
+        while True:
+            await asyncio.sleep(FULL_CHECK_INTERVAL)
+            if self.connection is not None and self.connection.no_space is not None:
+                with contextlib.suppress(DatabaseAway):
+                    async with self.database.acquire() as connection:
+                        if await daemons.is_ready(connection, self.source.id):
+                            extra = {"source": self.source.name, "why": self.connection.no_space}
+                            logger.warning("leaving the source to a daemon with room", extra=extra)
+                            return
+
+    async def _write_rest(self, recorder: Recorder) -> None:
+        """Write what a former connection has received, once there is disk space."""
+        self._unwritten.add(recorder)
+        try:
+            await recorder.wait_for_space()
+        finally:
+            self._unwritten.discard(recorder)
 
     async def _connect(self, journal: Journal) -> None:
         self.connection = ConnectionSupervisor(

@@ -94,6 +94,7 @@ class DaemonReport(_Report, frozen=True, kw_only=True):
     at: float = 0.0  # this machine's clock, seconds since 1970
     key: str = ""  # a fingerprint of secret.key; empty: there is none
     settings: Mapping[str, str] = {}  # those that must be the same everywhere
+    ready: Sequence[SourceId] = ()  # sources of others that it could collect at once
     lanes: Sequence[LaneReport] = ()
     journals: Sequence[JournalReport] = ()
     bus: BusReport | None = None

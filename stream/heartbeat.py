@@ -122,6 +122,7 @@ class Heartbeat:
             at=round(time.time(), 3),
             key=self.vault.fingerprint(),
             settings=must_be_equal(self.settings),
+            ready=[each.source.id for each in self.collectors.values() if each.ready],
             lanes=[self._lane(each) for each in self._lanes()],
             journals=[
                 journal

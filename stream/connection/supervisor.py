@@ -74,6 +74,7 @@ class ConnectionSupervisor:
         self.why_ended = "the daemon was stopped"
         self.confirm: Callable[[], Awaitable[None]] | None = None  # that no other has the source
         self.is_taken_over = False  # by another daemon: what it records would come in between
+        self.no_space: str | None = None  # why it waits for disk space
         self._journal = journal
         self._backoff = backoff or Backoff()
         self._retry_failed = settings.retry_failed_interval
@@ -183,7 +184,9 @@ class ConnectionSupervisor:
     async def _wait_for_space(self, why: str) -> None:
         self.recorder.open_gap("disk", why)
         self.recorder.set_state("paused", why)
+        self.no_space = why
         await self.recorder.wait_for_space()
+        self.no_space = None
 
     async def _stream(self) -> SessionEnd:
         """Connect, and read the stream until it ends."""

@@ -12,7 +12,7 @@ from stream.db import Executor, row_count
 from stream.tweet import SourceId
 
 TIMEOUT = 15  # seconds; a daemon without a heartbeat for longer counts as dead
-WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes
+WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes, and nothing is left to it
 KEPT = 86_400  # seconds that the row of a dead one stays
 
 _UPSERT = """
@@ -26,6 +26,12 @@ SELECT count(*)::integer AS number FROM daemons
 WHERE 'write' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
   AND report ? 'bus'
   AND coalesce(report #>> '{bus,failing}', '') = ''
+"""
+_IS_READY = """
+SELECT EXISTS (
+    SELECT FROM daemons
+    WHERE seen_at > now() - make_interval(secs => $2) AND report -> 'ready' @> to_jsonb($1::integer)
+) AS found
 """
 _DELETE = "DELETE FROM daemons WHERE id = $1 OR seen_at < now() - make_interval(secs => $2)"
 # Of a crowd of dead ones the newest: they are to be noticed, and each is a row of a crash.
@@ -97,6 +103,12 @@ async def count_writers(connection: Executor) -> int:
     """How many running daemons store lanes."""
     [row] = await connection.fetch(_COUNT_WRITERS, WRITER_TIMEOUT)
     return int(row["number"])
+
+
+async def is_ready(connection: Executor, source: SourceId) -> bool:
+    """Whether a daemon on standby could collect this source at once."""
+    [row] = await connection.fetch(_IS_READY, source, WRITER_TIMEOUT)
+    return bool(row["found"])
 
 
 async def delete(connection: Executor, daemon: uuid.UUID) -> None:

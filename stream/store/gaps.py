@@ -22,14 +22,16 @@ GAPS_MAX = 2000  # on a chart: the longest ones
 
 # An open gap keeps its beginning and cause. A source that was removed meanwhile has no gaps.
 # When another machine takes a source over, its journal may be stored first. Then the same gap is
-# known, with the cause that a collector assumes who finds no other one; or at least its end is. A
-# later gap of that machine may be open: what ends before it is added by _CLOSE_GAP, and the last
+# known, with the cause that a collector assumes who finds no other one; or at least its end is. It
+# begins a moment later then: with the frame that was stored last, not with the byte read before it.
+# A later gap of that machine may be open: what ends before it is added by _CLOSE_GAP, and the last
 # word of the first machine ends with it at the latest.
 _OPEN_GAP = """
 WITH known AS (
-    UPDATE gaps SET cause = CASE WHEN cause = 'killed' THEN $3 ELSE cause END,
+    UPDATE gaps SET began_at = least(began_at, to_timestamp($2)),
+        cause = CASE WHEN cause = 'killed' THEN $3 ELSE cause END,
         detail = CASE WHEN cause = 'killed' THEN $4 ELSE detail END
-    WHERE source_id = $1 AND began_at <= to_timestamp($2)
+    WHERE source_id = $1 AND began_at <= to_timestamp($2 + 1.0)
       AND (ended_at IS NULL OR ended_at > to_timestamp($2))
     RETURNING id
 )

@@ -108,6 +108,55 @@ async def test_a_disk_that_fills_pauses_collecting_and_loses_nothing(
     }[stopped_by] in gaps[0][1]
 
 
+@pytest.mark.parametrize("filled_by", ["the floor", "the disk itself"])
+async def test_a_daemon_on_standby_collects_while_the_disk_is_full(
+    collect: Collect,
+    make_program: MakeProgram,
+    database: str,
+    disk: Path,
+    audit: AuditBooks,
+    eventually: Eventually,
+    filled_by: str,
+) -> None:
+    """The first stands by then, and takes over again when the second is gone."""
+    floor = {"min_free_bytes": 0, "min_free_percent": 6}
+    settings: dict[str, object] = {
+        "data_dir": str(disk),
+        "journal": {"segment_bytes": 1 << 16} | (floor if filled_by == "the floor" else NO_FLOOR),
+        "monitor": NEVER,
+    }
+    second = make_program("second", database)
+    limits = Limits(resend=1000, resend_bytes=8 << 20)
+    async with collect(
+        "snow", "rain,sun", settings=settings, rate=300, faults=("resend",), limits=limits
+    ) as run:
+        first, tables, server = run.program, run.tables, run.server
+        second.share_key_of(first)
+        await run.more_sent(300)
+        await second.start()
+        query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
+        await eventually(lambda: tables.one(query, second.pid, "standby"))
+        foreign = fill(disk, 0.03) if filled_by == "the floor" else fill_up(disk)
+        await eventually(lambda: tables.one(query, second.pid, "collecting"))
+        await run.more_sent(300)
+        assert await tables.one("SELECT state FROM sources") == "streaming"
+        assert not await tables.one("SELECT count(*) FROM gaps WHERE ended_at IS NULL")
+        await eventually(lambda: tables.one(query, first.pid, "standby"))
+        foreign.unlink()
+        ready = "SELECT count(*) FROM daemons WHERE pid = %s AND report ? 'ready'"
+        await eventually(lambda: tables.one(ready, first.pid))
+        await second.stop()
+        await eventually(lambda: tables.one(query, first.pid, "collecting"))
+        await run.more_sent(300)
+        await run.stored_all()
+        await first.stop()
+    stored = await tables.rows("SELECT native_id FROM tweets")
+    assert sorted(name for (name,) in stored) == sorted(server.sent), "nothing is lost, none twice"
+    await audit(tables, first.journal, second.journal)
+    causes = await tables.rows("SELECT cause FROM gaps ORDER BY began_at, id")
+    assert [cause for (cause,) in causes] == ["disk", "stopped", "stopped"]
+
+
 @pytest.mark.parametrize("when", ["while it runs", "at the start"])
 async def test_a_disk_without_inodes_pauses_the_source_and_it_resumes_by_itself(
     make_program: MakeProgram,
