@@ -120,6 +120,21 @@ def from_rows(
     return Cluster(running, _gone(rows), lanes, [], uses_bus, _bus(running))
 
 
+def different_settings(
+    running: Sequence[DaemonRow], here: Mapping[str, str]
+) -> dict[tuple[str, str], list[str]]:
+    """Settings that must be the same on all machines, but differ from those here.
+
+    By name and value there: the names of daemons.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in running:
+        for name, there in row.report.settings.items():
+            if there != here.get(name, there):
+                found.setdefault((name, there), []).append(row.name)
+    return found
+
+
 def _gone(rows: Sequence[DaemonRow]) -> list[DaemonRow]:
     """Daemons that have ended and were not started again on the same machine."""
     newest_start: dict[tuple[str, ...], datetime] = {}

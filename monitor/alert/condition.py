@@ -53,7 +53,6 @@ class Facts(msgspec.Struct, frozen=True):
     outcomes: Mapping[int, Mapping[str, int]] = {}  # of the last hour, by source
     collected: AbstractSet[int] = frozenset()  # sources that some daemon collects
     has_credentials: bool = False  # some source has some, sealed with our key
-    crashes: int = 0  # of daemons of this machine in the last hour
     # Only the leader reads the rest.
     complete: bool = False  # whether it was read
     tracks: tuple[TrackFact, ...] = ()
@@ -61,6 +60,7 @@ class Facts(msgspec.Struct, frozen=True):
     history_days: float = 0.0  # that anything has been collected, at most 7
     archive_problems: Mapping[str, str] = {}  # by day
     disabled_webhooks: tuple[DisabledWebhook, ...] = ()
+    crashes: Mapping[str, int] = {}  # in the last hour, by daemon
 
 
 class RuleContext(msgspec.Struct, frozen=True):

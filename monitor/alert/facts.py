@@ -45,7 +45,6 @@ class FactReader:
                 outcomes=await alert_facts.frames_of_last_hour(connection),
                 collected=await sources.collected_ids(connection),
                 has_credentials=await alert_facts.any_credentials(connection),
-                crashes=await daemons.count_crashed(connection, self.host, HOUR),
             )
             if not leads:
                 return facts
@@ -57,6 +56,7 @@ class FactReader:
                 history_days=self._history_days,
                 archive_problems=await alert_facts.archive_problems(connection),
                 disabled_webhooks=await alert_facts.disabled_webhooks(connection),
+                crashes=await daemons.count_crashed(connection, HOUR),
             )
 
     async def _read_slow(self, connection: Executor, *, leads: bool) -> None:

@@ -67,7 +67,8 @@ RULES: Mapping[str, Rule] = {
         Rule("lane_lag", "lane stored late", 2 * _MINUTE, "all"),
         Rule("frames_missing", "tweets wait on another machine", _MINUTE, "all"),
         Rule("machine_gone", "machine gone", _MINUTE, "all"),
-        Rule("restart_loop", "daemon keeps crashing", 60 * _MINUTE, needs_facts=True),
+        Rule("settings_differ", "settings differ between machines", _MINUTE, "all"),
+        Rule("restart_loop", "daemon keeps crashing", 60 * _MINUTE, "all", needs_facts=True),
     )
 }
 
@@ -107,6 +108,7 @@ SNAPSHOT_CHECKS: tuple[Callable[[RuleContext], Iterator[Condition]], ...] = (
     rules_cluster.lane_lag,
     rules_cluster.frames_missing,
     rules_cluster.machine_gone,
+    rules_cluster.settings_differ,
 )
 
 # These look at facts only, possibly of thousands of tracks: not on the event loop.

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from monitor.alert.condition import Condition, RuleContext
 from monitor.alert.text import clock, lasting, listed, size
-from stream.cluster import Cluster, LaneView
+from stream.cluster import Cluster, LaneView, different_settings
+from stream.heartbeat import must_be_equal
 from stream.store.alerts import Severity
 from stream.store.daemons import DaemonRow
 from stream.store.sources import LANES_MAX
@@ -199,6 +200,25 @@ def machine_gone(context: RuleContext) -> Iterator[Condition]:
         yield Condition(
             "machine_gone", row.name, "warning", text, remedy, float(len(waiting)), GONE_FOR, seen
         )
+
+
+def settings_differ(context: RuleContext) -> Iterator[Condition]:
+    """Machines have other settings than this one, where they must be the same."""
+    cluster = _cluster(context)
+    if cluster is None or not cluster.uses_bus:
+        return
+    here = must_be_equal(context.settings)
+    for (name, there), names in different_settings(cluster.daemons, here).items():
+        text = (
+            f"The setting `{name}` is {there or 'not set'} for {listed(names)}, and"
+            f" {here[name] or 'not set'} on {context.now.host}."
+        )
+        remedy = (
+            "It has to be the same on all machines: correct config.yaml, and restart what has read"
+            " the wrong one. `twitterstream.py doctor` compares them."
+        )
+        subject = f"{name} {names[0]}"
+        yield Condition("settings_differ", subject, "warning", text, remedy, float(len(names)))
 
 
 def _start(row: DaemonRow) -> str:

@@ -19,7 +19,7 @@ ARCHIVE = "archive"  # the prefix of its jobs' names
 STANDBY_MIN = 2  # snapshots; after a restart the old lock may last a moment longer
 SAMPLES_MAX = 360  # snapshots that are looked at; of more, some are skipped
 PARTITIONS_FOR = 600.0  # seconds; longer than between two looks at them
-CRASHES_MIN = 4  # of daemons of one machine in an hour
+CRASHES_MIN = 4  # of daemons with the same roles on one machine in an hour
 
 
 def disk_low(context: RuleContext) -> Iterator[Condition]:
@@ -266,7 +266,7 @@ def standby_took_over(context: RuleContext) -> Iterator[Condition]:
                 f"{context.now.host} took over source {source.name} from another daemon at"
                 f" {clock(at, context.now.at)}."
             )
-            remedy = "Find out why the other daemon ended, and start it again as the standby."
+            remedy = "Find out why the other daemon ended, or free its disk, so that it stands by."
             yield Condition("standby_took_over", source.name, "notice", text, remedy, 1.0, 0, at)
 
 
@@ -284,8 +284,9 @@ def _took_over_at(context: RuleContext, source_id: int) -> float | None:
 
 
 def restart_loop(context: RuleContext) -> Iterator[Condition]:
-    crashes = context.facts.crashes if context.facts else 0
-    if crashes >= CRASHES_MIN:
-        text = f"The daemon on {context.now.host} has crashed {crashes} times in the last hour."
-        remedy = "Check the end of its log (`journalctl -u twitterstream`) for the cause."
-        yield Condition("restart_loop", "", "critical", text, remedy, float(crashes))
+    """A daemon crashes again and again; those of each role count for themselves."""
+    for name, crashes in context.facts.crashes.items() if context.facts else ():
+        if crashes >= CRASHES_MIN:
+            text = f"The daemon on {name} has crashed {crashes} times in the last hour."
+            remedy = "Check the end of its log (`journalctl -u 'twitterstream*'`) for the cause."
+            yield Condition("restart_loop", name, "critical", text, remedy, float(crashes))

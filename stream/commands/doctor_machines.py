@@ -1,10 +1,9 @@
 """What `doctor` checks of several machines: roles, lanes, versions, settings, keys, clocks."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
 from stream import __version__
-from stream.cluster import Cluster
+from stream.cluster import Cluster, different_settings
 from stream.commands.finding import Finding, Result
 from stream.config import Settings
 from stream.daemon_report import CONNECTING, Role
@@ -110,24 +109,18 @@ def _versions(running: Sequence[DaemonRow]) -> Iterator[Finding]:
 
 def _settings(running: Sequence[DaemonRow], settings: Settings) -> Iterator[Finding]:
     """Settings that must be equal everywhere, compared to those of this machine."""
-    same = True
-    for name, here in must_be_equal(settings).items():
-        by_value: dict[str, list[str]] = defaultdict(list)
-        for row in running:
-            there = row.report.settings.get(name, here)
-            if there != here:
-                by_value[there].append(row.name)
-        for there, names in by_value.items():
-            same = False
-            yield Finding(
-                "error",
-                f"`{name}` is {there or 'not set'} on {', '.join(names)}, and"
-                f" {here or 'not set'} here: it has to be the same on all machines",
-            )
+    here = must_be_equal(settings)
+    different = different_settings(running, here)
+    for (name, there), names in different.items():
+        yield Finding(
+            "error",
+            f"`{name}` is {there or 'not set'} on {', '.join(names)}, and"
+            f" {here[name] or 'not set'} here: it has to be the same on all machines",
+        )
     streams = {row.report.bus.created for row in running if row.report.bus} - {""}
     if len(streams) > 1:
         yield Finding("error", "the machines use different buses: correct `bus` on some of them")
-    elif same:
+    elif not different:
         yield Finding("ok", "settings that have to be equal are the same on all machines")
 
 

@@ -45,9 +45,10 @@ FROM daemons WINDOW alike AS (PARTITION BY host, roles ORDER BY started_at, id)
 ORDER BY seen_at > now() - make_interval(secs => $1) DESC, seen_at DESC LIMIT 500
 """
 _CRASHED = """
-SELECT count(*)::integer AS number FROM daemons
-WHERE host = $1 AND started_at > now() - make_interval(secs => $2)
-  AND seen_at < now() - make_interval(secs => $3)
+SELECT host, roles, count(*)::integer AS number FROM daemons
+WHERE started_at > now() - make_interval(secs => $1)
+  AND seen_at < now() - make_interval(secs => $2)
+GROUP BY host, roles ORDER BY host, roles
 """
 _PRUNE = "DELETE FROM daemons WHERE id IN (SELECT id FROM daemons WHERE seen_at < $1 LIMIT $2)"
 
@@ -130,10 +131,10 @@ async def get_all(connection: Executor) -> list[DaemonRow]:
     return sorted(rows, key=lambda each: (each.started_at, each.id))
 
 
-async def count_crashed(connection: Executor, host: str, seconds: float) -> int:
-    """How many daemons of this host started in the last `seconds` and ended without a stop."""
-    [row] = await connection.fetch(_CRASHED, host, seconds, TIMEOUT)
-    return int(row["number"])
+async def count_crashed(connection: Executor, seconds: float) -> dict[str, int]:
+    """By name, how many daemons started in the last `seconds` and ended without a stop."""
+    rows = await connection.fetch(_CRASHED, seconds, TIMEOUT)
+    return {daemon_name(row["host"], row["roles"]): row["number"] for row in rows}
 
 
 async def prune(connection: Executor, before: datetime, limit: int) -> int:

@@ -200,7 +200,7 @@ async def test_the_leader_knows_tracks_networks_and_archives(connected: Database
     assert facts.complete
     assert facts.outcomes == {1: {"stored": 42, "rejected": 2}}
     assert facts.has_credentials
-    assert facts.crashes == 2
+    assert facts.crashes == {"web1": 2, "web2": 1}
     assert facts.archive_problems == {"2026-01-01": "no room"}
     assert facts.disabled_webhooks == (DisabledWebhook(1, "mine", "ana", "no"),)
     assert facts.history_days == pytest.approx(3, abs=0.01)
@@ -222,7 +222,7 @@ async def test_others_ask_for_less(connected: Database) -> None:
     await connected.execute(FILL)
     fact_reader = FactReader(connected, "web1")
     facts = await fact_reader.read(leads=False)
-    assert (facts.complete, facts.tracks, facts.crashes) == (False, (), 2)
+    assert (facts.complete, facts.tracks, facts.crashes) == (False, (), {})
     assert len((await fact_reader.read(leads=True)).tracks) == 2  # as soon as it leads
     assert len((await fact_reader.read(leads=True)).tracks[0].profile) == 24
 

@@ -190,8 +190,9 @@ CASES: list[tuple[str, RuleContext, str | None]] = [
      "Webhook 7 (mine) of ana is disabled: It answers with status 500. … Its owner, ana, repairs"),
     ("key_file", context(files=FileProblems(KEY)), "warning: It is missing. "),
     ("key_file", context(files=FileProblems(KEY, set(KEY))), "critical: It is missing. "),
-    ("restart_loop", context(crashes=3), None),
-    ("restart_loop", context(crashes=4), "crashed 4 times"),
+    ("restart_loop", context(crashes={"web1 (web)": 3, "web1 (write)": 3}), None),
+    ("restart_loop", context(crashes={"web1": 3, "web2 (write)": 4}),
+     "The daemon on web2 (write) has crashed 4 times"),
 ]  # fmt: skip
 
 

@@ -37,6 +37,7 @@ RULES = {
     "lane_lag",
     "frames_missing",
     "machine_gone",
+    "settings_differ",
 }
 FULL = 1_000_000_000
 GOOD = BusReport(
@@ -120,6 +121,11 @@ def test_nothing_is_wrong_while_all_machines_work() -> None:
             "machine_gone",
             (COLLECTOR, WRITER, daemon("host3", "collect", running=False)),
             "host3 (collect) has not been seen since 11:58 UTC",
+        ),
+        (
+            "settings_differ",
+            (COLLECTOR, WRITER, daemon("host3", "write", settings={"keep_unmatched": "false"})),
+            "`keep_unmatched` is false for host3 (write), and true on ",
         ),
     ],
 )
