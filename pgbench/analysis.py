@@ -27,7 +27,7 @@ from pgbench.corpus import Corpus
 from pgbench.processes import ROOT
 from pgbench.report import Line, Section
 from pgbench.server import Server
-from stream.keys import SOURCE_BITS
+from stream.keys import LANE_BITS
 from stream.store import day_snapshot
 from stream.store.day_snapshot import Table
 
@@ -87,7 +87,7 @@ def _copy(store: Store, made: Manifest, number: int) -> None:
 def _moved(some: pa.Table, table: Table, microseconds: int) -> pa.Table:
     """Rows with later keys and times of receipt."""
     later = {
-        table.key[0]: pc.add(some[table.key[0]], microseconds << SOURCE_BITS),
+        table.key[0]: pc.add(some[table.key[0]], microseconds << LANE_BITS),
         "received_at": pc.add(some["received_at"], pa.scalar(microseconds, pa.duration("us"))),
     }
     for name, column in later.items():

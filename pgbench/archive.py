@@ -22,7 +22,7 @@ from pgbench.server import Server
 from stream import db
 from stream.db import Executor
 from stream.keys import to_datetime, tweet_key
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
 DAY = "2026-03-14"
 FIRST = int(datetime(2026, 3, 14, tzinfo=UTC).timestamp() * 1e6)  # microseconds
@@ -168,7 +168,7 @@ async def _insert(
 def _moved(numbered: tuple[int, Row]) -> Row:
     number, row = numbered
     at = FIRST + number * INTERVAL
-    return (tweet_key(at, SourceId(1)), to_datetime(at), *row[2:4], str(10**18 + number), *row[5:])
+    return (tweet_key(at, LaneId(1)), to_datetime(at), *row[2:4], str(10**18 + number), *row[5:])
 
 
 def _credited(old: Sequence[Row], new: Row) -> Iterator[Row]:

@@ -28,7 +28,7 @@ from stream.bus.connection import Bus
 from stream.bus.ordered import IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, OrderedPublisher, Outgoing
 from stream.config import Settings
 from stream.errors import BusAway
-from stream.tweet import Frame, SourceId
+from stream.tweet import Frame, LaneId
 
 SECONDS = 10.0  # of each round
 ROUNDS = 3
@@ -38,7 +38,7 @@ ENOUGH = 20  # messages of the publisher that a new leader acknowledges
 CREATE_WITHIN = 60.0  # seconds
 SYNCS = 200
 MEMORY = "/dev/shm"  # a file system in memory
-LANE, PROBES = SourceId(1), SourceId(2)
+LANE, PROBES = LaneId(1), LaneId(2)
 
 
 class PublishRound(msgspec.Struct, frozen=True):
@@ -143,7 +143,7 @@ async def _create_stream(bus: Bus) -> None:
                 return
 
 
-def _outgoing(lane: SourceId, payloads: Sequence[bytes]) -> Iterator[Outgoing]:
+def _outgoing(lane: LaneId, payloads: Sequence[bytes]) -> Iterator[Outgoing]:
     """These messages again and again, each time with other ids."""
     for payload in itertools.cycle(payloads):
         yield Outgoing(lane, uuid.uuid4().hex, payload)
@@ -154,7 +154,7 @@ async def _publish(bus: Bus, payloads: Sequence[bytes]) -> PublishRound:
     latencies: list[float] = []
     last = 0
 
-    async def publish(lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
+    async def publish(lane: LaneId, data: bytes, headers: Mapping[str, str]) -> int:
         nonlocal last
         sent = time.perf_counter()
         last = await bus.publish(lane, data, headers)
@@ -181,7 +181,7 @@ class Acknowledgements:
         self.times: list[float] = []
         self._more = asyncio.Event()
 
-    async def publish(self, lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
+    async def publish(self, lane: LaneId, data: bytes, headers: Mapping[str, str]) -> int:
         sequence = await self.bus.publish(lane, data, headers)
         self.times.append(time.perf_counter())
         self._more.set()

@@ -15,8 +15,9 @@ from stream.errors import Broken, Reject, RejectReason
 from stream.keys import EPOCH, NEXT_KEY, received_at, to_datetime, tweet_key
 from stream.networks.base import RuleOwner
 from stream.notes import Note, Passed, StreamOpened, TracksInForce
+from stream.store.lanes import first_lane
 from stream.store.tweets import IncomingTweet
-from stream.tweet import BusPosition, Frame, Match, Message, SourceId, Tweet, TweetId
+from stream.tweet import BusPosition, Frame, LaneId, Match, Message, SourceId, Tweet, TweetId
 
 MINUTE = 60_000_000  # microseconds
 
@@ -57,15 +58,15 @@ class Batch:
         source_id: SourceId,
         position: int,
         max_frame_bytes: int,
-        lane: SourceId | None = None,
+        lane: LaneId | None = None,
     ) -> None:
         self.source_id = source_id
-        self.lane = source_id if lane is None else lane  # of the keys
+        self.lane = first_lane(source_id) if lane is None else lane  # of the keys
         self.max_frame_bytes = max_frame_bytes  # longer frames were cut to this when they came
         self.before = position
         self.after = position
         self.journal = uuid.UUID(int=0)
-        self.lanes: Sequence[SourceId] | None = None  # that share the journal; None: one has it all
+        self.lanes: Sequence[LaneId] | None = None  # that share the journal; None: one has it all
         self.bus_position: BusPosition | None = None  # of its last frame
         self.frames: list[Frame] = []
         self.arrivals: list[IncomingTweet] = []

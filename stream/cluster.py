@@ -14,13 +14,13 @@ from stream.store import lanes as lanes_of_sources
 from stream.store.daemons import DaemonRow
 from stream.store.lanes import HOME, Lane
 from stream.store.sources import SourceRow
-from stream.tweet import SourceId
+from stream.tweet import LaneId, SourceId
 
 
 class LaneView(msgspec.Struct, frozen=True):
     """A lane of an enabled source, and who stores it."""
 
-    id: SourceId
+    id: LaneId
     source: str
     cell: str
     number: int

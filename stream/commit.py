@@ -19,6 +19,7 @@ from stream.db import Executor
 from stream.incoming_tweets import StorePolicy, store_tweets
 from stream.notes import StateNote
 from stream.store import ingest_log, rollups, sources
+from stream.store.lanes import first_lane
 from stream.store.rollups import CountChanges
 from stream.tweet import ControlNotice, NetworkCursor
 
@@ -87,7 +88,7 @@ async def commit(
         await rollups.add_frame_counts(connection, batch.source_id, counts)
     newest = next((f.received for f in reversed(batch.frames) if not f.is_note), None)
     # Only its first lane, lest lanes wait for the source's row while they have locked counts.
-    if newest is not None and batch.lane == batch.source_id:
+    if newest is not None and batch.lane == first_lane(batch.source_id):
         await sources.note_last_byte(connection, batch.source_id, newest / 1e6)
     outcomes: Counter[str] = Counter()
     for (_, outcome), number in counts.items():

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from stream.tweet import SourceId
+from stream.tweet import LaneId, SourceId
 
 Role = Literal["collect", "write", "web", "monitor"]
 ROLES: frozenset[Role] = frozenset(get_args(Role))
@@ -35,7 +35,7 @@ class MissingFrames(_Report, frozen=True, kw_only=True):
 class LaneReport(_Report, frozen=True, kw_only=True):
     """A lane that this daemon stores."""
 
-    id: SourceId
+    id: LaneId
     source: str = ""  # its name
     cell: str = ""
     number: int = 0

@@ -16,7 +16,8 @@ from stream.journal import Journal, JournalReader
 from stream.journal.reader import is_boundary
 from stream.store import ingest_log
 from stream.store.ingest_log import Position
-from stream.tweet import BusPosition, Frame, Source, SourceId
+from stream.store.lanes import first_lane
+from stream.tweet import BusPosition, Frame, LaneId, Source, SourceId
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class FrameReader(Protocol):
     """Frames in the order in which they are stored. One reader has one writer."""
 
     @property
-    def lane(self) -> SourceId:
+    def lane(self) -> LaneId:
         """Whose keys the tweets get: the source's own id, or that of one of its lanes."""
         ...
 
@@ -55,7 +56,7 @@ class FrameReader(Protocol):
         ...
 
     @property
-    def lanes(self) -> Sequence[SourceId] | None:
+    def lanes(self) -> Sequence[LaneId] | None:
         """The lanes that share that journal; None: this one has all of it."""
         ...
 
@@ -97,10 +98,10 @@ class DirectReader:
     """Reads the journal of a source on this machine, and lets it be appended to once it is open."""
 
     bus_position: BusPosition | None = None
-    lanes: Sequence[SourceId] | None = None
+    lanes: Sequence[LaneId] | None = None
 
     def __init__(self, journal: Journal, source: Source) -> None:
-        self.lane = source.id
+        self.lane = first_lane(source.id)
         self._journal = journal
         self._source = source
         self._reader = JournalReader(journal, journal.start)
@@ -169,7 +170,8 @@ async def find_journal(connection: Executor, journal: Journal, source_id: Source
     all is read again: duplicates are recognized by their native ids.
     """
     low, high = max(journal.start, 1), journal.end  # 0 would fit any journal
-    for known, position in await ingest_log.find_positions(connection, source_id, low, high):
+    lane = first_lane(source_id)
+    for known, position in await ingest_log.find_positions(connection, lane, low, high):
         if await asyncio.to_thread(is_boundary, journal, position):
             journal.adopt(known)
             return

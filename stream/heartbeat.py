@@ -26,7 +26,7 @@ from stream.errors import DatabaseAway
 from stream.journal.backlog import BacklogAge
 from stream.lane_writers import LaneWriter, LaneWriters
 from stream.store import daemons
-from stream.tweet import BusPosition, SourceId
+from stream.tweet import BusPosition, LaneId, SourceId
 from stream.vault import Vault
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Heartbeat:
             creates = bool(roles & {"collect", "write"})
             self.watch = BusWatch(bus, settings, self._stored_blocks, creates=creates)
         self._unsent: dict[uuid.UUID, BacklogAge] = {}  # by journal
-        self._missing_since: dict[tuple[SourceId, uuid.UUID], float] = {}
+        self._missing_since: dict[tuple[LaneId, uuid.UUID], float] = {}
 
     async def run(self) -> None:
         """Write until cancelled; the row is deleted by `sign_off`."""
@@ -135,7 +135,7 @@ class Heartbeat:
     def _lanes(self) -> list[LaneWriter]:
         return [] if self.lane_writers is None else list(self.lane_writers.writers.values())
 
-    def _stored_blocks(self) -> dict[SourceId, BusPosition | None]:
+    def _stored_blocks(self) -> dict[LaneId, BusPosition | None]:
         return {each.lane.id: each.reader.stored for each in self._lanes()}
 
     def _lane(self, writer: LaneWriter) -> LaneReport:

@@ -24,7 +24,7 @@ from stream.store.author_tombstones import AuthorRestrictions
 from stream.store.rollups import CountChanges
 from stream.store.tweet_ids import IdRow
 from stream.store.tweets import IncomingTweet
-from stream.tweet import EventPosition, NativeId, NetworkName, SourceId, TweetId
+from stream.tweet import EventPosition, LaneId, NativeId, NetworkName, TweetId
 
 
 class StorePolicy(msgspec.Struct, frozen=True):
@@ -210,7 +210,7 @@ async def _insert(
 
 
 async def _run_of(
-    connection: Executor, lane: SourceId, kept: Sequence[IncomingTweet], policy: StorePolicy
+    connection: Executor, lane: LaneId, kept: Sequence[IncomingTweet], policy: StorePolicy
 ) -> int | None:
     """The number of the run that these tweets are stored in; their keys are free then."""
     await partitions.ensure_days(connection, sorted({a.received_at.date() for a in kept}))

@@ -1,7 +1,7 @@
 """Keys of tweets, and cursors over them: how a key is made, and what a reader has left to read.
 
-Pure arithmetic. A tweet's key is the time at which its frame was received, and its source; a cursor
-holds the key up to which a reader has read each run of each source (`ingest_runs` in the schema).
+Pure arithmetic. A tweet's key is the time at which its frame was received, and its lane; a cursor
+holds the key up to which a reader has read each run of each lane (`ingest_runs` in the schema).
 """
 
 from base64 import b64decode, urlsafe_b64encode
@@ -13,12 +13,12 @@ import msgspec
 
 from stream import packed_positions
 from stream.errors import TwitterstreamError
-from stream.tweet import NativeId, SourceId, TweetId
+from stream.tweet import LaneId, NativeId, SourceId, TweetId
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY_EPOCH = 1_577_836_800_000_000  # microseconds: 2020-01-01, as in SQL's tweet_key()
-SOURCE_BITS = packed_positions.LANE_BITS
-NEXT_KEY = 1 << SOURCE_BITS  # a microsecond later
+LANE_BITS = packed_positions.LANE_BITS
+NEXT_KEY = 1 << LANE_BITS  # a microsecond later
 _SERVER_SIGN = "|"  # in no address
 MAX_KEY = 2**63 - 1  # greater than that of every tweet
 RUN_MAX = 2**31 - 1
@@ -27,12 +27,12 @@ RUN_MAX = 2**31 - 1
 PLAIN_MAX = 32
 PACKED = "c"  # begins the text of such a cursor
 _INVALID = "Invalid cursor: start again without it, or with a time."
-FIRST_RUN = 1  # number of a source's first run
+FIRST_RUN = 1  # number of a lane's first run
 
 
-def tweet_key(received: int, source_id: SourceId) -> TweetId:
+def tweet_key(received: int, lane: LaneId) -> TweetId:
     """The key of a frame; `received`: microseconds since 1970. The same as SQL's tweet_key()."""
-    return TweetId((received - KEY_EPOCH) << SOURCE_BITS | source_id)
+    return TweetId((received - KEY_EPOCH) << LANE_BITS | lane)
 
 
 def to_datetime(microseconds: int) -> datetime:
@@ -40,11 +40,11 @@ def to_datetime(microseconds: int) -> datetime:
 
 
 def received_at(tweet_id: TweetId) -> datetime:
-    return to_datetime((tweet_id >> SOURCE_BITS) + KEY_EPOCH)
+    return to_datetime((tweet_id >> LANE_BITS) + KEY_EPOCH)
 
 
-def source_of(tweet_id: TweetId) -> SourceId:
-    return SourceId(tweet_id & (NEXT_KEY - 1))
+def lane_of(tweet_id: TweetId) -> LaneId:
+    return LaneId(tweet_id & (NEXT_KEY - 1))
 
 
 def server_id(source_id: SourceId, name: str) -> NativeId:
@@ -68,9 +68,9 @@ def hour_of(time: datetime) -> datetime:
 
 
 class Run(NamedTuple):
-    """A run of a source: tweets whose keys rise in the order in which they were stored."""
+    """A run of a lane: tweets whose keys rise in the order in which they were stored."""
 
-    source: SourceId
+    lane: LaneId
     number: int
 
 
@@ -92,7 +92,7 @@ class Cursor(msgspec.Struct, frozen=True):
         if self.is_long:
             return PACKED + urlsafe_b64encode(self.pack()).decode().rstrip("=")
         positions = sorted(self.positions.items())
-        return "~".join(f"{source}.{run}.{key}" for (source, run), key in positions) or "0"
+        return "~".join(f"{lane}.{run}.{key}" for (lane, run), key in positions) or "0"
 
     @property
     def is_long(self) -> bool:
@@ -108,8 +108,8 @@ class Cursor(msgspec.Struct, frozen=True):
         try:
             found = list(packed_positions.unpack(packed))
             positions = {
-                Run(SourceId(source), _at_most(run, RUN_MAX)): TweetId(_at_most(key, MAX_KEY))
-                for source, run, key in found
+                Run(LaneId(lane), _at_most(run, RUN_MAX)): TweetId(_at_most(key, MAX_KEY))
+                for lane, run, key in found
             }
         except ValueError as error:
             raise TwitterstreamError(_INVALID) from error
@@ -123,10 +123,10 @@ class Cursor(msgspec.Struct, frozen=True):
                 padded = text[1:].encode("ascii") + b"=" * (-len(text[1:]) % 4)
                 return cls.unpack(b64decode(padded, altchars=b"-_", validate=True))
             positions = {
-                Run(SourceId(_number(source, 4095)), _number(run, RUN_MAX)): TweetId(
+                Run(LaneId(_number(lane, 4095)), _number(run, RUN_MAX)): TweetId(
                     _number(key, MAX_KEY)
                 )
-                for source, run, key in (part.split(".") for part in text.split("~") if text != "0")
+                for lane, run, key in (part.split(".") for part in text.split("~") if text != "0")
             }
         except ValueError as error:  # also UnicodeEncodeError, and those of Base64
             raise TwitterstreamError(_INVALID) from error
@@ -151,7 +151,7 @@ class KeyRange(NamedTuple):
     run: Run
     low: TweetId  # exclusive
     high: TweetId
-    is_first: bool  # of its source's runs
+    is_first: bool  # of its lane's runs
 
     def clamp(self, key: TweetId) -> TweetId:
         return max(self.low, min(self.high, key))
@@ -164,20 +164,20 @@ def unread_ranges(runs: Iterable[StoredRun], cursor: Cursor) -> list[KeyRange]:
     that lags or a standby that was promoted. What the reader knows beyond `runs` stays known, in
     ranges that are empty: so it waits, and reads nothing twice.
     """
-    current: dict[SourceId, list[StoredRun]] = {}
-    former: dict[SourceId, list[StoredRun]] = {}
-    newest: dict[SourceId, int] = {}
+    current: dict[LaneId, list[StoredRun]] = {}
+    former: dict[LaneId, list[StoredRun]] = {}
+    newest: dict[LaneId, int] = {}
     for each in runs:
-        of_source = former if each.former else current
-        of_source.setdefault(each.run.source, []).append(each)
-        newest[each.run.source] = max(newest.get(each.run.source, 0), each.run.number)
+        of_lane = former if each.former else current
+        of_lane.setdefault(each.run.lane, []).append(each)
+        newest[each.run.lane] = max(newest.get(each.run.lane, 0), each.run.number)
     ranges = []
-    for source, of_source_now in current.items():
-        for each in of_source_now:
+    for lane, of_lane_now in current.items():
+        for each in of_lane_now:
             position = cursor.positions.get(each.run)
-            is_first = each is of_source_now[0]
+            is_first = each is of_lane_now[0]
             if position is None and is_first:
-                position = _position_in_first_run(source, cursor, former.get(source, ()))
+                position = _position_in_first_run(lane, cursor, former.get(lane, ()))
             before = TweetId(each.first - 1)
             low = before if position is None else max(before, position)
             ranges.append(KeyRange(each.run, low, max(low, each.last), is_first))
@@ -188,14 +188,14 @@ def unread_ranges(runs: Iterable[StoredRun], cursor: Cursor) -> list[KeyRange]:
     ]
 
 
-def _is_unknown_yet(run: Run, newest: Mapping[SourceId, int]) -> bool:
+def _is_unknown_yet(run: Run, newest: Mapping[LaneId, int]) -> bool:
     """Whether a run is newer than all that a server has; numbers are never given out again.
 
-    `newest`: the number of each source's last run. A run that is missing otherwise was deleted.
+    `newest`: the number of each lane's last run. A run that is missing otherwise was deleted.
     """
-    if run.source in newest:
-        return run.number > newest[run.source]
-    return run.source > max(newest, default=0)
+    if run.lane in newest:
+        return run.number > newest[run.lane]
+    return run.lane > max(newest, default=0)
 
 
 def passed_ranges(ranges: Iterable[KeyRange], after: Cursor) -> list[KeyRange]:
@@ -205,14 +205,14 @@ def passed_ranges(ranges: Iterable[KeyRange], after: Cursor) -> list[KeyRange]:
 
 
 def _position_in_first_run(
-    source: SourceId, cursor: Cursor, former: Sequence[StoredRun]
+    lane: LaneId, cursor: Cursor, former: Sequence[StoredRun]
 ) -> TweetId | None:
-    """The position in a source's first run, of a cursor that does not know this run.
+    """The position in a lane's first run, of a cursor that does not know this run.
 
     The cursor may be of a version in which a reader read one run after the other: the reader
     continues where it misses nothing. Or it is of a database that had more than the restored one.
     """
-    known = [(each.number, key) for each, key in cursor.positions.items() if each.source == source]
+    known = [(each.number, key) for each, key in cursor.positions.items() if each.lane == lane]
     if not known:
         return None
     number, key = max(known)
@@ -242,15 +242,15 @@ def overlapping_groups(ranges: Iterable[KeyRange]) -> list[list[KeyRange]]:
 
 
 def split_by_query(group: Sequence[KeyRange]) -> list[list[KeyRange]]:
-    """Split ranges by query: the first runs of all sources together, each later run on its own."""
+    """Split ranges by query: the first runs of all lanes together, each later run on its own."""
     first = [each for each in group if each.is_first]
     return [*([first] if first else []), *([each] for each in group if not each.is_first)]
 
 
-def bounds_by_source(ranges: Sequence[KeyRange]) -> tuple[list[int], list[int], int, int]:
-    """Of each source number the lowest and the highest key, and the same of all of them."""
-    sources = max(each.run.source for each in ranges)
-    lows, highs = [MAX_KEY] * sources, [0] * sources
+def bounds_by_lane(ranges: Sequence[KeyRange]) -> tuple[list[int], list[int], int, int]:
+    """Of each id of a lane the lowest and the highest key, and the same of all of them."""
+    lanes = max(each.run.lane for each in ranges)
+    lows, highs = [MAX_KEY] * lanes, [0] * lanes
     for each in ranges:
-        lows[each.run.source - 1], highs[each.run.source - 1] = each.low, each.high
+        lows[each.run.lane - 1], highs[each.run.lane - 1] = each.low, each.high
     return lows, highs, min(each.low for each in ranges), max(each.high for each in ranges)

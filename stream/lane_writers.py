@@ -25,7 +25,7 @@ from stream.store import daemons, lanes
 from stream.store.lanes import Lane
 from stream.store.locks import LANE_LOCK_CLASS, Locks
 from stream.store.sources import SourceRow
-from stream.tweet import Source, SourceId
+from stream.tweet import LaneId, Source
 from stream.writer import Writer
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class LaneWriters:
         self.cell = cell
         self.locks = Locks(database, LANE_LOCK_CLASS)
         self.unused = UnusedLanes(database, bus, cell)
-        self.writers: dict[SourceId, LaneWriter] = {}
-        self._runs: dict[SourceId, asyncio.Task[None]] = {}
+        self.writers: dict[LaneId, LaneWriter] = {}
+        self._runs: dict[LaneId, asyncio.Task[None]] = {}
         self._reached_at = -math.inf  # loop time when the bus was seen last
         self._stored_before: Counter[str] = Counter()  # by writers that have ended
 
@@ -173,7 +173,7 @@ class LaneWriters:
             lane for lane in (*used, *unused) if lane.cell == self.cell and lane.source_id in known
         ]
 
-    def _end(self, lane_id: SourceId) -> None:
+    def _end(self, lane_id: LaneId) -> None:
         if lane_id in self.writers:
             self.writers[lane_id].stop.set()
         else:

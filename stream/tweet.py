@@ -16,6 +16,11 @@ NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
 ReachHow = Literal["pushed", "decided", "both", "cannot"]
 
 SourceId = NewType("SourceId", int)
+# The part of a source that one writer stores. Lanes share the number space of sources: the first
+# lane of a source has its id. `Lane.id` and the ids in keys of tweets, in runs (also of cursors),
+# and in positions are of lanes; settings, names, gaps, states, journals and locks of collectors
+# are of sources.
+LaneId = NewType("LaneId", int)
 TrackId = NewType("TrackId", int)
 UserId = NewType("UserId", int)
 TweetId = NewType("TweetId", int)  # our key, derived from the frame; see sql/schema/tables.sql

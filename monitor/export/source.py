@@ -23,7 +23,7 @@ from stream.store import export_rows, partitions
 from stream.store.day_snapshot import MATCHES
 from stream.store.export_rows import Range, Selection
 from stream.store.partitions import day_bounds
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, TweetId
 
 BATCH_ROWS = 5000  # of an archive, in memory and in the temporary tables
 
@@ -46,7 +46,7 @@ class Day(msgspec.Struct, frozen=True):
 
 def key_at(moment: datetime) -> TweetId:
     """The first key that a tweet received at this time can have."""
-    return tweet_key(max(round(moment.timestamp() * 1e6), KEY_EPOCH), SourceId(0))
+    return tweet_key(max(round(moment.timestamp() * 1e6), KEY_EPOCH), LaneId(0))
 
 
 async def days(connection: Executor, after: TweetId, until: TweetId) -> list[Day]:

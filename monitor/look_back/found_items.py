@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from monitor.item_counts import ItemCounts
 from stream.db import Executor
-from stream.keys import Cursor, source_of
+from stream.keys import Cursor, lane_of
 from stream.store import consumer_cursors, search, top_items
 from stream.store.consumer_cursors import TOP_ITEMS
-from stream.tweet import SourceId, TrackId, TweetId
+from stream.tweet import LaneId, TrackId, TweetId
 
 
 async def count_items(connection: Executor, track_id: TrackId, found: Collection[TweetId]) -> None:
@@ -17,10 +17,10 @@ async def count_items(connection: Executor, track_id: TrackId, found: Collection
     read = await consumer_cursors.read(connection, TOP_ITEMS)
     if read is None:
         return
-    reached: defaultdict[SourceId, TweetId] = defaultdict(lambda: TweetId(0))
+    reached: defaultdict[LaneId, TweetId] = defaultdict(lambda: TweetId(0))
     for run, key in Cursor.parse(read).positions.items():
-        reached[run.source] = max(reached[run.source], key)
-    passed = [key for key in found if key <= reached[source_of(key)]]
+        reached[run.lane] = max(reached[run.lane], key)
+    passed = [key for key in found if key <= reached[lane_of(key)]]
     tweets = await search.by_keys(connection, passed)
     counts = ItemCounts(datetime.now(UTC))
     await counts.add(tweets, {each.id: [track_id] for each in tweets})

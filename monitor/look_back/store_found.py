@@ -132,7 +132,7 @@ async def _set_keys(
     """Give each a key of its own, at the time when it is found where its day is not kept."""
     now = datetime.now(UTC)
     days = await _kept_days(connection, {a.received_at.date() for a in new}, target, now)
-    key = tweet_key(round((now - FOUND_BEFORE).timestamp() * 1e6), batch.source_id)
+    key = tweet_key(round((now - FOUND_BEFORE).timestamp() * 1e6), batch.lane)
     taken: set[TweetId] = set()
     for arrival in new:
         at = arrival.received_at

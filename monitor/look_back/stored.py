@@ -16,13 +16,13 @@ from stream.networks.registry import NETWORKS, decode_stored
 from stream.store import look_back_rows, partitions
 from stream.store.look_back_rows import Added, Found, StoredDoc
 from stream.store.rollups import CountChanges
-from stream.tweet import NetworkName, SourceId, TweetId
+from stream.tweet import LaneId, NetworkName, TweetId
 
 PAGE_TWEETS = 1000
 
 
 def _key(microseconds: int) -> TweetId:
-    return tweet_key(microseconds, SourceId(0))
+    return tweet_key(microseconds, LaneId(0))
 
 
 async def look_through_stored(task: Task) -> None:

@@ -35,10 +35,10 @@ from stream.store.tweets import IncomingTweet
 from stream.tweet import (
     AccountState,
     AccountStatus,
+    LaneId,
     Match,
     NativeId,
     NetworkName,
-    SourceId,
     Tweet,
 )
 
@@ -177,7 +177,7 @@ class AuthorComparison:
                 logger.info("a new version of a post is not readable", extra=extra)
                 continue
             assert isinstance(tweet, Tweet)
-            key = tweet_key(round(now.timestamp() * 1e6), SourceId(0))  # the stored one stays
+            key = tweet_key(round(now.timestamp() * 1e6), LaneId(0))  # the stored one stays
             minute = now.replace(second=0, microsecond=0)
             edits[tweet.native_id] = IncomingTweet(
                 key, now, minute, tweet, doc, self.match(tweet), repaired

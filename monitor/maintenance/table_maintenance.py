@@ -41,7 +41,7 @@ from stream.store import (
 )
 from stream.store.consumer_cursors import NATIVE_IDS
 from stream.store.tweet_ids import ExpiredIds
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, TweetId
 
 DAYS_AHEAD = 7  # after today
 PARTITIONS_INTERVAL = 600.0  # seconds
@@ -249,4 +249,4 @@ async def _expired_ids(connection: Executor, keep: RetentionSettings) -> Expired
 
 
 def _key(at: datetime) -> TweetId:
-    return tweet_key(round((at - EPOCH).total_seconds() * 1e6), SourceId(0))
+    return tweet_key(round((at - EPOCH).total_seconds() * 1e6), LaneId(0))

@@ -16,8 +16,9 @@ from stream.journal.backlog import BacklogAge
 from stream.lane_writers import LaneWriter
 from stream.store import gaps
 from stream.store.gaps import GapsOfDay
+from stream.store.lanes import first_lane
 from stream.store.sources import SourceRow
-from stream.tweet import SourceId
+from stream.tweet import LaneId, SourceId
 from stream.writer import CommitTiming, Writer
 
 DAY = 86_400  # seconds
@@ -97,11 +98,11 @@ class Pipeline:
         self.daemon = daemon
         self.gaps = gaps
         self._counters: dict[SourceId, dict[str, MonotonicCounter]] = {}
-        self._newest: dict[SourceId, CommitTiming] = {}  # that was read already
+        self._newest: dict[LaneId, CommitTiming] = {}  # that was read already
         self._stall_timers: dict[SourceId, StallTimer] = {}
         self._backlogs: dict[SourceId, BacklogAge] = {}
         self._lane_counters: dict[
-            tuple[SourceId, SourceId], dict[str, MonotonicCounter]
+            tuple[SourceId, LaneId], dict[str, MonotonicCounter]
         ] = {}  # by source and lane
 
     def sources(self, elsewhere: AbstractSet[SourceId] = frozenset()) -> tuple[SourceSnapshot, ...]:
@@ -205,15 +206,15 @@ class Pipeline:
             counters["stored"].total(each.writer.stored)
             counters["rejects"].total(each.writer.rejects)
 
-    def _lanes(self) -> Mapping[SourceId, LaneWriter]:
+    def _lanes(self) -> Mapping[LaneId, LaneWriter]:
         writers = self.daemon.lane_writers
         return {} if writers is None else writers.writers
 
-    def _writers(self) -> Iterator[tuple[SourceId, Writer]]:
+    def _writers(self) -> Iterator[tuple[LaneId, Writer]]:
         """The writers that run, by lane: the first lane of a source has its id."""
         for source_id, collector in self.daemon.collectors.items():
             if collector.writer is not None:
-                yield source_id, collector.writer
+                yield first_lane(source_id), collector.writer
         for lane_id, each in self._lanes().items():
             yield lane_id, each.writer
 

@@ -13,7 +13,7 @@ import zstandard
 
 from stream.errors import TwitterstreamError
 from stream.notes import Passed
-from stream.tweet import Frame, SourceId
+from stream.tweet import Frame, LaneId
 
 FRAMES_MAX = 100  # of one block
 BYTES_MAX = 512 << 10  # of the frames in it, unless it is a single one; compressed about a seventh
@@ -41,8 +41,8 @@ class Block(msgspec.Struct, frozen=True):
     """
 
     journal: uuid.UUID
-    lane: SourceId
-    lanes: Sequence[SourceId]
+    lane: LaneId
+    lanes: Sequence[LaneId]
     start: int
     end: int
     frames: Sequence[Frame]
@@ -118,8 +118,8 @@ def decode(payloads: Iterable[bytes]) -> Block:
         for received, after, kind, body in wire.frames
     ]
     journal = uuid.UUID(bytes=wire.journal)
-    lanes = [SourceId(each) for each in wire.lanes]
-    return Block(journal, SourceId(wire.lane), lanes, wire.start, wire.end, frames, wire.after_hole)
+    lanes = [LaneId(each) for each in wire.lanes]
+    return Block(journal, LaneId(wire.lane), lanes, wire.start, wire.end, frames, wire.after_hole)
 
 
 def _kind(frame: Frame) -> int:

@@ -30,7 +30,7 @@ from stream.bus.transport import use_aborting_transport
 from stream.config import Settings
 from stream.daemon_report import CONNECTING
 from stream.errors import BusAway, ConfigError
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
 CONNECT_TIMEOUT = 5  # seconds
 RECONNECT_INTERVAL = 1  # seconds between two attempts, for ever
@@ -160,7 +160,7 @@ class Bus:
 
     # -- the stream -------------------------------------------------------------------------------
 
-    def subject(self, lane: SourceId | Literal["*"]) -> str:
+    def subject(self, lane: LaneId | Literal["*"]) -> str:
         """The subject of a lane's blocks; "*": of all lanes'."""
         return f"{self._stream}.lane.{lane}"
 
@@ -208,7 +208,7 @@ class Bus:
             allow_direct=True,
         )
 
-    async def publish(self, lane: SourceId, data: bytes, headers: Mapping[str, str]) -> int:
+    async def publish(self, lane: LaneId, data: bytes, headers: Mapping[str, str]) -> int:
         """Publish a message; returns its number once a quorum has it on disk."""
         if not self._client.is_connected:  # it would only wait in a buffer
             raise BusAway(self.away_because or "the connection is lost")
@@ -218,14 +218,14 @@ class Bus:
             )
         return stored.seq
 
-    async def lanes_with_blocks(self) -> set[SourceId]:
+    async def lanes_with_blocks(self) -> set[LaneId]:
         """The lanes that have messages."""
         async with call():
             found = await self._js.stream_info(self._stream, subjects_filter=self.subject("*"))
         names = (each.rpartition(".")[2] for each in found.state.subjects or {})
-        return {SourceId(int(name)) for name in names if name.isdecimal()}
+        return {LaneId(int(name)) for name in names if name.isdecimal()}
 
-    async def free(self, lane: SourceId, before: int | None = None) -> None:
+    async def free(self, lane: LaneId, before: int | None = None) -> None:
         """Delete the messages of a lane with lower numbers; None: all."""
         async with call():
             await self._js.purge_stream(self._stream, seq=before, subject=self.subject(lane))
@@ -239,7 +239,7 @@ class Bus:
                 return False
         return True
 
-    async def count_after(self, lane: SourceId, sequence: int) -> int:
+    async def count_after(self, lane: LaneId, sequence: int) -> int:
         """How many messages of a lane have a higher number."""
         asked = {"seq": sequence + 1, "next_by_subj": self.subject(lane), "batch": 1}
         async with call():
@@ -260,7 +260,7 @@ class Bus:
     # -- reading ----------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def reading(self, lane: SourceId) -> AsyncIterator["BatchReader"]:
+    async def reading(self, lane: LaneId) -> AsyncIterator["BatchReader"]:
         """Read the messages of a lane."""
         async with call():
             inbox = self._client.new_inbox()

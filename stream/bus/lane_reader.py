@@ -23,7 +23,7 @@ from stream.errors import BusAway
 from stream.frame_readers import PositionStore
 from stream.notes import TracksInForce, marker
 from stream.store import ingest_log
-from stream.tweet import BusPosition, Frame, Source, SourceId
+from stream.tweet import BusPosition, Frame, LaneId, Source
 
 if TYPE_CHECKING:
     from stream.bus.connection import Bus
@@ -44,9 +44,7 @@ logger = logging.getLogger(__name__)
 class LaneReader:
     """The frames of one lane, from all journals on which its source was collected."""
 
-    def __init__(
-        self, bus: "Bus", source: Source, lane: SourceId, until_tracks: UntilTracks
-    ) -> None:
+    def __init__(self, bus: "Bus", source: Source, lane: LaneId, until_tracks: UntilTracks) -> None:
         self.bus = bus
         self.until_tracks = until_tracks
         self.source = source
@@ -60,7 +58,7 @@ class LaneReader:
         self._asked_at: dict[uuid.UUID, float] = {}  # loop time of the last request
         self._at_end = False  # all that the stream has was read
         self._positions: dict[uuid.UUID, int] = {}  # how far each journal is read
-        self._lanes: dict[uuid.UUID, list[SourceId]] = {}  # that share each journal
+        self._lanes: dict[uuid.UUID, list[LaneId]] = {}  # that share each journal
         self._messages: deque[BusMessage] = deque()
         self._parts: list[BusMessage] = []  # of a block that is not complete
         self._frames: deque[Frame] = deque()
@@ -73,7 +71,7 @@ class LaneReader:
         self._opened = contextlib.AsyncExitStack()
 
     @property
-    def lanes(self) -> list[SourceId]:
+    def lanes(self) -> list[LaneId]:
         """The lanes that share the journal."""
         return self._lanes.get(self.journal, [])
 

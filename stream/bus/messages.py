@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
 # Messages that are not stored, by topic and name.
 RESEND = "resend"  # to the publisher of a journal: a writer misses frames
@@ -23,7 +23,7 @@ READ_BLOCKS = 32  # messages that are read at once
 class ResendRequest(msgspec.Struct, frozen=True):
     """A writer has all frames of this lane before `position`, and not those after it."""
 
-    lane: SourceId
+    lane: LaneId
     position: int
 
 

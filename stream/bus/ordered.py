@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 import msgspec
 
 from stream.errors import BusAway
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
 IN_FLIGHT_BYTES = 4 << 20  # not acknowledged yet
 IN_FLIGHT_MESSAGES = 128
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 class Outgoing(msgspec.Struct, frozen=True):
     """A message to publish; `end`: the position up to which all is sent with it, 0: none."""
 
-    lane: SourceId
+    lane: LaneId
     id: str
     data: bytes
     headers: Mapping[str, str] = {}
     end: int = 0
 
 
-Publish = Callable[[SourceId, bytes, Mapping[str, str]], Coroutine[None, None, int]]
+Publish = Callable[[LaneId, bytes, Mapping[str, str]], Coroutine[None, None, int]]
 
 
 class OrderedPublisher:

@@ -27,7 +27,7 @@ from stream.journal import Journal
 from stream.store import ingest_log
 from stream.store.ingest_log import LanePosition
 from stream.store.lanes import HOME, Lane
-from stream.tweet import Source, SourceId
+from stream.tweet import LaneId, Source
 
 if TYPE_CHECKING:
     from stream.bus.connection import Bus
@@ -160,7 +160,7 @@ class Publisher:
         for each in found:
             self.senders[each.lane].note_stored(each.position)
 
-    def _are_current(self, found: Sequence[LanePosition], own: AbstractSet[SourceId]) -> bool:
+    def _are_current(self, found: Sequence[LanePosition], own: AbstractSet[LaneId]) -> bool:
         return {each.lane for each in found} == own and all(
             each.lanes == self.lanes for each in found
         )

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from stream.db import Database, Executor
 from stream.errors import BusAway, DatabaseAway
 from stream.store import ingest_log, lanes, sources
-from stream.store.lanes import HOME, Lane
-from stream.tweet import SourceId
+from stream.store.lanes import HOME, Lane, first_lane
+from stream.tweet import LaneId, SourceId
 
 if TYPE_CHECKING:
     from stream.bus.connection import Bus
@@ -31,7 +31,7 @@ class UnusedLanes:
         self.database = database
         self.bus = bus
         self.cell = cell
-        self.lanes: frozenset[SourceId] = frozenset()
+        self.lanes: frozenset[LaneId] = frozenset()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -61,15 +61,15 @@ class UnusedLanes:
     async def _removed(
         self,
         connection: Executor,
-        waiting: AbstractSet[SourceId],
-        added: Mapping[SourceId, Lane],
+        waiting: AbstractSet[LaneId],
+        added: Mapping[LaneId, Lane],
         rows: Mapping[SourceId, int],
-    ) -> list[SourceId]:
+    ) -> list[LaneId]:
         """Lanes of sources that this database had. A cell may not know them yet: home does."""
         if self.cell != HOME:
             return []
         gone = [each for each in waiting if each in added and added[each].source_id not in rows]
-        unknown = waiting - added.keys() - rows.keys()
+        unknown = waiting - added.keys() - set(map(first_lane, rows))
         ours = [
             each
             for each in unknown

@@ -13,7 +13,7 @@ from stream.bus.messages import BusServer, StreamState
 from stream.config import Settings
 from stream.daemon_report import CONNECTING, REASON_MAX, BusReport, ServerReport
 from stream.errors import BusAway
-from stream.tweet import BusPosition, SourceId
+from stream.tweet import BusPosition, LaneId
 
 if TYPE_CHECKING:
     from stream.bus.connection import Bus
@@ -24,7 +24,7 @@ GRACE = 5.0  # seconds for connecting, before that is worth a line in the log
 
 logger = logging.getLogger(__name__)
 
-Stored = Callable[[], Mapping[SourceId, BusPosition | None]]
+Stored = Callable[[], Mapping[LaneId, BusPosition | None]]
 
 
 class BusWatch:
@@ -40,7 +40,7 @@ class BusWatch:
         self.stored = stored
         self.creates = creates
         self.report = BusReport(failing=CONNECTING, since=time.time())
-        self.blocks: dict[SourceId, int] = {}  # that wait on the bus, by lane
+        self.blocks: dict[LaneId, int] = {}  # that wait on the bus, by lane
         self._servers: Mapping[str, ServerReport] = {}
         self._servers_at = -SERVERS_INTERVAL  # loop time
         self._said = ""

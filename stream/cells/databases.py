@@ -26,13 +26,13 @@ from stream.backoff import supervised
 from stream.db import POOL_SIZE, Database, Executor
 from stream.errors import DatabaseAway, TwitterstreamError
 from stream.guarded_database import GuardedDatabase
-from stream.keys import FIRST_RUN, Cursor, Run, source_of
+from stream.keys import FIRST_RUN, Cursor, Run, lane_of
 from stream.replica import Replica
 from stream.store import cells as cell_tables
 from stream.store import lanes, migrations
 from stream.store.cells import Identity
 from stream.store.lanes import HOME
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, TweetId
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Cells:
         self.why_missing: dict[str, str] = {}  # of the cells that did not answer last
         self._installation: list[Identity] = []  # once it is known; copies share it
         self._verified: set[str] = set()
-        self._cell_of: dict[SourceId, str] = {}  # by lane, as far as is known
+        self._cell_of: dict[LaneId, str] = {}  # by lane, as far as is known
         self._runs: dict[str, set[Run]] = {}  # by cell, as far as it was read
 
     @property
@@ -220,18 +220,18 @@ class Cells:
         """The cells in which tweets with these keys are, and which keys in each."""
         if not self.others:
             return {HOME: list(keys)} if keys else {}
-        await self._learn(connection, {source_of(key) for key in keys})
+        await self._learn(connection, {lane_of(key) for key in keys})
         found: dict[str, list[TweetId]] = {}
         for key in keys:
-            found.setdefault(self._cell(source_of(key)), []).append(key)
+            found.setdefault(self._cell(lane_of(key)), []).append(key)
         return found
 
     async def split(self, connection: Executor, cursor: Cursor) -> dict[str, Cursor]:
         """The parts of a cursor that belong to each cell, also to cells that there were."""
         if not self.others:
             return {HOME: cursor}
-        await self._learn(connection, {run.source for run in cursor.positions})
-        names = {*self.names, *(self._cell(run.source) for run in cursor.positions)}
+        await self._learn(connection, {run.lane for run in cursor.positions})
+        names = {*self.names, *(self._cell(run.lane) for run in cursor.positions)}
         return {name: self.part(cursor, name) for name in names}
 
     def part(self, cursor: Cursor, name: str) -> Cursor:
@@ -249,9 +249,9 @@ class Cells:
         return Cursor(rest | dict(part.positions))
 
     def _is_in(self, run: Run, name: str) -> bool:
-        return self._cell(run.source) == name
+        return self._cell(run.lane) == name
 
-    def _cell(self, lane: SourceId) -> str:
+    def _cell(self, lane: LaneId) -> str:
         """The cell of a lane; what is no lane at all is home's, until there is one."""
         return self._cell_of.get(lane, HOME)
 
@@ -260,7 +260,7 @@ class Cells:
         known = self._runs.setdefault(name, set())
         for run in runs:
             known.add(run)
-            self._cell_of[run.source] = name
+            self._cell_of[run.lane] = name
 
     async def runs_of(self, connection: Executor, name: str) -> set[Run]:
         """The runs of a cell that does not answer: the first of each lane, and those it had."""
@@ -268,9 +268,9 @@ class Cells:
         first = {Run(lane, FIRST_RUN) for lane, cell in self._cell_of.items() if cell == name}
         return first | self._runs.get(name, set())
 
-    async def _learn(self, connection: Executor, sources: Collection[SourceId]) -> None:
+    async def _learn(self, connection: Executor, wanted: Collection[LaneId]) -> None:
         """Look up in which cell these lanes are."""
-        if not all(source in self._cell_of for source in sources):
+        if not all(lane in self._cell_of for lane in wanted):
             self._cell_of |= await lanes.cells_by_lane(connection)
 
 

@@ -17,7 +17,7 @@ from stream.keys import EPOCH, MAX_KEY, Cursor, KeyRange, Run, tweet_key
 from stream.store import feed
 from stream.store.feed import Page, StoredMatch, StoredTweet
 from stream.store.lanes import HOME
-from stream.tweet import SourceId, TrackId, TweetId
+from stream.tweet import LaneId, TrackId, TweetId
 
 Matches = Mapping[TweetId, Sequence[StoredMatch]]
 Pick = Callable[[Executor, Sequence[TweetId]], Awaitable[Collection[TweetId]]]
@@ -134,7 +134,7 @@ async def _joined(
         cells.note_runs(name, cursor.positions)
         positions |= cursor.positions
     microseconds = round((time - EPOCH).total_seconds() * 1e6)
-    key = TweetId(max(0, tweet_key(microseconds, SourceId(0)) - 1))
+    key = TweetId(max(0, tweet_key(microseconds, LaneId(0)) - 1))
     for name in answers.missing:
         for run in await cells.runs_of(connection, name):
             positions[run] = key

@@ -97,10 +97,10 @@ async def skipped_days(
     today = datetime.now(UTC).date()
     if first >= today:
         return []
-    sources = [each.run.source for each in passed]
+    lanes = [each.run.lane for each in passed]
     times = [received_at(each.low) for each in passed], [received_at(each.high) for each in passed]
     followed = None if tracks is None else list(tracks)
-    found = await connection.fetch(_SKIPPED, sources, *times, followed, first, today)
+    found = await connection.fetch(_SKIPPED, lanes, *times, followed, first, today)
     return [row["day"] for row in found]
 
 

@@ -9,7 +9,7 @@ import msgspec
 from stream import daemon_report
 from stream.daemon_report import ROLES, DaemonReport
 from stream.db import Executor, row_count
-from stream.tweet import SourceId
+from stream.tweet import LaneId, SourceId
 
 TIMEOUT = 15  # seconds; a daemon without a heartbeat for longer counts as dead
 WRITER_TIMEOUT = 6  # seconds; then the others take over its lanes, and nothing is left to it
@@ -63,7 +63,7 @@ class DaemonRow(msgspec.Struct, frozen=True):
     started_at: datetime
     seen_at: datetime
     roles: list[str]
-    lanes: list[SourceId]
+    lanes: list[LaneId]
     report: DaemonReport
     running: bool  # False: it ended without a stop
     has_twin: bool = False  # another one with the same roles ran on its machine at the same time
@@ -89,7 +89,7 @@ async def upsert(
     role: str,
     *,
     roles: Iterable[str] = ROLES,
-    lanes: Sequence[SourceId] = (),
+    lanes: Sequence[LaneId] = (),
     report: DaemonReport | None = None,
 ) -> None:
     """Record a heartbeat of this daemon, and what it does.

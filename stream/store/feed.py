@@ -1,7 +1,7 @@
 """Reading stored tweets in the order in which they were stored, by a cursor.
 
 Readers have no queue: they poll the tables. A cursor holds the last key that was read of each run
-of each source (ingest_runs in the schema); a reader gets what it has not read yet, however long it
+of each lane (ingest_runs in the schema); a reader gets what it has not read yet, however long it
 was away. Each tweet belongs to one run, in which keys rise in commit order, and a batch is visible
 as a whole or not at all: so nothing is missed, and nothing is read twice.
 """
@@ -18,7 +18,7 @@ from stream.keys import (
     KeyRange,
     Run,
     StoredRun,
-    bounds_by_source,
+    bounds_by_lane,
     overlapping_groups,
     received_at,
     split_by_query,
@@ -27,7 +27,7 @@ from stream.keys import (
     unread_ranges,
 )
 from stream.store import deletions
-from stream.tweet import Field, NetworkName, Part, SourceId, TrackId, TweetId, TweetKind
+from stream.tweet import Field, LaneId, NetworkName, Part, TrackId, TweetId, TweetKind
 
 __all__ = [
     "SHOWN",
@@ -64,12 +64,12 @@ SHOWN = f"""tweets.deleted_at IS NULL AND NOT ('XX' = ANY (coalesce(tweets.withh
               AND ('deleted' = ANY (lost.pending)
                    AND {deletions.author_deleted("tweets", "lost")}
                 OR 'withheld' = ANY (lost.pending) AND 'XX' = ANY (lost.withheld))))"""  # noqa: S608 - all of it is in the store
-# By source: the keys to read, from (exclusive) and to. Without a join, rows come in index order,
+# By lane: the keys to read, from (exclusive) and to. Without a join, rows come in index order,
 # and only as many as are needed.
 _WANTED = """id > ($1::bigint[])[tweet_source(id)] AND id <= ($2::bigint[])[tweet_source(id)]
     AND id > $3 AND id <= $4"""
 _BETWEEN = "received_at BETWEEN tweet_received_at($3) AND tweet_received_at($4)"
-# Of the first runs of all sources at once, or of one later run of one source.
+# Of the first runs of all lanes at once, or of one later run of one lane.
 _FIRST_RUN, _LATER_RUN = "tweets.run IS NULL", "tweets.run = ${}"
 
 
@@ -199,7 +199,7 @@ async def head(connection: Executor) -> Cursor:
 async def since(connection: Executor, time: datetime) -> Cursor:
     """The cursor before everything that was received at this time or later."""
     microseconds = round((time - to_datetime(0)).total_seconds() * 1e6)
-    key = TweetId(max(0, tweet_key(microseconds, SourceId(0)) - 1))
+    key = TweetId(max(0, tweet_key(microseconds, LaneId(0)) - 1))
     runs = await _runs(connection)
     return Cursor({each.run: min(key, each.last) for each in runs if not each.former})
 
@@ -212,7 +212,7 @@ async def unread(connection: Executor, cursor: Cursor) -> list[KeyRange]:
 async def _runs(connection: Executor) -> list[StoredRun]:
     return [
         StoredRun(
-            Run(SourceId(row["source_id"]), row["run"]),
+            Run(LaneId(row["source_id"]), row["run"]),
             TweetId(row["first_id"]),
             TweetId(row["last_id"]),
             row["former"],
@@ -251,7 +251,7 @@ async def keys_after(connection: Executor, cursor: Cursor, limit: int) -> KeyPag
 
 
 class _Query(NamedTuple):
-    """A statement for the first runs of all sources, and one for a later run of one source."""
+    """A statement for the first runs of all lanes, and one for a later run of one lane."""
 
     statements: tuple[str, str]
     arguments: tuple[object, ...] = ()
@@ -285,7 +285,7 @@ async def _read(
         if not wanted:
             continue
         statement = query.statements[not ranges[0].is_first]
-        bounds = bounds_by_source(wanted)
+        bounds = bounds_by_lane(wanted)
         values = (*bounds, limit, *query.arguments, *_later_run(ranges))
         more = await connection.fetch(statement, *values)
         rows = _merged(rows, more)[:limit] if rows else more
@@ -310,7 +310,7 @@ async def count(connection: Executor, cursor: Cursor, limit: int) -> int:
     for group in overlapping_groups(await unread(connection, cursor)):
         for ranges in split_by_query(group):
             query = _COUNT[not ranges[0].is_first]
-            bounds = bounds_by_source(ranges)
+            bounds = bounds_by_lane(ranges)
             [row] = await connection.fetch(query, *bounds, limit - number, *_later_run(ranges))
             number += row["number"]
     return number
@@ -323,7 +323,7 @@ async def newest(connection: Executor, cursor: Cursor, number: int) -> Cursor:
         keys: list[TweetId] = []
         for ranges in split_by_query(group):
             query = _NEWEST[not ranges[0].is_first]
-            bounds = bounds_by_source(ranges)
+            bounds = bounds_by_lane(ranges)
             rows = await connection.fetch(query, *bounds, number + 1, *_later_run(ranges))
             keys += [TweetId(row["id"]) for row in rows]
         if len(keys) > number:

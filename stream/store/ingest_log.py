@@ -10,7 +10,7 @@ from stream.db import Executor, row_count
 from stream.errors import Broken, CommitsLost, PositionMoved, RejectReason
 from stream.keys import to_datetime
 from stream.text import storable
-from stream.tweet import BusPosition, NetworkCursor, SourceId, TweetId
+from stream.tweet import BusPosition, LaneId, NetworkCursor, SourceId, TweetId
 
 _ADD_POSITION = """
 INSERT INTO positions (journal, source_id, position) VALUES ($1, $2, $3)
@@ -132,11 +132,11 @@ class Position(msgspec.Struct, frozen=True):
     position: int
     undelivered: int
     cursor: NetworkCursor | None
-    lanes: Sequence[SourceId] | None
+    lanes: Sequence[LaneId] | None
 
 
 async def open_position(
-    connection: Executor, journal: uuid.UUID, lane: SourceId, start: int | None
+    connection: Executor, journal: uuid.UUID, lane: LaneId, start: int | None
 ) -> Position | None:
     """Where to continue reading; a journal that is new to this database begins at `start`.
 
@@ -166,10 +166,10 @@ def _cursor(stored: bytes | None) -> NetworkCursor | None:
 
 
 async def find_positions(
-    connection: Executor, source_id: SourceId, low: int, high: int
+    connection: Executor, lane: LaneId, low: int, high: int
 ) -> list[tuple[uuid.UUID, int]]:
-    """Journals of this source whose positions are in this range, newest first."""
-    rows = await connection.fetch(_POSITIONS, source_id, low, high)
+    """Journals of this lane whose positions are in this range, newest first."""
+    rows = await connection.fetch(_POSITIONS, lane, low, high)
     return [(row["journal"], row["position"]) for row in rows]
 
 
@@ -182,9 +182,9 @@ async def positions_of(connection: Executor, journals: Sequence[uuid.UUID]) -> d
 class LanePosition(msgspec.Struct, frozen=True):
     """As `Position`, of any lane."""
 
-    lane: SourceId
+    lane: LaneId
     position: int
-    lanes: Sequence[SourceId] | None
+    lanes: Sequence[LaneId] | None
 
 
 async def lane_positions(connection: Executor, journal: uuid.UUID) -> list[LanePosition]:
@@ -195,8 +195,8 @@ async def lane_positions(connection: Executor, journal: uuid.UUID) -> list[LaneP
 async def share_journal(
     connection: Executor,
     journal: uuid.UUID,
-    here: Sequence[SourceId],
-    lanes: Sequence[SourceId] | None,
+    here: Sequence[LaneId],
+    lanes: Sequence[LaneId] | None,
     position: int,
 ) -> None:
     """Let these lanes, `here` of them in this database, share the frames from a position on."""
@@ -204,7 +204,7 @@ async def share_journal(
     await connection.execute(_SHARE, journal, here, position, lanes)
 
 
-async def bus_position(connection: Executor, lane: SourceId) -> BusPosition | None:
+async def bus_position(connection: Executor, lane: LaneId) -> BusPosition | None:
     """The block that a lane has stored last, of any journal; None: it has stored none."""
     rows = await connection.fetch(_BUS_POSITION, lane)
     return BusPosition(**rows[0]) if rows else None
@@ -214,8 +214,8 @@ class Advance(msgspec.Struct, frozen=True):
     """A move of a position, and what is stored with it; `cursor` None: as it was."""
 
     journal: uuid.UUID
-    lane: SourceId
-    lanes: Sequence[SourceId] | None  # that share the journal, as its reader knows
+    lane: LaneId
+    lanes: Sequence[LaneId] | None  # that share the journal, as its reader knows
     before: int
     after: int
     undelivered: int
@@ -255,36 +255,34 @@ async def advance(connection: Executor, to: Advance) -> bool:
 class NotedRun(msgspec.Struct, frozen=True):
     """The run that these tweets belong to."""
 
-    number: int | None  # None: the first one of the source
+    number: int | None  # None: the first one of the lane
     late: bool  # tweets of other runs have keys as high as these
 
 
 async def note_ingest_run(
-    connection: Executor, source_id: SourceId, first: TweetId, last: TweetId
+    connection: Executor, lane: LaneId, first: TweetId, last: TweetId
 ) -> NotedRun:
     """Record that this transaction stores tweets with these keys; call it before it does."""
-    [row] = await connection.fetch(_NOTE_RUN, source_id, first, last)
+    [row] = await connection.fetch(_NOTE_RUN, lane, first, last)
     return NotedRun(row["number"], row["late"])
 
 
-async def extend_run(
-    connection: Executor, source_id: SourceId, run: NotedRun, last: TweetId
-) -> None:
+async def extend_run(connection: Executor, lane: LaneId, run: NotedRun, last: TweetId) -> None:
     """Extend a run to this key: its last tweet's own was taken and had to change."""
-    await connection.execute(_EXTEND_RUN, source_id, run.number, last)
+    await connection.execute(_EXTEND_RUN, lane, run.number, last)
 
 
 async def widen_first_run(
-    connection: Executor, source_id: SourceId, first: TweetId, last: TweetId
+    connection: Executor, lane: LaneId, first: TweetId, last: TweetId
 ) -> None:
-    """Let the first run of a source include these keys, which a look-back stores.
+    """Let the first run of a lane include these keys, which a look-back stores.
 
     Readers that start before these keys find them; a cursor that is past them does not return.
     """
-    rows = await connection.fetch(_WITHIN_FIRST_RUN, source_id, first, last)
+    rows = await connection.fetch(_WITHIN_FIRST_RUN, lane, first, last)
     if not rows or not rows[0]["within"]:
-        await connection.execute(_LOCK_RUNS, source_id)
-        await connection.execute(_WIDEN_FIRST_RUN, source_id, first, last)
+        await connection.execute(_LOCK_RUNS, lane)
+        await connection.execute(_WIDEN_FIRST_RUN, lane, first, last)
 
 
 async def add_reject(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from stream.db import Executor
-from stream.tweet import SourceId
+from stream.tweet import LaneId, SourceId
 
 HOME = ""  # the name of the database that has sources and tracks, as a cell
 
@@ -35,10 +35,15 @@ SELECT EXISTS (
 class Lane(msgspec.Struct, frozen=True):
     """A lane of a source: `number` counts from 0 within its cell, the database that stores it."""
 
-    id: SourceId
+    id: LaneId
     source_id: SourceId
     cell: str
     number: int
+
+
+def first_lane(source_id: SourceId) -> LaneId:
+    """The first lane of a source in the home database; without a bus, its only one."""
+    return LaneId(source_id)
 
 
 def in_use(source_id: SourceId, count: int, added: Sequence[Lane]) -> list[Lane]:
@@ -47,7 +52,7 @@ def in_use(source_id: SourceId, count: int, added: Sequence[Lane]) -> list[Lane]
     `added`: the rows of the table; some may be of an earlier division into more lanes.
     """
     own = [each for each in added if each.source_id == source_id]
-    first = Lane(source_id, source_id, HOME, 0)
+    first = Lane(first_lane(source_id), source_id, HOME, 0)
     return [each for each in (first, *own) if each.number < count]
 
 
@@ -56,9 +61,9 @@ async def get_all(connection: Executor) -> list[Lane]:
     return [Lane(**row) for row in await connection.fetch(_ALL)]
 
 
-async def cells_by_lane(connection: Executor) -> dict[SourceId, str]:
+async def cells_by_lane(connection: Executor) -> dict[LaneId, str]:
     """The cell of each lane, the first ones of sources included; none of them ever changes."""
-    return {SourceId(row["id"]): row["cell"] for row in await connection.fetch(_CELLS)}
+    return {LaneId(row["id"]): row["cell"] for row in await connection.fetch(_CELLS)}
 
 
 async def lanes_of(
@@ -73,5 +78,5 @@ async def lanes_of(
         for each in await get_all(connection)
         if each.source_id == source_id
     }
-    known[HOME, 0] = Lane(source_id, source_id, HOME, 0)
+    known[HOME, 0] = Lane(first_lane(source_id), source_id, HOME, 0)
     return [known[cell, number] for cell in cells for number in range(count)]

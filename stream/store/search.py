@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from stream.db import Executor
-from stream.keys import MAX_KEY, SOURCE_BITS, received_at, to_datetime, tweet_key
+from stream.keys import LANE_BITS, MAX_KEY, received_at, to_datetime, tweet_key
 from stream.store.feed import SHOWN, StoredTweet
-from stream.tweet import SourceId, TrackId, TweetId, TweetKind
+from stream.tweet import LaneId, TrackId, TweetId, TweetKind
 
 # From so many tracks on, reading all tweets and then picking those of the tracks is cheaper than
 # reading each track's own.
 MANY_TRACKS = 50
-_DAY = 86_400_000_000 << SOURCE_BITS  # in keys
+_DAY = 86_400_000_000 << LANE_BITS  # in keys
 
 _NO_DOC = "''::bytea AS doc"
 _WITHOUT_DOC = ", ".join(name for name in StoredTweet.__struct_fields__ if name != "doc")
@@ -102,7 +102,7 @@ class RangeCount(NamedTuple):
 def first_key_at(moment: datetime) -> TweetId:
     """The first key that a tweet received at this time can have; also for impossible times."""
     microseconds = round((moment - to_datetime(0)).total_seconds() * 1e6)
-    return TweetId(max(0, min(MAX_KEY, tweet_key(microseconds, SourceId(0)))))
+    return TweetId(max(0, min(MAX_KEY, tweet_key(microseconds, LaneId(0)))))
 
 
 async def newest_keys(

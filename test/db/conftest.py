@@ -27,7 +27,7 @@ from stream.journal import Journal
 from stream.keys import to_datetime, tweet_key
 from stream.postgres import Embedded
 from stream.store import archives, partitions, sources
-from stream.tweet import NetworkName, Source, SourceId
+from stream.tweet import LaneId, NetworkName, Source
 from writer_bench import ROOMY, WriterBench
 
 DAY = date(2026, 3, 14)
@@ -179,7 +179,7 @@ def _tweet(at: datetime, n: int) -> dict[str, object]:
         "deep": [None, True, {"": weird}], "data": {"geo": {"x": 1.5}, "id": str(n)},
     }  # fmt: skip
     return {
-        "id": tweet_key(received, SourceId(1 + n % 3)),
+        "id": tweet_key(received, LaneId(1 + n % 3)),
         "received_at": to_datetime(received),
         "created_at": None if n % 7 == 0 else at - timedelta(days=n, microseconds=n),
         "network": "x_v2" if n % 2 else "x_v1",

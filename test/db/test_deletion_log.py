@@ -10,6 +10,7 @@ from stream.db import Database
 from stream.keys import received_at, tweet_key
 from stream.store import author_tombstones, deletion_log, deletions, sources
 from stream.store.author_tombstones import AuthorRestrictions
+from stream.store.lanes import first_lane
 from stream.store.rollups import CountChanges
 from stream.tweet import Frame, Match, NativeId, TrackId, Tweet, TweetId
 from x_tweets import store_frames, v1_tweet
@@ -29,7 +30,7 @@ async def keys(connected: Database) -> list[TweetId]:
         source = await sources.add(connection, "main", "x_v1")
     frames = [Frame(NOON + n, v1_tweet(n), n) for n in (1, 2, 3)]
     await store_frames(connected, source, frames, both)
-    return [tweet_key(frame.received, source) for frame in frames]
+    return [tweet_key(frame.received, first_lane(source)) for frame in frames]
 
 
 async def read(database: Database, number: int = 0) -> list[deletion_log.LoggedDeletion]:

@@ -15,7 +15,7 @@ from stored_messages import NOON, POSTS, damaged, decoded, is_tweet, messages, s
 from stream.db import Database
 from stream.keys import to_datetime, tweet_key
 from stream.store import partitions, search
-from stream.tweet import NETWORK_NAMES, NetworkName, SourceId, Tweet
+from stream.tweet import NETWORK_NAMES, LaneId, NetworkName, Tweet
 
 OWN_MEDIA = re.compile(r"https://(?:twitter|x)\.com/\w+/(?:status/\d+/)?(?:photo|video)/")
 # X names a link in several ways, of which the view has the last; or it has not marked any.
@@ -64,7 +64,7 @@ async def test_a_row_says_what_the_decoder_says(connected: Database, network: Ne
         want = expected(decoded(network, body), LINKS.get((network, name)))
         assert {column: row[column] for column in want} == want, name
         assert row["network"] == network
-        assert row["id"] == tweet_key(round(row["received_at"].timestamp() * 1e6), SourceId(1))
+        assert row["id"] == tweet_key(round(row["received_at"].timestamp() * 1e6), LaneId(1))
 
 
 async def test_numbers_and_names_are_those_of_the_message(connected: Database) -> None:

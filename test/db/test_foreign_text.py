@@ -11,6 +11,7 @@ from stream import db
 from stream.keys import tweet_key
 from stream.notes import EventNote, GapOpened, StateNote
 from stream.store import events, gaps, ingest_log, sources, tracks
+from stream.store.lanes import first_lane
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from stream.db import Executor
@@ -28,7 +29,7 @@ async def test_every_text_is_stored_and_short(database: str, text: str) -> None:
         await gaps.open_gap(connection, source, GapOpened(1e9, "http", text))
         verdict = tracks.TrackStatus(track, "snow", "refused", text)
         await tracks.write_states(connection, [verdict])
-        key = tweet_key(1_900_000_000_000_000, source)
+        key = tweet_key(1_900_000_000_000_000, first_lane(source))
         received = 1_900_000_000_000_000
         await ingest_log.add_reject(connection, source, key, received, ("bad_shape", text), b"x")
         for place in ("sources.reason", "events.text", "gaps.detail", "tracks.reason"):

@@ -13,6 +13,7 @@ from stream.db import Database
 from stream.keys import Cursor, Run, overlapping_groups, tweet_key
 from stream.store import consumer_cursors, feed, ingest_log, top_items
 from stream.store.consumer_cursors import TOP_ITEMS
+from stream.store.lanes import first_lane
 from stream.tweet import TrackId, TweetId
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -42,17 +43,17 @@ async def test_two_that_store_at_once_do_it_one_after_the_other(
     shelf: Shelf, eventually: "Eventually"
 ) -> None:
     """As when a daemon takes over from one whose last transaction is still on its way."""
-    source = await shelf.source("main")
+    lane = first_lane(await shelf.source("main"))
     waits = (
         "SELECT FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event = 'advisory'"
     )
     async with asyncio.TaskGroup() as group, shelf.database.transaction() as first:
-        await ingest_log.note_ingest_run(first, source, TweetId(1), TweetId(100))
+        await ingest_log.note_ingest_run(first, lane, TweetId(1), TweetId(100))
 
         async def late() -> None:
             async with shelf.database.transaction() as second:
-                await ingest_log.note_ingest_run(second, source, TweetId(50), TweetId(60))
+                await ingest_log.note_ingest_run(second, lane, TweetId(50), TweetId(60))
 
         group.create_task(late())
 
@@ -73,7 +74,8 @@ async def test_a_late_run_costs_no_walk_through_what_came_since(shelf: Shelf) ->
     await shelf.store(two, [2000])
     async with shelf.database.acquire() as connection:
         groups = overlapping_groups(await feed.unread(connection, cursor))
-    assert [[each.run.source for each in group] for group in groups] == [[one], [two]]
+    found = [[each.run.lane for each in group] for group in groups]
+    assert found == [[first_lane(one)], [first_lane(two)]]
     assert not groups[0][0].is_first
 
 
@@ -177,7 +179,7 @@ async def test_cursors_of_before_runs_were_disjoint_miss_nothing(shelf: Shelf) -
     await shelf.database.execute("UPDATE ingest_runs SET former = true")
     [row] = await shelf.database.fetch("SELECT * FROM ingest_runs")
     low, high = row["first_id"], row["last_id"]
-    key = [tweet_key(NOON + n * 1_000_000, source) for n in range(200)]
+    key = [tweet_key(NOON + n * 1_000_000, first_lane(source)) for n in range(200)]
     add = "INSERT INTO ingest_runs VALUES ($1, $2, $3, $4, $5)"
     await shelf.database.execute(add, source, 2, key[120], key[150], True)
     await shelf.database.execute(add, source, 3, low, high, False)
@@ -187,4 +189,4 @@ async def test_cursors_of_before_runs_were_disjoint_miss_nothing(shelf: Shelf) -
         (2, key[130], first[30:]),
         (2, key[150], []),  # everything was seen
     ):
-        assert (await shelf.read(Cursor({Run(source, number): at})))[0] == left
+        assert (await shelf.read(Cursor({Run(first_lane(source), number): at})))[0] == left

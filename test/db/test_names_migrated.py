@@ -14,7 +14,7 @@ from stream import db
 from stream.store import backups, consumer_cursors, events, ingest_log
 from stream.store.consumer_cursors import TOP_ITEMS
 from stream.store.migrations import available, migrate
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, SourceId, TweetId
 from stream.vault import Vault
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ async def test_what_the_database_does_by_itself_goes_on(before: Database) -> Non
         assert len(await events.connection_attempts(connection, SourceId(1), 60)) == 2
         await events.add_state(connection, SourceId(1), "connecting", "", time.time())
         assert len(await events.connection_attempts(connection, SourceId(1), 60)) == 3
-        run = await ingest_log.note_ingest_run(
-            connection, SourceId(1), TweetId(3000), TweetId(4000)
-        )
+        run = await ingest_log.note_ingest_run(connection, LaneId(1), TweetId(3000), TweetId(4000))
         assert run == ingest_log.NotedRun(None, late=False)
         await connection.execute(TWEET)  # into a day that was watched before
     rows = await before.fetch("SELECT day::text FROM archive_changes ORDER BY day")

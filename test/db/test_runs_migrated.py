@@ -6,7 +6,7 @@ from stream import db
 from stream.keys import Cursor, Run
 from stream.store import feed
 from stream.store.migrations import available, migrate
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, TweetId
 
 LEDGER = """
 CREATE TABLE schema_migrations (
@@ -37,5 +37,5 @@ async def test_what_was_stored_before_is_one_run_for_each_source(
         ]
         async with database.acquire() as connection:
             assert await feed.head(connection) == Cursor(
-                {Run(SourceId(1), 3): TweetId(2000), Run(SourceId(2), 1): TweetId(20)}
+                {Run(LaneId(1), 3): TweetId(2000), Run(LaneId(2), 1): TweetId(20)}
             )

@@ -9,9 +9,10 @@ import pytest
 from shelf import NOON, START, Shelf
 from stream.db import Database, Executor, Row, copy
 from stream.errors import TwitterstreamError
-from stream.keys import Cursor, KeyRange, Run, bounds_by_source, tweet_key
+from stream.keys import Cursor, KeyRange, Run, bounds_by_lane, tweet_key
 from stream.store import feed
-from stream.tweet import SourceId, TrackId, TweetId
+from stream.store.lanes import first_lane
+from stream.tweet import LaneId, TrackId, TweetId
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_a_cursor_that_was_never_given_out_is_refused(text: str) -> None:
 
 
 def test_a_cursor_is_text() -> None:
-    cursor = Cursor({Run(SourceId(2), 1): TweetId(7), Run(SourceId(1), 3): TweetId(9)})
+    cursor = Cursor({Run(LaneId(2), 1): TweetId(7), Run(LaneId(1), 3): TweetId(9)})
     assert str(cursor) == "1.3.9~2.1.7"
     assert Cursor.parse(str(cursor)) == cursor
     assert Cursor.parse(str(Cursor({}))) == Cursor({})
@@ -131,7 +132,8 @@ async def test_a_cursor_of_a_database_that_was_restored_goes_on(shelf: Shelf) ->
     """It knows a run that is not there, and stays past what it has read of it."""
     one = await shelf.source("one")
     await shelf.store(one, range(5))
-    ahead = Cursor({Run(one, 9): tweet_key(NOON + 3_000_000, one)})
+    lane = first_lane(one)
+    ahead = Cursor({Run(lane, 9): tweet_key(NOON + 3_000_000, lane)})
     found, cursor = await shelf.read(ahead)
     assert found == ["4", "5"]
     assert [run.number for run in cursor.positions] == [1, 9]
@@ -168,10 +170,11 @@ async def test_a_reader_that_has_seen_more_than_a_server_has_waits_and_reads_not
 
 
 async def test_a_cursor_forgets_runs_that_were_deleted(shelf: Shelf) -> None:
-    one, two = await shelf.source("one"), await shelf.source("two")
-    await shelf.store(two, range(5))
-    await shelf.store(two, [-1])
-    await shelf.store(two, [-2])
+    first, second = await shelf.source("one"), await shelf.source("two")
+    await shelf.store(second, range(5))
+    await shelf.store(second, [-1])
+    await shelf.store(second, [-2])
+    one, two = first_lane(first), first_lane(second)
     gone = Cursor({Run(one, 1): TweetId(7), Run(two, 2): TweetId(7), Run(two, 3): TweetId(8)})
     await shelf.database.execute("DELETE FROM ingest_runs WHERE run = 2")
     _, cursor = await shelf.read(gone)
@@ -218,9 +221,7 @@ async def test_reading_on_touches_only_what_is_read(shelf: Shelf, mode: str) -> 
             "SELECT (array_agg(id ORDER BY id))[20000] AS middle, max(id) AS last FROM tweets"
         )
         for low in (0, row["middle"]):
-            wanted = bounds_by_source(
-                [KeyRange(Run(SourceId(1), 1), TweetId(low), row["last"], True)]
-            )
+            wanted = bounds_by_lane([KeyRange(Run(LaneId(1), 1), TweetId(low), row["last"], True)])
             assert await pages_read(connection, feed._AFTER[0], *wanted, 100) < 100
             for track in (1, 2):
                 args = (*wanted, 20, [track])

@@ -11,7 +11,7 @@ from stream.config import RetentionSettings, Settings
 from stream.db import Database
 from stream.keys import tweet_key
 from stream.store.partitions import ensure_days
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
 TABLES = """
 SELECT relname, coalesce(obj_description(oid), '') AS comment FROM pg_class
@@ -35,7 +35,7 @@ async def test_every_table_states_its_bound_by_existing_settings(connected: Data
 async def add(database: Database, name: str, ago: int | None, **marks: object) -> None:
     """An id of a tweet that came so many days ago, or of none."""
     at = NOW - timedelta(days=ago or 0)
-    key = tweet_key(round(at.timestamp() * 1e6), SourceId(1))
+    key = tweet_key(round(at.timestamp() * 1e6), LaneId(1))
     await database.execute(
         "INSERT INTO tweet_ids (network, native_id, tweet_id, deleted_at, withheld, noted_at)"
         " VALUES ('x_v1', $1, $2, $3, $4, $5)",
@@ -140,7 +140,7 @@ async def test_later_runs_are_deleted_with_their_tweets_and_first_ones_stay(
     connected: Database,
 ) -> None:
     keys = [
-        tweet_key(round((NOW - timedelta(days=days)).timestamp() * 1e6), SourceId(1))
+        tweet_key(round((NOW - timedelta(days=days)).timestamp() * 1e6), LaneId(1))
         for days in (100, 90, 5)
     ]
     async with connected.acquire() as connection:

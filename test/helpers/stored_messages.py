@@ -16,7 +16,7 @@ from stream.keys import received_at, tweet_key
 from stream.networks.registry import NETWORKS
 from stream.store import partitions, tweets
 from stream.store.tweets import IncomingTweet
-from stream.tweet import NETWORK_NAMES, NetworkName, SourceId, Tweet, TweetId
+from stream.tweet import NETWORK_NAMES, LaneId, NetworkName, Tweet, TweetId
 
 FRAMES = Path(__file__).parent.parent / "frames"
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -112,7 +112,7 @@ async def store(
 ) -> list[TweetId]:
     """Store tweets a microsecond apart, as the writer does."""
     first = round(at.timestamp() * 1e6)
-    keys = [tweet_key(first + number, SourceId(1)) for number in range(len(bodies))]
+    keys = [tweet_key(first + number, LaneId(1)) for number in range(len(bodies))]
     arrivals = [
         IncomingTweet(key, received_at(key), at, decoded(network, body), body, (), repaired=False)
         for key, body in zip(keys, bodies, strict=True)

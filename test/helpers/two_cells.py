@@ -17,11 +17,12 @@ from stream.db import Database
 from stream.matcher import Matcher
 from stream.networks.x_v1.decode import decode
 from stream.query import parse
-from stream.tweet import Frame, SourceId, TrackId
+from stream.tweet import Frame, LaneId, SourceId, TrackId
 from web_app import Client, MakeApp, WebApp
 from x_tweets import store_batch, v1_tweet
 
-SOURCE, LANE = SourceId(1), SourceId(2)  # LANE is in the cell `east`
+SOURCE = SourceId(1)
+FIRST, LANE = LaneId(1), LaneId(2)  # FIRST is at home, LANE in the cell `east`
 
 
 class Installation:
@@ -37,7 +38,7 @@ class Installation:
         self.track = track
         self.begin = datetime.now(UTC) - timedelta(minutes=3)
 
-    async def store(self, database: Database, lane: SourceId, first: int, number: int) -> None:
+    async def store(self, database: Database, lane: LaneId, first: int, number: int) -> None:
         """Tweets with rising ids, a second from each other."""
         batch = Batch(SOURCE, 0, 1 << 20, lane)
         frames = [
@@ -52,7 +53,7 @@ class Installation:
         batch.add(frames, decode, matcher.match)
         await store_batch(database, batch)
 
-    async def delete(self, database: Database, lane: SourceId, number: int) -> None:
+    async def delete(self, database: Database, lane: LaneId, number: int) -> None:
         """The network deletes a tweet."""
         status = {"id": number, "id_str": str(number), "user_id": 5, "user_id_str": "5"}
         body = msgspec.json.encode({"delete": {"status": status}})
@@ -67,7 +68,7 @@ class Installation:
     async def both(self, first: int = 1, number: int = 10) -> None:
         """As many tweets in each of both, one after the other in time."""
         for each in range(first, first + 2 * number, 2):
-            await self.store(self.app.database, SOURCE, each, 1)
+            await self.store(self.app.database, FIRST, each, 1)
             await self.store(self.east, LANE, each + 1, 1)
 
     async def get(self, path: str) -> Any:

@@ -25,7 +25,7 @@ from stream.daemon_report import (
 from stream.store.daemons import DaemonRow, daemon_name
 from stream.store.lanes import Lane
 from stream.store.sources import SourceRow
-from stream.tweet import SourceId
+from stream.tweet import LaneId, SourceId
 
 RULES = {
     "bus_away",
@@ -51,7 +51,7 @@ GOOD = BusReport(
 SOURCE = SourceRow(
     SourceId(1), "main", "x_v2", None, None, None, True, "streaming", "", None, None, None, lanes=2
 )
-LANES = [Lane(SourceId(7), SourceId(1), "", 1), Lane(SourceId(8), SourceId(1), "", 2)]
+LANES = [Lane(LaneId(7), SourceId(1), "", 1), Lane(LaneId(8), SourceId(1), "", 2)]
 
 
 def daemon(host: str, *roles: str, bus: BusReport = GOOD, **more: Any) -> DaemonRow:
@@ -65,7 +65,7 @@ def daemon(host: str, *roles: str, bus: BusReport = GOOD, **more: Any) -> Daemon
 
 
 COLLECTOR = daemon("host1", "collect", "monitor")
-WRITER = daemon("host2", "write", lanes=[LaneReport(id=SourceId(1)), LaneReport(id=SourceId(7))])
+WRITER = daemon("host2", "write", lanes=[LaneReport(id=LaneId(1)), LaneReport(id=LaneId(7))])
 
 
 def of_machines(*rows: DaemonRow, waiting: tuple[WaitingJournal, ...] = ()) -> RuleContext:
@@ -78,8 +78,8 @@ def found(looked_at: RuleContext) -> dict[str, Condition]:
 
 
 def writer_of(**lane: Any) -> DaemonRow:
-    second = LaneReport(id=SourceId(7), **lane)
-    return daemon("host2", "write", lanes=[LaneReport(id=SourceId(1)), second])
+    second = LaneReport(id=LaneId(7), **lane)
+    return daemon("host2", "write", lanes=[LaneReport(id=LaneId(1)), second])
 
 
 def with_bus(**bus: Any) -> tuple[DaemonRow, DaemonRow]:
@@ -173,7 +173,7 @@ def test_names_keep_their_capital_letters_and_lanes_their_limit() -> None:
     source = changed(SOURCE, name="myFeed", lanes=64)
     missing = MissingFrames(journal=uuid.uuid4().hex, position=4, since=NOON - 70)
     writer = daemon(
-        "host2", "write", lanes=[LaneReport(id=SourceId(1), lag=121.0, missing=[missing])]
+        "host2", "write", lanes=[LaneReport(id=LaneId(1), lag=121.0, missing=[missing])]
     )
     together = cluster.from_rows([COLLECTOR, writer], [source], [])
     looked_at = context(changed(SNAPSHOT, cluster=together))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream.bus import blocks
 from stream.bus.blocks import Block, UnreadableBlock
-from stream.tweet import Frame, SourceId
+from stream.tweet import Frame, LaneId
 
 FRAMES = st.builds(
     Frame,
@@ -20,11 +20,11 @@ FRAMES = st.builds(
     is_note=st.just(value=False),
     is_damage=st.booleans(),
 ) | st.builds(Frame, received=st.just(1), body=st.binary(), after=st.just(2), is_note=st.just(True))
-LANES = st.lists(st.integers(1, 4095).map(SourceId), min_size=1, max_size=64)
+LANES = st.lists(st.integers(1, 4095).map(LaneId), min_size=1, max_size=64)
 BLOCKS = st.builds(
     Block,
     journal=st.uuids(),
-    lane=st.integers(1, 4095).map(SourceId),
+    lane=st.integers(1, 4095).map(LaneId),
     lanes=LANES,
     start=st.integers(0, 1 << 62),
     end=st.integers(0, 1 << 62),
@@ -34,7 +34,7 @@ BLOCKS = st.builds(
 
 
 def block_of(*bodies: bytes) -> Block:
-    lane = SourceId(1)
+    lane = LaneId(1)
     frames = [Frame(1, body, after) for after, body in enumerate(bodies, 1)]
     return Block(uuid.uuid4(), lane, [lane], 0, len(frames), frames)
 

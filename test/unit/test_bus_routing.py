@@ -22,6 +22,7 @@ from stream.tweet import (
     Frame,
     GeoScrub,
     HandleChange,
+    LaneId,
     Message,
     NativeId,
     SourceId,
@@ -37,7 +38,7 @@ ANY_ID = st.text().map(NativeId)
 def lanes(count: int, cells: Sequence[str] = CELLS) -> list[Lane]:
     places = [(cell, number) for cell in cells for number in range(count)]
     return [
-        Lane(SourceId(at), SourceId(1), cell, number) for at, (cell, number) in enumerate(places, 1)
+        Lane(LaneId(at), SourceId(1), cell, number) for at, (cell, number) in enumerate(places, 1)
     ]
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from stream import packed_positions
 from stream.errors import TwitterstreamError
 from stream.keys import MAX_KEY, PLAIN_MAX, Cursor, Run, tweet_key
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, TweetId
 
-lanes = st.integers(1, 4095).map(SourceId)
+lanes = st.integers(1, 4095).map(LaneId)
 runs = st.builds(Run, lanes, st.integers(0, 2**31 - 1))
 # The last keys of lanes, and others between them.
 own_keys = st.builds(tweet_key, st.integers(1_600_000_000_000_000, 3_000_000_000_000_000), lanes)
@@ -23,7 +23,7 @@ found = st.dictionaries(runs, keys, max_size=3 * PLAIN_MAX)
 
 @given(found)
 def test_positions_round_trip(positions: dict[Run, TweetId]) -> None:
-    given = [(run.source, run.number, key) for run, key in positions.items()]
+    given = [(run.lane, run.number, key) for run, key in positions.items()]
     assert list(packed_positions.unpack(packed_positions.pack(given))) == sorted(given)
 
 
@@ -36,7 +36,7 @@ def test_a_cursor_is_text_for_addresses_and_headers(positions: dict[Run, TweetId
 
 @given(found)
 def test_a_cursor_of_an_older_version_is_still_valid(positions: dict[Run, TweetId]) -> None:
-    text = "~".join(f"{run.source}.{run.number}.{key}" for run, key in positions.items()) or "0"
+    text = "~".join(f"{run.lane}.{run.number}.{key}" for run, key in positions.items()) or "0"
     assert Cursor.parse(text) == Cursor(positions)
 
 
@@ -62,7 +62,7 @@ def test_a_position_takes_a_few_bytes() -> None:
     newest = 1_796_000_000_000_000
     ages = [lane * 300_000 for lane in range(1, 1001)]  # microseconds
     positions = {
-        Run(SourceId(lane), 1): tweet_key(newest - age, SourceId(lane))
+        Run(LaneId(lane), 1): tweet_key(newest - age, LaneId(lane))
         for lane, age in enumerate(ages, 1)
     }
     text = str(Cursor(positions))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream.keys import Cursor, Run, tweet_key
 from stream.store.sessions import SCOPES
-from stream.tweet import SourceId, TweetId, UserId
+from stream.tweet import LaneId, TweetId, UserId
 from web.person import Person
 from web.problem import Problem
 from web.queries import cursors
@@ -17,7 +17,7 @@ from web.queries.tweet_filter import TweetQuery, fingerprint
 
 FILTERS = cursors.fingerprint(["a"])
 keys = st.integers(0, 2**63 - 1).map(TweetId)
-runs = st.builds(Run, st.integers(1, 4095).map(SourceId), st.integers(0, 2**31 - 1))
+runs = st.builds(Run, st.integers(1, 4095).map(LaneId), st.integers(0, 2**31 - 1))
 places = st.dictionaries(runs, keys, max_size=100)
 
 
@@ -56,21 +56,21 @@ def test_a_cursor_of_an_older_version_is_still_valid() -> None:
 
 
 def at(seconds: float, lane: int) -> TweetId:
-    return tweet_key(1_796_000_000_000_000 - round(seconds * 1e6), SourceId(lane))
+    return tweet_key(1_796_000_000_000_000 - round(seconds * 1e6), LaneId(lane))
 
 
 def test_a_cursor_over_very_many_lanes_can_be_used_again() -> None:
     """As of 100 sources in ten cells, of which some were stored late."""
-    found = {Run(SourceId(lane), 1): at(lane * 7.3, lane) for lane in range(1, 1001)}
-    found |= {Run(SourceId(lane), 2): at(40 * 86_400, lane) for lane in range(1, 101)}
+    found = {Run(LaneId(lane), 1): at(lane * 7.3, lane) for lane in range(1, 1001)}
+    found |= {Run(LaneId(lane), 2): at(40 * 86_400, lane) for lane in range(1, 101)}
     text = cursors.write("oldest", FILTERS, Cursor(found))
     assert cursors.read(text, "oldest", FILTERS) == Cursor(found)
     assert len(text) <= 11_000
 
 
 def test_a_cursor_of_many_lanes_of_an_older_version_is_still_valid() -> None:
-    found = Cursor({Run(SourceId(lane), 1): at(lane, lane) for lane in range(1, 101)})
-    plain = "~".join(f"{run.source}.{run.number}.{key}" for run, key in found.positions.items())
+    found = Cursor({Run(LaneId(lane), 1): at(lane, lane) for lane in range(1, 101)})
+    plain = "~".join(f"{run.lane}.{run.number}.{key}" for run, key in found.positions.items())
     packed = msgspec.msgpack.encode(("oldest", FILTERS, plain))
     text = urlsafe_b64encode(packed).decode().rstrip("=")
     assert cursors.read(text, "oldest", FILTERS) == found

@@ -11,9 +11,9 @@ from nats_servers import running_server
 from stream.bus.connection import Bus
 from stream.config import Settings
 from stream.errors import BusAway
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
-LANE = SourceId(1)
+LANE = LaneId(1)
 TURNS = 300  # of the event loop; an answer takes fewer
 WITHIN = 240  # seconds
 

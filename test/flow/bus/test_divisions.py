@@ -15,6 +15,7 @@ from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells
 from stream.guarded_database import GuardedDatabase
 from stream.notes import TracksInForce
+from stream.store.lanes import first_lane
 from web_app import database_away
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -76,7 +77,8 @@ async def two(bench: BusBench, make_database: Callable[[], str]) -> AsyncIterato
         yield made
 
 
-def has_stored(machine: Collecting, lane: SourceId) -> Callable[[], bool]:
+def has_stored(machine: Collecting, source: SourceId) -> Callable[[], bool]:
+    lane = first_lane(source)
     return lambda: machine.publisher.senders[lane].stored >= machine.journal.end
 
 

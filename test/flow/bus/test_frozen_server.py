@@ -8,7 +8,7 @@ from nats_servers import running_server
 from stream.bus.connection import Bus
 from stream.config import Settings
 from stream.errors import BusAway
-from stream.tweet import SourceId
+from stream.tweet import LaneId
 
 WITHIN = 240  # seconds
 BLOCK = bytes(512 << 10)
@@ -30,4 +30,4 @@ async def test_what_a_frozen_server_does_not_take_keeps_nobody_waiting(tmp_path:
 
 async def _publish(bus: Bus) -> None:
     with contextlib.suppress(BusAway):
-        await bus.publish(SourceId(1), BLOCK, {})
+        await bus.publish(LaneId(1), BLOCK, {})

@@ -5,7 +5,7 @@ import pytest
 from bus_bench import BusBench
 from stream.bus.blocks import FRAMES_MAX
 from stream.journal import maintenance
-from stream.tweet import SourceId
+from stream.store.lanes import first_lane
 from waiting import Eventually
 
 MANY = 10 * FRAMES_MAX
@@ -189,7 +189,7 @@ async def test_only_one_of_two_machines_stores_a_lane(
     bench: BusBench, eventually: Eventually
 ) -> None:
     """Also when its lock is lost with its connection, and the other one takes it."""
-    lane = SourceId(bench.source.id)
+    lane = first_lane(bench.source.id)
     async with bench.collecting() as machine, bench.writing() as one, bench.writing() as other:
         for _ in range(6):
             machine.append(MANY)

@@ -6,6 +6,7 @@ from bus_bench import STREAM, BusBench
 from stream import lane_writers
 from stream.bus import unused_lanes
 from stream.bus.blocks import FRAMES_MAX
+from stream.store.lanes import first_lane
 from waiting import Eventually
 
 MANY = 10 * FRAMES_MAX
@@ -32,7 +33,7 @@ async def test_blocks_of_lanes_that_are_gone_with_their_machine_are_stored_and_d
     async with bench.writing() as writers:
         await bench.check(eventually)
         await eventually(lambda: has_blocks(bench, ONE))
-        await eventually(lambda: set(writers.writers) == {bench.source.id})
+        await eventually(lambda: set(writers.writers) == {first_lane(bench.source.id)})
     assert await bench.frames() == {"stored": MANY}
 
 

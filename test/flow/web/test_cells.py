@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from live_app import TIMEOUT
-from two_cells import LANE, SOURCE, Installation, installation
+from two_cells import FIRST, LANE, Installation, installation
 from web_app import MakeApp, database_away, plain_text
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
@@ -107,7 +107,7 @@ async def test_a_reader_that_begins_while_a_database_is_away_gets_nothing_of_bef
         pass  # another reader, before
     with database_away(server, two.east_url):
         async with two.stream("now") as read:
-            await two.store(two.app.database, SOURCE, 5000, 1)
+            await two.store(two.app.database, FIRST, 5000, 1)
             cursor = (await read())["cursor"]
     async with two.stream(cursor) as read:
         await two.store(two.east, LANE, 6000, 1)
@@ -148,10 +148,10 @@ async def test_events_name_a_database_that_goes_away(two: Installation, server: 
                 while words not in (line := await answer.content.readline()):
                     assert line, "the stream has ended"
 
-        await two.store(two.app.database, SOURCE, 1, 1)
+        await two.store(two.app.database, FIRST, 1, 1)
         await read_until(b'"native_id":"1"')
         with database_away(server, two.east_url):
-            await two.store(two.app.database, SOURCE, 3, 1)
+            await two.store(two.app.database, FIRST, 3, 1)
             await read_until(b"event: incomplete")
             await read_until(b'"incomplete":["east"]')
 
@@ -165,7 +165,7 @@ async def test_the_live_view_has_all_databases_and_says_which_is_missing(
         assert len(await viewer.tweets(4)) == 4
         with database_away(server, two.east_url):
             await viewer.wait_until(lambda message: message.get("incomplete") == ["east"])
-            await two.store(two.app.database, SOURCE, 101, 1)
+            await two.store(two.app.database, FIRST, 101, 1)
             await viewer.tweets(1)
         await viewer.wait_until(lambda message: message.get("incomplete") == [])
         await two.store(two.east, LANE, 102, 1)
@@ -237,14 +237,14 @@ async def test_deletions_of_each_database_are_read_once(two: Installation, serve
     await two.both(number=3)
     path = "/api/v1/deletions"
     assert (await two.get(path))["deletions"] == []
-    await two.delete(two.app.database, SOURCE, 1)
+    await two.delete(two.app.database, FIRST, 1)
     await two.delete(two.east, LANE, 2)
     first = await two.get(f"{path}?limit=1")
     rest = await two.get(f"{path}?after={first['next']}")
     keys = [each["id"] for each in (*first["deletions"], *rest["deletions"])]
     assert len(set(keys)) == 2
     with database_away(server, two.east_url):
-        await two.delete(two.app.database, SOURCE, 3)
+        await two.delete(two.app.database, FIRST, 3)
         then = await two.get(f"{path}?after={rest['next']}")
         assert (len(then["deletions"]), then["incomplete"]) == (1, ["east"])
         begun = await two.get(path)  # of one who begins meanwhile

@@ -339,10 +339,10 @@ async def test_machines_lanes_and_the_bus_are_shown_where_there_is_a_bus(
         servers={"n1": ServerReport(sync_always=True), "n2": ServerReport()},
     )
     away = BusReport(failing="no quorum", remedy="Start the servers.")
-    source = await app.insert("sources", name="main", network="x_v2", lanes=2)
+    source = SourceId(await app.insert("sources", name="main", network="x_v2", lanes=2))
     async with app.database.transaction() as connection:
-        await lanes.lanes_of(connection, SourceId(source), [lanes.HOME], 2)
-        lane = LaneReport(id=SourceId(source), lag=3.2, blocks=1234)
+        await lanes.lanes_of(connection, source, [lanes.HOME], 2)
+        lane = LaneReport(id=lanes.first_lane(source), lag=3.2, blocks=1234)
         await daemons.upsert(
             connection,
             uuid.uuid4(),
@@ -353,7 +353,7 @@ async def test_machines_lanes_and_the_bus_are_shown_where_there_is_a_bus(
             lanes=[lane.id],
             report=DaemonReport(version="1.2", lanes=[lane], bus=good),
         )
-        journal = JournalReport(source_id=lane.id, source="main", collecting=True)
+        journal = JournalReport(source_id=source, source="main", collecting=True)
         await daemons.upsert(
             connection,
             uuid.uuid4(),

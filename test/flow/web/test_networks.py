@@ -39,7 +39,7 @@ async def track(app: WebApp) -> int:
         await partitions.ensure_days(
             connection, {each.received_at.date() for each in batch.arrivals}
         )
-        await ingest_log.open_position(connection, journal, source, 0)
+        await ingest_log.open_position(connection, journal, batch.lane, 0)
         await commit(connection, batch, policy, journal, Progress())
     return number
 

@@ -15,7 +15,7 @@ import pytest
 from live_app import TIMEOUT, LiveApp, Message
 from stream.keys import Cursor, Run
 from stream.store import feed, sessions
-from stream.tweet import SourceId, TweetId
+from stream.tweet import LaneId, TweetId
 from waiting import Eventually
 from web.live import tail
 from web_app import Client
@@ -259,7 +259,7 @@ async def test_a_cursor_over_many_lanes_leads_on(
 ) -> None:
     source = await live.source("main")
     client = await live.app.api_client("ana", "admin")
-    cursor = str(Cursor({Run(SourceId(lane), 1): TweetId(lane) for lane in range(100, 400)}))
+    cursor = str(Cursor({Run(LaneId(lane), 1): TweetId(lane) for lane in range(100, 400)}))
     for text in ("one", "two"):
         await live.store(text, source=source)
         async for message in connect(client, cursor):
