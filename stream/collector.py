@@ -132,7 +132,10 @@ class Collector:
                 journal = await asyncio.to_thread(
                     opened.enter_context, Journal.open(folder, self.settings.journal)
                 )
-            except JournalTaken:
+            except JournalTaken as error:
+                if not self._elsewhere:
+                    extra = {"source": self.source.name, "why": str(error)}
+                    logger.info("standing by", extra=extra)
                 self._elsewhere = True
                 await self.pause(OPEN_RETRY)
             except (OSError, JournalFull) as error:

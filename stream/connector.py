@@ -6,6 +6,7 @@ prepared statement outlives it, and the pooler refuses `options` or ignores them
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -14,7 +15,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from stream import database_url
 from stream.database_url import DatabaseURL
-from stream.driver import DatabaseConnection
+from stream.driver import DatabaseConnection, reason
 from stream.errors import ConfigError, DatabaseAway
 
 HOSTS_SHARE = 0.9  # of the time for connecting, for all hosts: a dead machine does not answer
@@ -58,7 +59,7 @@ class Connector:
         limit, hosts = address.connect_timeout or timeout, address.host_list
         if len(hosts) > 1:
             limit = min(limit, timeout * HOSTS_SHARE / len(hosts))
-        last: Exception | None = None
+        failed: dict[int, Exception] = {}
         for number in [*range(self._host, len(hosts)), *range(self._host)]:
             try:
                 async with asyncio.timeout(limit):
@@ -66,13 +67,12 @@ class Connector:
                         address, hosts[number], limit, statement_timeout, settings
                     )
             except _NEXT_HOST as error:
-                last = error
+                failed[number] = error
             else:
                 self._use_host(number)
                 self._opened.add(connection)
                 return connection
-        assert last is not None
-        raise last
+        raise _together(failed, hosts)
 
     def _use_host(self, number: int) -> None:
         """Give up the connections to another host: it may never answer what they wait for."""
@@ -127,6 +127,21 @@ class Connector:
             if not fits:
                 connection.terminate()
         return fits
+
+
+def _together(failed: Mapping[int, Exception], hosts: Sequence[tuple[str, str]]) -> Exception:
+    """The error of the only host, or one that says what is the matter with each."""
+    if len(hosts) == 1:
+        return failed[0]
+    texts = (
+        f"{hosts[number][0] or 'the local server'}: {reason(error)}"
+        for number, error in sorted(failed.items())
+    )
+    together = DatabaseAway("; ".join(texts))
+    # One that does not answer tells more of the state than one that is no primary.
+    silent = (each for each in failed.values() if not isinstance(each, DatabaseAway))
+    together.__cause__ = next(silent, None)
+    return together
 
 
 def _direct(

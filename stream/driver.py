@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
-from stream.errors import Broken, ConfigError, DatabaseAway, RowRefused
+from stream.errors import Broken, ConfigError, DatabaseAway, RowRefused, TwitterstreamError
 
 # A statement that may take hours must not wait that long for a dead machine.
 _KEEPALIVE = (
@@ -73,8 +73,10 @@ def _is_closed(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
 
 
-def _error_text(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The text of a driver's error; for an error of the operating system, its own text."""
+    if isinstance(error, TwitterstreamError):
+        return str(error)
     # BlockingIOError: connections wait at the server's Unix socket, and it accepts none.
     if isinstance(error, TimeoutError | BlockingIOError):
         return "no answer in time"
@@ -89,7 +91,7 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        translated = _error_type(error)(_error_text(error))
+        translated = _error_type(error)(reason(error))
         if isinstance(translated, RowRefused):
             translated.constraint = getattr(error, "constraint_name", None) or ""
         raise translated from error

@@ -256,9 +256,9 @@ def key_file(context: RuleContext) -> Iterator[Condition]:
 
 
 def standby_took_over(context: RuleContext) -> Iterator[Condition]:
-    """This daemon took over a source from another one. Reported once, for an hour."""
+    """This daemon took over from one that ended without a stop. Reported once, for an hour."""
     for source in context.now.sources:
-        if not source.collecting:
+        if not source.collecting or context.facts is None or not context.facts.collector_died:
             continue
         at = _took_over_at(context, source.id)
         if at is not None:
@@ -266,7 +266,7 @@ def standby_took_over(context: RuleContext) -> Iterator[Condition]:
                 f"{context.now.host} took over source {source.name} from another daemon at"
                 f" {clock(at, context.now.at)}."
             )
-            remedy = "Find out why the other daemon ended, or free its disk, so that it stands by."
+            remedy = "Find out why the other daemon ended, and start it again as the standby."
             yield Condition("standby_took_over", source.name, "notice", text, remedy, 1.0, 0, at)
 
 

@@ -3,7 +3,8 @@
 All that is critical is an alert rule. Only what keeps the rules from knowing is decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -50,11 +51,23 @@ def readiness(
     elif snapshot is not None and snapshot.at < begun_at:
         snapshot = None  # from before the tables were first read: it knows no source
     failed += obstacles(snapshot, sample_interval, now)
+    if snapshot is not None:
+        failed += _unreachable(snapshot, {each.rule for each in critical})
     for each in critical:
         failed.append(Check(f"alert {each.rule} {each.subject}".rstrip(), ok=False, text=each.text))
     if failed:
         return HealthReport(False, tuple(failed))
     return HealthReport(True, (Check("alerts", ok=True, text="Nothing critical."),))
+
+
+def _unreachable(snapshot: Snapshot, alerts: AbstractSet[str]) -> Iterator[Check]:
+    """What this process cannot reach, where another one has the alert."""
+    if not snapshot.database.up and "database_away" not in alerts:
+        text = f"Postgres does not answer: {snapshot.database.error.rstrip('.')}."
+        yield Check("database", ok=False, text=text)
+    if snapshot.bus is not None and snapshot.bus.failing and "bus_away" not in alerts:
+        text = f"The bus does not work: {snapshot.bus.failing.rstrip('.')}."
+        yield Check("bus", ok=False, text=text)
 
 
 def obstacles(snapshot: Snapshot | None, sample_interval: float, now: float) -> list[Check]:

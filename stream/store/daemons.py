@@ -50,6 +50,13 @@ WHERE started_at > now() - make_interval(secs => $1)
   AND seen_at < now() - make_interval(secs => $2)
 GROUP BY host, roles ORDER BY host, roles
 """
+_COLLECTOR_DIED = """
+SELECT EXISTS (
+    SELECT FROM daemons
+    WHERE 'collect' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
+      AND seen_at < now() - make_interval(secs => $2)
+) AS found
+"""
 _PRUNE = "DELETE FROM daemons WHERE id IN (SELECT id FROM daemons WHERE seen_at < $1 LIMIT $2)"
 
 
@@ -135,6 +142,12 @@ async def count_crashed(connection: Executor, seconds: float) -> dict[str, int]:
     """By name, how many daemons started in the last `seconds` and ended without a stop."""
     rows = await connection.fetch(_CRASHED, seconds, TIMEOUT)
     return {daemon_name(row["host"], row["roles"]): row["number"] for row in rows}
+
+
+async def collector_died(connection: Executor, seconds: float) -> bool:
+    """Whether a daemon that collects ended without a stop in the last `seconds`."""
+    [row] = await connection.fetch(_COLLECTOR_DIED, seconds, TIMEOUT)
+    return bool(row["found"])
 
 
 async def prune(connection: Executor, before: datetime, limit: int) -> int:

@@ -25,6 +25,14 @@ async def test_what_postgres_says_is_told_by_its_code(
         await connected.execute(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$")
 
 
+async def test_of_several_hosts_each_says_what_is_wrong() -> None:
+    url = "postgresql://ana@127.0.0.1:1,localhost:2/x"
+    async with db.connect(url) as nowhere:
+        with pytest.raises(DatabaseAway) as raised:
+            await nowhere.fetch("SELECT 1")
+    assert str(raised.value) == "127.0.0.1: Connection refused; localhost: Connection refused"
+
+
 async def test_a_machine_that_stops_inside_a_transaction_does_not_keep_its_locks(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -320,12 +320,14 @@ def test_the_time_before_a_source_was_enabled_is_no_silence() -> None:
 def test_a_takeover_by_the_standby_is_reported_for_an_hour() -> None:
     before = after(-1810, with_source(collecting=False, standing_by=True))
     taken = after(-1800)
-    found = condition(context(before, before, taken, SNAPSHOT), "standby_took_over")
+    seen = before, before, taken, SNAPSHOT
+    found = condition(context(*seen, collector_died=True), "standby_took_over")
     assert found.since == NOON - 1800
     assert "web1 took over source main from another daemon at 11:30 UTC." in found.text
     not_collected = after(-10, with_source(collecting=False))
     for others in ((before, taken), (taken,), (not_collected,)):  # the first: a restart ended
-        assert conditions(context(*others, SNAPSHOT)) == []
+        assert conditions(context(*others, SNAPSHOT, collector_died=True)) == []
+    assert conditions(context(*seen)) == [], "the other one was stopped in order"
 
 
 # -- responsibility -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from monitor.snapshot import (
 from snapshots import make_snapshot, make_source
 from stream import __version__
 from stream.config import Settings
+from stream.daemon_report import BusReport
 from stream.store.alerts import Alert
 
 NOW = 1_800_000_000.0  # seconds since 1970
@@ -246,6 +247,19 @@ def test_an_open_critical_alert_means_not_ready(changed: dict[str, Any], ok: boo
     report = ready(SNAPSHOT, alert(**changed))
     assert report.ok is ok
     assert wrong(report) == ([] if ok else ["alert writer_stalled main: Nothing is stored."])
+
+
+def test_a_process_that_reaches_neither_postgres_nor_the_bus_is_not_ready() -> None:
+    """Also where another one has the alerts."""
+    away = msgspec.structs.replace(SNAPSHOT.database, up=False, error="no route", since=NOW)
+    bus = BusReport(failing="the connection is lost")
+    found = msgspec.structs.replace(SNAPSHOT, database=away, bus=bus, leads=False)
+    assert wrong(verdict.readiness(NOW - 60, found, EVERY, NOW, ())) == [
+        "database: Postgres does not answer: no route.",
+        "bus: The bus does not work: the connection is lost.",
+    ]
+    working = msgspec.structs.replace(SNAPSHOT, bus=BusReport(), leads=False)
+    assert verdict.readiness(NOW - 60, working, EVERY, NOW, ()).ok
 
 
 def test_each_failed_check_has_a_text() -> None:
