@@ -157,6 +157,10 @@ class Database:
         async with self.acquire() as connection:
             return await connection.execute(query, *arguments)
 
+    async def ping(self) -> None:
+        """Ask for nothing: DatabaseAway when there is no answer."""
+        await self.execute("SELECT 1")
+
     @contextlib.asynccontextmanager
     async def separate_pool(self, size: int) -> AsyncIterator["Database"]:
         """Another pool on the same server, for work that must not use up these connections."""

@@ -108,7 +108,7 @@ async def answer_within(seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
 async def _is_frozen(database: Database) -> bool:
     """Whether the server gives no answer at all; a refusal is one, and reaches callers as well."""
     try:
-        await answer_within(CHECK_TIMEOUT, lambda: database.fetch("SELECT 1"))
+        await answer_within(CHECK_TIMEOUT, database.ping)
     except TimeoutError:
         return True
     except TwitterstreamError as error:
