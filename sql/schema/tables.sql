@@ -68,6 +68,8 @@ CREATE TABLE lanes (
     source_id integer NOT NULL,             -- no foreign key: tweets outlive their source
     cell      text NOT NULL DEFAULT '',     -- the database that stores it; empty: this one
     number    integer NOT NULL,             -- within the cell
+    -- The cell has no posts of before: the earliest of its lanes counts.
+    takes_from timestamptz NOT NULL DEFAULT 'epoch',
 
     CONSTRAINT lanes_id_fits_tweet_key CHECK (id BETWEEN 1 AND 4095),
     CONSTRAINT lanes_cell_plain CHECK (cell ~ '^([a-z0-9][a-z0-9_-]{0,30})?$'),

@@ -4,7 +4,9 @@ The native id of a tweet decides: the cell by the highest hash of cell and id (r
 so that another cell takes over only its share of ids and all sources agree; the lane within the
 cell by the id's hash. Lanes must neither miss nor repeat what concerns them:
 
-- a tweet goes to one lane, in a cell that was there when its frame was received;
+- a tweet goes to one lane, in a cell that was there when its frame was received. What was posted
+  before a cell was added stays with the cells of before: a network may send it again, or its author
+  edit it;
 - what changes stored tweets goes to one lane of each cell: also to that which had the tweet's id
   before a cell was added;
 - a note of the daemon and a message about the stream go to the first lane, which keeps the source's
@@ -13,6 +15,7 @@ cell by the id's hash. Lanes must neither miss nor repeat what concerns them:
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from itertools import groupby, pairwise
 from typing import TypeAlias
@@ -46,6 +49,7 @@ class LaneRouter:
             (cell.encode(), [index for index, _ in of_cell])
             for cell, of_cell in groupby(enumerate(lanes), key=lambda each: each[1].cell)
         ]
+        self._all_take_from = max(each.takes_from for each in lanes)
         self._former = [
             (later.start, [each for each in self._cells if each[0].decode() in before.cells])
             for before, later in pairwise(divisions.found)
@@ -65,8 +69,8 @@ class LaneRouter:
 
     def _lanes_of(self, message: Message, position: int) -> Sequence[int]:
         match message:
-            case Tweet(native_id=native_id):
-                return (_lane(native_id, self._cells_at(position)),)
+            case Tweet(native_id=native_id, created_at=created):
+                return (_lane(native_id, self._cells_for(position, created)),)
             case ControlNotice():
                 return _FIRST
             case Deletion(native_id=native_id) | Withheld(native_id=str(native_id)):
@@ -75,9 +79,12 @@ class LaneRouter:
             case _:
                 return tuple(lanes[0] for _, lanes in self._cells)
 
-    def _cells_at(self, position: int) -> list[CellLanes]:
-        """The cells that shared the frame before this position, as far as they are still there."""
-        return next((cells for end, cells in self._former if position <= end), self._cells)
+    def _cells_for(self, position: int, created: datetime | None) -> list[CellLanes]:
+        """The cells that share a post and the frame before this position, as far as they exist."""
+        cells = next((cells for end, cells in self._former if position <= end), self._cells)
+        if created is None or (at := created.timestamp()) >= self._all_take_from:
+            return cells
+        return [each for each in cells if self.lanes[each[1][0]].takes_from <= at]
 
 
 def _lane(native_id: str, cells: list[CellLanes]) -> int:

@@ -48,7 +48,7 @@ TABLES = (
 WITH_SECRETS = ("sources", "webhooks")  # their column `secrets` is encrypted with the server's key
 
 # Older schemas that differ from this one in names, or lack columns: their backups are readable.
-SCHEMA = "0020_cell_copies.sql"
+SCHEMA = "0021_joined_cells.sql"
 READABLE_SCHEMAS = {
     "0004_faults.sql",
     "0005_health.sql",
@@ -66,6 +66,7 @@ READABLE_SCHEMAS = {
     "0017_look_back_turns.sql",
     "0018_graph_counts.sql",
     "0019_lanes.sql",
+    "0020_cell_copies.sql",
 }
 _OLD_TABLES = {"identities": "tweet_ids"}
 _OLD_VALUES = {  # by column, as JSON

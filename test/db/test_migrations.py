@@ -51,6 +51,7 @@ CHECKSUMS = {
     "0018_graph_counts.sql": "bf2d89348132cf365b93cdde465143f92ef8b18c013af2dadff5975dc9fa18cc",
     "0019_lanes.sql": "e6e177684a78009dce9070a7ad0bdf0a6da0f936223f7bca855e9ace2effee87",
     "0020_cell_copies.sql": "c5d30a4531118ace4dbbd1f1b402ebcb5710b16490793e96a328dc2f0150d45c",
+    "0021_joined_cells.sql": "bc59af6b00f8b3a94c05000cf8d4a5e83787eb1188778215a25674078bb9c4b4",
 }
 
 

@@ -81,6 +81,10 @@ class Collecting:
         self.journal.append([v1_tweet(each, padding=noise(each, size)) for each in ids])
         return [str(each) for each in ids]
 
+    def repeat(self, ids: Iterable[str]) -> None:
+        """Append these tweets again, as networks send them after a reconnection."""
+        self.journal.append([v1_tweet(int(each)) for each in ids])
+
     def all_sent(self) -> bool:
         return self.publisher.sent >= self.journal.end
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -42,8 +43,8 @@ def lanes(count: int, cells: Sequence[str] = CELLS) -> list[Lane]:
     ]
 
 
-def tweet(native_id: NativeId) -> Tweet:
-    return Tweet(native_id, "original", Content())
+def tweet(native_id: NativeId, created: datetime | None = None) -> Tweet:
+    return Tweet(native_id, "original", Content(), created_at=created)
 
 
 def routed(message: Message, among: Sequence[Lane]) -> list[tuple[str, int]]:
@@ -71,6 +72,19 @@ def test_its_deletion_follows_it_and_reaches_each_cell(native_id: NativeId, coun
         found = routed(message, among)
         assert home in found
         assert [cell for cell, _ in found] == list(CELLS)
+
+
+@given(ANY_ID, st.sampled_from([-1, 0]))
+def test_what_was_posted_before_a_cell_was_added_stays_with_those_of_before(
+    native_id: NativeId, second: int
+) -> None:
+    added = datetime(2026, 1, 2, tzinfo=UTC)
+    west_is_new = [
+        msgspec.structs.replace(each, takes_from=added.timestamp() if each.cell == "west" else 0.0)
+        for each in lanes(3)
+    ]
+    posted = tweet(native_id, added + timedelta(seconds=second))
+    assert routed(posted, west_is_new) == routed(posted, lanes(3, CELLS[: 3 + second]))
 
 
 @given(ANY_ID)

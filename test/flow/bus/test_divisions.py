@@ -15,6 +15,7 @@ from stream.cells.copier import CellCopier
 from stream.cells.databases import Cells
 from stream.guarded_database import GuardedDatabase
 from stream.notes import TracksInForce
+from stream.store import lanes
 from stream.store.lanes import first_lane
 from web_app import database_away
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
 
 MANY = 10 * FRAMES_MAX
 EAST = "east"
+LONG_AGO = -1e9  # seconds
 
 
 class TwoCells:
@@ -69,7 +71,11 @@ class TwoCells:
 
 
 @pytest.fixture
-async def two(bench: BusBench, make_database: Callable[[], str]) -> AsyncIterator[TwoCells]:
+async def two(
+    bench: BusBench, make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[TwoCells]:
+    """New cells take tweets of any age."""
+    monkeypatch.setattr(lanes, "JOIN_AFTER", LONG_AGO)
     url = make_database()
     async with db.connect(url, 4) as east:
         made = TwoCells(bench, east, url)
@@ -120,6 +126,31 @@ async def test_a_database_that_lost_its_data_gets_what_the_journal_still_has(
             await eventually(machine.all_stored)
     await two.check(eventually)
     assert {*before[1]} <= {*(await two.stored())[1]}
+
+
+async def test_a_new_cell_takes_nothing_that_a_network_sends_again(
+    two: TwoCells, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """The machine that collected it before knew only home."""
+    monkeypatch.undo()
+    two.use()
+    bench = two.bench
+    async with bench.writing():
+        async with bench.collecting("first") as machine:
+            repeated = machine.append(MANY)
+            await eventually(machine.all_stored)
+        two.use(EAST)
+        async with bench.collecting("second") as machine:
+            await two.copy()
+            machine.repeat(repeated)
+            async with bench.writing(EAST):
+                await eventually(machine.all_stored)
+            await bench.database.execute("UPDATE lanes SET takes_from = 'epoch'")
+        async with bench.collecting("second") as machine, bench.writing(EAST):
+            machine.append(MANY)
+            await eventually(machine.all_stored)
+    await two.check(eventually)
+    assert (await two.stored())[1]
 
 
 async def test_another_database_stores_nothing_of_what_came_before(
