@@ -91,8 +91,8 @@ class LaneSender:
 
     @property
     def sent(self) -> int:
-        """Position up to which the bus has acknowledged everything."""
-        return self.sender.sent
+        """Position up to which the bus has acknowledged everything, or all is stored already."""
+        return max(self.sender.sent, self.stored)
 
     def has_sent(self, position: int) -> bool:
         """Whether blocks after this position were given to the bus."""

@@ -79,18 +79,22 @@ class Publisher:
 
     @property
     def sent(self) -> int:
-        """Position up to which the bus has acknowledged everything."""
+        """Position up to which nothing has to be sent to the bus any more."""
         return min(each.sent for each in self.senders.values())
 
     async def run(self) -> None:
         """Send until cancelled, or after `drain()` until all is sent."""
         await self._open()
         self.started.set()
-        await self.bus.until_connected()
-        created = await self._until_stream()
         async with asyncio.TaskGroup() as group:
+            # Also without the bus: writers store what an earlier process has sent.
+            following = group.create_task(
+                self._follow_stored(), name=f"positions {self.source.name}"
+            )
+            await self.bus.until_connected()
+            created = await self._until_stream()
             helping = [
-                group.create_task(self._follow_stored(), name=f"positions {self.source.name}"),
+                following,
                 group.create_task(self._answer_requests(), name=f"resend {self.source.name}"),
                 group.create_task(self._watch_stream(created), name=f"stream {self.source.name}"),
             ]

@@ -3,6 +3,7 @@
 import pytest
 
 from bus_bench import BusBench
+from servers import free_port
 from stream.bus.blocks import FRAMES_MAX
 from stream.journal import maintenance
 from stream.store.lanes import first_lane
@@ -201,3 +202,21 @@ async def test_only_one_of_two_machines_stores_a_lane(
         await eventually(lambda: [lane in each.writers for each in (one, other)].count(True) == 1)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": 12 * MANY}
+
+
+async def test_nothing_that_is_stored_waits_for_the_bus(
+    bench: BusBench, eventually: Eventually
+) -> None:
+    """Also on a machine that does not reach the bus, such as with a wrong `bus_ca`."""
+    async with bench.collecting() as machine:
+        machine.append(MANY)
+        await eventually(machine.all_sent)
+    bench.use(bus=f"nats://127.0.0.1:{free_port()}")
+    async with bench.collecting() as machine:
+        assert not machine.all_sent()
+        bench.use(bus=bench.server.url)
+        async with bench.writing():
+            await eventually(machine.all_stored)
+        assert machine.all_sent()
+        assert machine.publisher.bus.away_because is not None
+    await bench.check(eventually)
