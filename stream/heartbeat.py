@@ -70,7 +70,9 @@ class Heartbeat:
             from stream.bus.watch import BusWatch  # noqa: PLC0415 - only where there is a bus
 
             creates = bool(roles & {"collect", "write"})
-            self.watch = BusWatch(bus, settings, self._stored_blocks, creates=creates)
+            self.watch = BusWatch(
+                bus, settings, self._stored_blocks, self._why_useless, creates=creates
+            )
         self._unsent: dict[uuid.UUID, BacklogAge] = {}  # by journal
         self._missing_since: dict[tuple[LaneId, uuid.UUID], float] = {}
 
@@ -137,6 +139,9 @@ class Heartbeat:
 
     def _stored_blocks(self) -> dict[LaneId, BusPosition | None]:
         return {each.lane.id: each.reader.stored for each in self._lanes()}
+
+    def _why_useless(self) -> str:
+        return "" if self.lane_writers is None else self.lane_writers.stream.lasting
 
     def _lane(self, writer: LaneWriter) -> LaneReport:
         lane, now = writer.lane, time.time()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from stream.backoff import RESTART_AFTER
 from stream.batch import Batch
+from stream.bus.collected_stream import CollectedStream
 from stream.bus.lane_reader import LaneReader, UntilTracks
 from stream.bus.unused_lanes import UnusedLanes
 from stream.config import Settings
@@ -102,6 +103,7 @@ class LaneWriters:
         self.cell = cell
         self.locks = Locks(database, LANE_LOCK_CLASS)
         self.unused = UnusedLanes(database, bus, cell)
+        self.stream = CollectedStream(bus)
         self.writers: dict[LaneId, LaneWriter] = {}
         self._runs: dict[LaneId, asyncio.Task[None]] = {}
         self._reached_at = -math.inf  # loop time when the bus was seen last
@@ -138,11 +140,12 @@ class LaneWriters:
         """Begin, end or hand over writers, as lanes and machines come and go."""
         async with self.database.acquire() as connection:
             found = await lanes.get_all(connection)
-            machines = await daemons.count_writers(connection)
+            streams = await daemons.collected_streams(connection)
+            machines = await daemons.count_writers(connection, streams)
+        self.stream.compare(streams)
         rows = {row.id: row for row in self.reconciler.matched_sources}
         wanted = {each.id: each for each in self._own_lanes(list(rows.values()), found)}
-        share = -(-len(wanted) // max(machines, 1))
-        self.locks.limit = 0 if machines and self._is_cut_off() else share
+        self.locks.limit = self._limit(len(wanted), machines)
         for lane_id in self._runs.keys() - wanted.keys():
             self._end(lane_id)
         surplus = len(self.writers) - self.locks.limit
@@ -156,6 +159,13 @@ class LaneWriters:
                 self._runs[lane_id] = group.create_task(
                     self._keep(lane, row), name=f"lane {lane_id}"
                 )
+
+    def _limit(self, lanes_wanted: int, machines: int) -> int:
+        """How many lanes this process may have: on another stream it would read none of them."""
+        if self.stream.lasting or (machines and self._is_cut_off()):
+            return 0
+        share = -(-lanes_wanted // max(machines, 1))
+        return share if self.stream.is_ours else min(share, len(self.writers))
 
     def _is_cut_off(self) -> bool:
         """Whether this machine does not reach the bus: another one may."""

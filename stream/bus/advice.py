@@ -1,5 +1,6 @@
 """What a person has to do when the bus cannot be used. Pure, no I/O."""
 
+from stream.bus.collected_stream import ELSEWHERE
 from stream.config import Settings
 
 
@@ -44,6 +45,11 @@ def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
         else "It needs a login: set `bus_credentials` (deploy/cluster/README.md)."
     )
     return (
+        (
+            ELSEWHERE,
+            f"Let `bus_stream` ({settings.bus_stream}) and `bus` ({settings.bus}) be as on the"
+            " machines that collect, and restart it.",
+        ),
         ("authorization", login),
         ("authentication", login),
         ("permissions violation", "Allow this user all subjects of its account on the servers."),

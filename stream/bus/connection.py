@@ -55,6 +55,7 @@ class Bus:
         self.away_because: str | None = CONNECTING  # None: it is connected
         self._refused_at = -REFUSAL_LASTS  # loop time of the last reason that needs a person
         self.forbidden = ""  # what the account may not do
+        self.stream_created: datetime | None = None  # as it was seen last
         self._connected = asyncio.Event()  # once at least
         self._closing = False
 
@@ -170,15 +171,18 @@ class Bus:
         if found is None:
             async with call():
                 found = _state(await self._js.add_stream(self._wanted))
+            self.stream_created = found.created
         return found
 
     async def find_stream(self) -> StreamState | None:
         """The state of the stream; None: there is none."""
         async with call():
             try:
-                return _state(await self._js.stream_info(self._stream))
+                found = _state(await self._js.stream_info(self._stream))
             except nats.js.errors.NotFoundError:
                 return None
+        self.stream_created = found.created
+        return found
 
     async def adapt_stream(self) -> None:
         """Change the stream to what the settings want; once, as machines may have others."""

@@ -31,13 +31,23 @@ class BusWatch:
     """Asks the bus how it is, again and again.
 
     `creates`: the stream is created if there is none. `stored`: the block that
-    each lane of this daemon has stored last.
+    each lane of this daemon has stored last. `why_useless`: why a stream that works does not help
+    this daemon, or nothing.
     """
 
-    def __init__(self, bus: "Bus", settings: Settings, stored: Stored, *, creates: bool) -> None:
+    def __init__(
+        self,
+        bus: "Bus",
+        settings: Settings,
+        stored: Stored,
+        why_useless: Callable[[], str],
+        *,
+        creates: bool,
+    ) -> None:
         self.bus = bus
         self.settings = settings
         self.stored = stored
+        self.why_useless = why_useless
         self.creates = creates
         self.report = BusReport(failing=CONNECTING, since=time.time())
         self.blocks: dict[LaneId, int] = {}  # that wait on the bus, by lane
@@ -70,6 +80,7 @@ class BusWatch:
                 failing = self.bus.forbidden or str(error)
         if state is not None and state.leader is None:
             failing = "the stream has no leader, as most of its servers are away: no quorum"
+        failing = failing or self.why_useless()
         remedy = advice.remedy(failing, self.settings) if failing else ""
         found = BusReport(failing=failing[:REASON_MAX], remedy=remedy, since=now)
         return found if state is None else self._with_state(found, state)
@@ -110,7 +121,7 @@ class BusWatch:
             if not found.failing:
                 logger.info("the bus works")
             elif advice.needs_person(found.failing, self.settings):
-                logger.error("the bus refuses; this needs a person", extra=extra)
+                logger.error("the bus cannot be used; this needs a person", extra=extra)
             else:
                 logger.warning("the bus cannot be used; retrying", extra=extra)
 

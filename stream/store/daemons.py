@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import msgspec
@@ -26,6 +27,13 @@ SELECT count(*)::integer AS number FROM daemons
 WHERE 'write' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
   AND report ? 'bus'
   AND coalesce(report #>> '{bus,failing}', '') = ''
+  AND ($2::text[] = '{}' OR report #>> '{bus,created}' = ANY ($2))
+"""
+_COLLECTED_STREAMS = """
+SELECT DISTINCT report #>> '{bus,created}' AS created FROM daemons
+WHERE role = 'collecting' AND 'collect' = ANY (roles)
+  AND seen_at > now() - make_interval(secs => $1)
+  AND report #>> '{bus,created}' <> '' AND coalesce(report #>> '{bus,failing}', '') = ''
 """
 _IS_READY = """
 SELECT EXISTS (
@@ -107,10 +115,18 @@ async def upsert(
     await connection.execute(_UPSERT, daemon, host, pid, role, sorted(roles), lanes, encoded)
 
 
-async def count_writers(connection: Executor) -> int:
-    """How many running daemons store lanes."""
-    [row] = await connection.fetch(_COUNT_WRITERS, WRITER_TIMEOUT)
+async def count_writers(connection: Executor, streams: AbstractSet[str] = frozenset()) -> int:
+    """How many running daemons store lanes; of those on one of these streams, if there are any."""
+    [row] = await connection.fetch(_COUNT_WRITERS, WRITER_TIMEOUT, sorted(streams))
     return int(row["number"])
+
+
+async def collected_streams(connection: Executor) -> set[str]:
+    """When the streams were created to which running daemons send what they collect.
+
+    Usually it is one. Those for which the bus does not work are left out.
+    """
+    return {row["created"] for row in await connection.fetch(_COLLECTED_STREAMS, TIMEOUT)}
 
 
 async def is_ready(connection: Executor, source: SourceId) -> bool:

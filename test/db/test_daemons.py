@@ -33,6 +33,32 @@ async def test_only_machines_that_store_from_the_bus_share_lanes(
         assert await daemons.count_writers(connection) == writers
 
 
+@pytest.mark.parametrize(
+    ("role", "failing", "streams", "writers"),
+    [
+        ("collecting", "", {"here"}, 1),
+        ("standby", "", set(), 2),  # what it is on does not matter while another one may collect
+        ("collecting", "no quorum", set(), 2),
+    ],
+)
+async def test_writers_on_other_streams_than_the_collectors_share_no_lanes(
+    connected: Database, role: str, failing: str, streams: set[str], writers: int
+) -> None:
+    daemon_rows = [
+        (role, ["collect"], BusReport(created="here", failing=failing)),
+        ("other", ["write"], BusReport(created="here")),
+        ("other", ["write"], BusReport(created="elsewhere")),
+    ]
+    async with connected.acquire() as connection:
+        for its_role, roles, bus in daemon_rows:
+            report = DaemonReport(bus=bus)
+            await daemons.upsert(
+                connection, uuid.uuid4(), "here", 1, its_role, roles=roles, report=report
+            )
+        assert await daemons.collected_streams(connection) == streams
+        assert await daemons.count_writers(connection, streams) == writers
+
+
 async def test_a_row_of_an_older_version_shares_no_lanes(connected: Database) -> None:
     row = "INSERT INTO daemons (id, host, pid, role) VALUES (gen_random_uuid(), 'here', 1, 'other')"
     await connected.execute(row)

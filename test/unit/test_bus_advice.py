@@ -3,6 +3,7 @@
 import pytest
 
 from stream.bus import advice
+from stream.bus.collected_stream import ELSEWHERE
 from stream.config import Settings
 
 WITH_LOGIN = Settings(bus="nats://a", bus_credentials="/etc/login")
@@ -33,6 +34,7 @@ PLAIN = Settings(bus="nats://a", bus_replicas=5)
         ("the stream has no leader: no quorum", PLAIN, "most of them have to run", False),
         ("[Errno 111] Connection refused", PLAIN, "`bus` (nats://a) names them", False),
         ("[Errno -2] Name or service not known", PLAIN, "Check that its servers run", False),
+        (ELSEWHERE, PLAIN, "Let `bus_stream` (twitterstream) and `bus` (nats://a) be as", True),
         ("not connected yet", PLAIN, "no firewall", False),
     ],
 )

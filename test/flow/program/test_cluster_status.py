@@ -195,6 +195,38 @@ async def test_a_machine_without_the_bus_that_others_use_says_so(
         await eventually(lambda: "`bus` is not set here" in forgetful.log.read_text())
 
 
+async def test_a_writer_on_another_stream_leaves_all_lanes_to_others_and_says_so(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> None:
+    tables = open_tables(database)
+    async with running_server(tmp_path / "nats") as nats, simulate(rate=100) as server:
+        settings = {"bus": nats.url, "bus_replicas": 1}
+        collector, right = (make_program(name, database, **settings) for name in ("one", "two"))
+        wrong = make_program("three", database, **settings, bus_stream="another")
+        await tables.add_tracks("snow")
+        await collector.add_source_to(database, server.url, "x_v2")
+        for each in (right, wrong):
+            each.share_key_of(collector)
+        await collector.start(roles=["collect", "monitor"])
+        query = "SELECT count(*) FROM daemons WHERE report #>> '{bus,created}' <> ''"
+        await eventually(lambda: tables.one(query))
+        await wrong.start(roles=["write"])
+        await eventually(lambda: wrong.said("not that of the collectors"))
+        assert wrong.log.read_text().count("Let `bus_stream` (another)") == 1
+        text = " ".join((await collector.command("status")).split())
+        assert "it stores nothing, as its stream is not that of the collectors" in text
+        assert "Let `bus_stream` (another) and `bus`" in text
+        await right.start(roles=["write"])
+        await eventually(lambda: tables.one("SELECT count(*) FROM tweets"))
+        [[lanes]] = await tables.rows("SELECT lanes FROM daemons WHERE pid = %s", wrong.pid)
+        assert not lanes
+
+
 async def test_a_login_that_is_refused_is_said_once_with_its_remedy(
     tmp_path: Path, database: str, make_program: MakeProgram, eventually: Eventually
 ) -> None:
