@@ -24,11 +24,11 @@ from stream.bus.batches import DIRECT_GET, BatchReader, is_end
 from stream.bus.calls import CALL_TIMEOUT, call
 from stream.bus.client import ReconnectingClient
 from stream.bus.login import login, tls_context
-from stream.bus.messages import BusServer, StreamState
+from stream.bus.messages import StreamState
 from stream.bus.servers import ask_servers
 from stream.bus.transport import use_aborting_transport
 from stream.config import Settings
-from stream.daemon_report import CONNECTING
+from stream.daemon_report import CONNECTING, ServerReport
 from stream.errors import BusAway, ConfigError
 from stream.tweet import LaneId
 
@@ -253,8 +253,8 @@ class Bus:
         headers = answer.headers or {}
         return 0 if is_end(headers) else 1 + int(headers.get("Nats-Num-Pending", 0))
 
-    async def servers(self) -> list[BusServer]:
-        """The servers that let this account ask how they store; [] when none does.
+    async def servers(self) -> Mapping[str, ServerReport]:
+        """The servers that let this account ask how they store, by name; empty when none does.
 
         deploy/cluster/nats-server.conf lets it: an import from the system account.
         """

@@ -39,17 +39,6 @@ class StreamState(msgspec.Struct, frozen=True):
     replicas: Mapping[str, bool]  # the other servers, and whether each is current
 
 
-class BusServer(msgspec.Struct, frozen=True):
-    """A server of the bus, which lets us ask how it stores."""
-
-    name: str
-    version: str
-    at: datetime  # its clock
-    sync_always: bool
-    bytes: int
-    max_bytes: int
-
-
 class BusMessage(msgspec.Struct, frozen=True):
     """A message of a lane; `part` and `parts` of its block, and what `BLOCK` says of that."""
 

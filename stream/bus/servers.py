@@ -5,13 +5,15 @@ too; elsewhere no answer comes.
 """
 
 import contextlib
+import time
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from stream.bus.messages import BusServer
+from stream.daemon_report import ServerReport
 
 SUBJECT = "$SYS.REQ.SERVER.PING.JSZ"
 TIMEOUT = 1.0  # seconds without another answer
@@ -41,30 +43,33 @@ class _Answer(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-async def ask_servers(client: Client) -> list[BusServer]:
-    """The servers that answer; none where this account may not ask. Raises errors of the client."""
-    found: dict[str, BusServer] = {}
+async def ask_servers(client: Client) -> Mapping[str, ServerReport]:
+    """The servers that answer, by name; none where this account may not ask.
+
+    Raises errors of the client.
+    """
+    found: dict[str, ServerReport] = {}
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
     try:
         await client.publish(SUBJECT, reply=inbox)
         with contextlib.suppress(nats.errors.TimeoutError, msgspec.MsgspecError):
             while data := (await answers.next_msg(TIMEOUT)).data:  # empty: nobody may answer
-                server = _server(_decode(data))
-                found[server.name] = server
+                answer = _decode(data)
+                found[answer.server.name] = _report(answer, time.time())
     finally:
         with contextlib.suppress(Exception):
             await answers.unsubscribe()
-    return list(found.values())
+    return found
 
 
-def _server(answer: _Answer) -> BusServer:
+def _report(answer: _Answer, now: float) -> ServerReport:
+    """What a server says; `now`: our clock when the answer arrived."""
     server, store = answer.server, answer.data
-    return BusServer(
-        server.name,
-        server.ver,
-        server.time,
-        store.config.sync_always,
-        store.storage,
-        store.config.max_storage,
+    return ServerReport(
+        version=server.ver,
+        sync_always=store.config.sync_always,
+        clock_offset=round(server.time.timestamp() - now, 3),
+        bytes=store.storage,
+        max_bytes=store.config.max_storage,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream.bus import advice
-from stream.bus.messages import BusServer, StreamState
+from stream.bus.messages import StreamState
 from stream.config import Settings
 from stream.daemon_report import CONNECTING, REASON_MAX, BusReport, ServerReport
 from stream.errors import BusAway
@@ -108,7 +108,7 @@ class BusWatch:
         self.blocks = blocks
         clock = asyncio.get_running_loop().time
         if clock() - self._servers_at >= SERVERS_INTERVAL:
-            self._servers = {each.name: server_report(each) for each in await self.bus.servers()}
+            self._servers = await self.bus.servers()
             self._servers_at = clock()
 
     def _log(self, found: BusReport) -> None:
@@ -124,14 +124,3 @@ class BusWatch:
                 logger.error("the bus cannot be used; this needs a person", extra=extra)
             else:
                 logger.warning("the bus cannot be used; retrying", extra=extra)
-
-
-def server_report(server: BusServer) -> ServerReport:
-    """A server for the report, with its clock compared to ours at this moment."""
-    return ServerReport(
-        version=server.version,
-        sync_always=server.sync_always,
-        clock_offset=round(server.at.timestamp() - time.time(), 3),
-        bytes=server.bytes,
-        max_bytes=server.max_bytes,
-    )

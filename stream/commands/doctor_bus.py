@@ -1,14 +1,14 @@
 """What `doctor` checks of the bus: reachable, login, stream, replicas, quorum, syncing, clocks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 from stream.bus import advice
 from stream.bus.connection import Bus
-from stream.bus.messages import BusServer, StreamState
-from stream.bus.watch import server_report
+from stream.bus.messages import StreamState
 from stream.commands.finding import Finding
 from stream.config import Settings
+from stream.daemon_report import ServerReport
 from stream.errors import BusAway, ConfigError
 from stream.text import format_size
 
@@ -115,7 +115,7 @@ def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
         )
 
 
-def servers(found: Sequence[BusServer]) -> Iterator[Finding]:
+def servers(found: Mapping[str, ServerReport]) -> Iterator[Finding]:
     """Check how the servers store, if they let us ask, and their clocks."""
     if not found:
         yield Finding(
@@ -126,7 +126,7 @@ def servers(found: Sequence[BusServer]) -> Iterator[Finding]:
             " curl -s http://127.0.0.1:8222/jsz",
         )
         return
-    lax = sorted(each.name for each in found if not each.sync_always)
+    lax = sorted(name for name, each in found.items() if not each.sync_always)
     if lax:
         yield Finding(
             "error",
@@ -136,11 +136,10 @@ def servers(found: Sequence[BusServer]) -> Iterator[Finding]:
     else:
         every = f"all {len(found)} servers" if len(found) > 1 else "the server"
         yield Finding("ok", f'sync_interval is "always" on {every} of the bus')
-    for each in found:
-        off = server_report(each).clock_offset
-        if abs(off) > CLOCK_OFFSET_MAX:
+    for name, each in sorted(found.items()):
+        if abs(each.clock_offset) > CLOCK_OFFSET_MAX:
             yield Finding(
                 "warning",
-                f"the clock of the bus's server {each.name} and this machine's differ by"
-                f" {off:+.0f} s: use NTP on both",
+                f"the clock of the bus's server {name} and this machine's differ by"
+                f" {each.clock_offset:+.0f} s: use NTP on both",
             )
