@@ -128,14 +128,20 @@ class Bus:
         if "permissions violation" in str(error):  # the call itself gets no answer
             self.forbidden = str(error)
         if not self._client.is_connected:
-            self._read_login()
+            self._read_files()
         self._note_away(str(error) or type(error).__name__)
 
-    def _read_login(self) -> None:
-        """Use the login as it is now in its file, from the next attempt on."""
+    def _read_files(self) -> None:
+        """Use login and certificates as they are now in their files, from the next attempt on.
+
+        A file that cannot be read changes nothing.
+        """
         with contextlib.suppress(ConfigError):
             user, password = login(self._settings.bus_credentials)
             self._client.options.update(user=user, password=password)
+        if self._settings.bus_ca:
+            with contextlib.suppress(ConfigError):
+                self._client.options.update(tls=tls_context(self._settings))
 
     async def _note_disconnected(self) -> None:
         self._note_away("the connection is lost")
