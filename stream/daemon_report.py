@@ -64,10 +64,16 @@ class ServerReport(_Report, frozen=True, kw_only=True):
     """A server of the bus, as far as it lets us ask."""
 
     version: str = ""
+    jetstream: bool = True  # False: it stores nothing until it is restarted
     sync_always: bool = False  # every write is on its disk before it is acknowledged
     clock_offset: float = 0.0  # seconds that its clock is ahead of the daemon's
     bytes: int = 0  # of its store
     max_bytes: int = 0  # 0: no limit
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether it acknowledges what is not on its disk yet."""
+        return self.jetstream and not self.sync_always
 
 
 class BusReport(_Report, frozen=True, kw_only=True):
@@ -84,6 +90,11 @@ class BusReport(_Report, frozen=True, kw_only=True):
     replicas: Mapping[str, bool] = {}  # the stream's servers; whether each has all of it
     wanted: int = 0  # replicas, by the settings
     servers: Mapping[str, ServerReport] = {}  # empty: they do not let us ask
+
+    @property
+    def without_jetstream(self) -> list[str]:
+        """The servers that store nothing, as JetStream is off on them."""
+        return sorted(name for name, each in self.servers.items() if not each.jetstream)
 
 
 class DaemonReport(_Report, frozen=True, kw_only=True):

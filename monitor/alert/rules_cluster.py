@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from monitor.alert.condition import Condition, RuleContext
 from monitor.alert.text import clock, lasting, listed, size
+from stream.bus import advice
 from stream.cluster import Cluster, LaneView, different_settings
 from stream.heartbeat import must_be_equal
 from stream.store.alerts import Severity
@@ -75,8 +76,14 @@ def bus_replicas(context: RuleContext) -> Iterator[Condition]:
         text = f"The bus has {len(state.replicas)} replicas of {state.wanted} wanted."
     else:
         return
-    remedy = (
-        "Start the servers that are down, and look at their logs. Replicas that are back catch up"
+    off = [name for name in state.without_jetstream if state.replicas.get(name) is not True]
+    remedy = "Start the servers that are down, and look at their logs."
+    if off:
+        text += f" JetStream is off on {listed(off)}."
+        only = set(behind) <= set(off)
+        remedy = advice.JETSTREAM_OFF if only else f"{remedy} {advice.JETSTREAM_OFF}"
+    remedy += (
+        " Replicas that are back catch up"
         " by themselves. If another server is lost meanwhile, the bus may stop."
     )
     yield Condition("bus_replicas", "", "warning", text, remedy, float(len(behind)), REPLICA_FOR)
@@ -88,7 +95,7 @@ def bus_sync(context: RuleContext) -> Iterator[Condition]:
     if cluster is None or cluster.bus is None:
         return
     for name, server in cluster.bus.state.servers.items():
-        if not server.sync_always:
+        if server.unsynced:
             text = f"The bus's server {name} acknowledges blocks before they are on its disk."
             remedy = (
                 'Set `sync_interval: "always"` in its `jetstream` section and restart it. Until'

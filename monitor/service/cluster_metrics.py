@@ -29,7 +29,12 @@ CLUSTER: Sequence[Family] = (
     bus(
         "servers_unsynced",
         "Servers without sync_interval always, if they can be asked.",
-        lambda b: sum(not s.sync_always for s in b.servers.values()) if b.servers else None,
+        lambda b: sum(s.unsynced for s in b.servers.values()) if b.servers else None,
+    ),
+    bus(
+        "servers_without_jetstream",
+        "Servers that store nothing, as JetStream is off, if they can be asked.",
+        lambda b: len(b.without_jetstream) if b.servers else None,
     ),
     source_gauge(
         "bus_failed",

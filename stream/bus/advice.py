@@ -3,6 +3,11 @@
 from stream.bus.collected_stream import ELSEWHERE
 from stream.config import Settings
 
+# A server shuts JetStream down when it cannot write, and does not start it again by itself.
+JETSTREAM_OFF = (
+    "See the server's log: its disk may be full. Free some space and restart the server."
+)
+
 
 def remedy(why: str, settings: Settings) -> str:
     """What helps against `why`, the reason that the bus or its client gives."""

@@ -25,6 +25,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 class _JetStream(msgspec.Struct, frozen=True):
+    disabled: bool = False  # then `config` is empty
     storage: int = 0
     config: _Config = _Config()
 
@@ -68,6 +69,7 @@ def _report(answer: _Answer, now: float) -> ServerReport:
     server, store = answer.server, answer.data
     return ServerReport(
         version=server.ver,
+        jetstream=not store.disabled,
         sync_always=store.config.sync_always,
         clock_offset=round(server.time.timestamp() - now, 3),
         bytes=store.storage,

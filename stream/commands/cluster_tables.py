@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from stream.bus import advice
 from stream.cluster import BusView, Cluster, LaneView
 from stream.daemon_report import BusReport
 from stream.text import counted, format_size
@@ -67,6 +68,8 @@ def _show_bus(out: "Console", bus: BusView) -> None:
     state = bus.state
     if state.replicas or not state.failing:
         out.print(f"Bus: {_stream(state)}; {replicas(state)}; {syncing(state)}")
+        if off := state.without_jetstream:
+            out.print(f"JetStream is off on {', '.join(off)}. {advice.JETSTREAM_OFF}")
     for name, report in bus.failing:
         out.print(f"The bus does not work for {name}: {report.failing}. {report.remedy}")
 
@@ -96,7 +99,7 @@ def _standing(state: BusReport, name: str, current: bool) -> str:
 
 def syncing(state: BusReport) -> str:
     """Whether the servers have each write on their disks before they acknowledge it."""
-    if not state.servers:
+    if len(state.servers) == len(state.without_jetstream):
         return "the servers do not say whether they use sync_interval always"
-    lax = [name for name, each in sorted(state.servers.items()) if not each.sync_always]
+    lax = [name for name, each in sorted(state.servers.items()) if each.unsynced]
     return f"without sync_interval always: {', '.join(lax)}" if lax else "sync_interval always"

@@ -50,7 +50,8 @@ async def _findings(bus: Bus, settings: Settings) -> AsyncIterator[Finding]:
         why = bus.forbidden or str(error)
         yield _cannot(f"the stream {settings.bus_stream} cannot be used: {why}", why, settings)
         return
-    for finding in (*_stream(state, settings), *servers(await bus.servers())):
+    asked = await bus.servers()
+    for finding in (*_stream(state, settings, asked), *servers(asked)):
         yield finding
 
 
@@ -69,7 +70,9 @@ def _cannot(what: str, why: str, settings: Settings) -> Finding:
     return Finding("error", f"{what.rstrip('.')}. {advice.remedy(why, settings)}")
 
 
-def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
+def _stream(
+    state: StreamState, settings: Settings, asked: Mapping[str, ServerReport]
+) -> Iterator[Finding]:
     wanted, count = settings.bus_replicas, max(len(state.replicas) + bool(state.leader), 1)
     if state.leader is None:
         why = "no quorum: most of its servers are away"
@@ -87,10 +90,11 @@ def _stream(state: StreamState, settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ok", text)
     behind = sorted(name for name, current in state.replicas.items() if not current)
-    if behind:
+    off = [name for name in behind if name in asked and not asked[name].jetstream]
+    if late := [name for name in behind if name not in off]:
         yield Finding(
             "warning",
-            f"replicas of the stream on {', '.join(behind)} are away or not current: start these"
+            f"replicas of the stream on {', '.join(late)} are away or not current: start these"
             " servers, or wait until they have caught up",
         )
     if count < wanted:
@@ -126,15 +130,21 @@ def servers(found: Mapping[str, ServerReport]) -> Iterator[Finding]:
             " curl -s http://127.0.0.1:8222/jsz",
         )
         return
-    lax = sorted(name for name, each in found.items() if not each.sync_always)
+    off = sorted(name for name, each in found.items() if not each.jetstream)
+    if off:
+        what = f"JetStream is off on {', '.join(off)}, so nothing is stored there"
+        yield Finding("warning", f"{what}. {advice.JETSTREAM_OFF}")
+    lax = sorted(name for name, each in found.items() if each.unsynced)
     if lax:
         yield Finding(
             "error",
             f"{', '.join(lax)}: acknowledges blocks that are not on its disk: set"
             ' sync_interval: "always" in the section jetstream of nats-server.conf',
         )
-    else:
+    elif len(off) < len(found):
         every = f"all {len(found)} servers" if len(found) > 1 else "the server"
+        if off:
+            every = "the other servers"
         yield Finding("ok", f'sync_interval is "always" on {every} of the bus')
     for name, each in sorted(found.items()):
         if abs(each.clock_offset) > CLOCK_OFFSET_MAX:

@@ -21,3 +21,14 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill_up(disk: Path) -> Path:
+    """Another program's file takes the last byte of a disk."""
+    foreign = disk / "foreign"
+    with foreign.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                return foreign

@@ -110,6 +110,14 @@ def test_nothing_is_wrong_while_all_machines_work() -> None:
         ),
         ("bus_replicas", with_bus(replicas={"n1": True, "n2": False, "n3": True}), "on n2"),
         ("bus_replicas", with_bus(replicas={"n1": True}), "1 replicas of 3"),
+        (
+            "bus_replicas",
+            with_bus(
+                replicas={"n1": True, "n2": True, "n3": False},
+                servers={"n3": ServerReport(jetstream=False)},
+            ),
+            "on n3 are away or not current. JetStream is off on n3.",
+        ),
         ("bus_sync", with_bus(servers={"n3": ServerReport()}), "server n3 acknowledges"),
         ("lane_unwritten", (COLLECTOR,), "No machine stores lane"),
         (
@@ -133,6 +141,20 @@ def test_a_cause_opens_its_alert(rule: str, rows: tuple[DaemonRow, ...], words: 
     looked_at = of_machines(*rows)
     assert words in found(looked_at)[rule].text
     assert found(looked_at).keys() == {rule}
+
+
+@pytest.mark.parametrize(
+    ("away", "remedy"),
+    [
+        (["n3"], "See the server's log: its disk may be full. Free some space and restart"),
+        (["n2", "n3"], "Start the servers that are down, and look at their logs. See the server's"),
+    ],
+)
+def test_the_remedy_for_a_server_without_jetstream(away: list[str], remedy: str) -> None:
+    replicas = {name: name not in away for name in ("n1", "n2", "n3")}
+    servers = {"n3": ServerReport(jetstream=False)}
+    looked_at = of_machines(*with_bus(replicas=replicas, servers=servers))
+    assert found(looked_at)["bus_replicas"].remedy.startswith(remedy)
 
 
 def test_frames_that_are_missing_name_the_machine_that_has_them() -> None:

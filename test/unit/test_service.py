@@ -27,7 +27,7 @@ from monitor.snapshot import (
 from snapshots import make_snapshot, make_source
 from stream import __version__
 from stream.config import Settings
-from stream.daemon_report import BusReport
+from stream.daemon_report import BusReport, ServerReport
 from stream.store.alerts import Alert
 
 NOW = 1_800_000_000.0  # seconds since 1970
@@ -114,6 +114,13 @@ def test_a_snapshot_becomes_samples_in_base_units() -> None:
     ]:
         assert found.pop((f"twitterstream_{name}", labels)) == value, name
     assert all(name.startswith("twitterstream_") for name, _ in found)
+
+
+def test_a_server_of_the_bus_without_jetstream_is_not_an_unsynced_one() -> None:
+    servers = {"n1": ServerReport(sync_always=True), "n2": ServerReport(jetstream=False)}
+    found = parsed(exposition(snapshot(bus=BusReport(servers=servers)), ()))
+    assert found["twitterstream_bus_servers_without_jetstream", ()] == 1
+    assert found["twitterstream_bus_servers_unsynced", ()] == 0
 
 
 def test_unknown_values_are_left_out() -> None:

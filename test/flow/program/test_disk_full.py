@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from disks import small_disk
+from disks import fill_up, small_disk
 from simulator.server import Limits
 from stream.errors import TwitterstreamError
 from stream.journal.segments import open_to_append, unwritable
@@ -47,17 +47,6 @@ def fill(disk: Path, leave: float) -> Path:
     with foreign.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free(disk) - int(SIZE * leave))
     return foreign
-
-
-def fill_up(disk: Path) -> Path:
-    """Another program's file takes the last byte."""
-    foreign = fill(disk, 0.001)
-    with foreign.open("ab", buffering=0) as file:
-        while True:
-            try:
-                file.write(bytes(4096))
-            except OSError:
-                return foreign
 
 
 @pytest.mark.parametrize("stopped_by", ["the monitor", "the floor", "the disk itself"])

@@ -10,6 +10,7 @@ from nats import connect
 
 from bus_bench import STREAM
 from deployed_bus import make_secrets
+from full_bus import STREAM_BYTES, full_bus
 from nats_servers import ASKABLE, running_cluster, running_server
 from servers import free_port
 
@@ -152,6 +153,30 @@ async def test_a_server_without_jetstream(
         said = await doctor(make_program("main", database, bus=nats.url, bus_replicas=1))
         assert "JetStream not enabled for account" in said
         assert "`jetstream: enabled` in the account" in said
+
+
+async def test_a_server_with_a_full_disk(
+    tmp_path: Path, make_program: MakeProgram, database: str, eventually: Eventually
+) -> None:
+    async with full_bus(tmp_path / "nats") as nats:
+        settings = {"bus": nats.url, "bus_max_bytes": STREAM_BYTES}
+        program = make_program("main", database, **settings)
+
+        async def is_synced() -> bool:
+            return 'sync_interval is "always" on all 3 servers' in await doctor(program)
+
+        async def is_off() -> bool:
+            said = await doctor(program)
+            assert "acknowledges blocks" not in said
+            assert "n3 are away" not in said or "JetStream is off" not in said
+            return (
+                "JetStream is off on n3, so nothing is stored there. See the server's log" in said
+                and 'sync_interval is "always" on the other servers' in said
+            )
+
+        await eventually(is_synced)
+        await nats.fill()
+        await eventually(is_off)
 
 
 async def test_what_can_and_cannot_be_known_of_the_servers(

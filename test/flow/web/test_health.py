@@ -336,7 +336,11 @@ async def test_machines_lanes_and_the_bus_are_shown_where_there_is_a_bus(
         max_bytes=20_000_000_000,
         leader="n1",
         replicas={"n1": True, "n2": True, "n3": False},
-        servers={"n1": ServerReport(sync_always=True), "n2": ServerReport()},
+        servers={
+            "n1": ServerReport(sync_always=True),
+            "n2": ServerReport(),
+            "n3": ServerReport(jetstream=False),
+        },
     )
     away = BusReport(failing="no quorum", remedy="Start the servers.")
     source = SourceId(await app.insert("sources", name="main", network="x_v2", lanes=2))
@@ -373,8 +377,10 @@ async def test_machines_lanes_and_the_bus_are_shown_where_there_is_a_bus(
         "1,234",
         '<span class="bad">away or behind</span>',
         '<span class="warn">not synced</span>',
+        '<span class="bad">JetStream is off on <bdi>n3</bdi>.</span> See the server',
         "no quorum.",
         "Start the servers.",
     ):
         assert words in text, words
+    assert text.count("not synced") == 1
     assert "Collectors</h3>" not in text
