@@ -83,8 +83,8 @@ def bus_replicas(context: RuleContext) -> Iterator[Condition]:
         only = set(behind) <= set(off)
         remedy = advice.JETSTREAM_OFF if only else f"{remedy} {advice.JETSTREAM_OFF}"
     remedy += (
-        " Replicas that are back catch up"
-        " by themselves. If another server is lost meanwhile, the bus may stop."
+        " Replicas that are back catch up by themselves. If another server is lost meanwhile, the"
+        " bus may stop."
     )
     yield Condition("bus_replicas", "", "warning", text, remedy, float(len(behind)), REPLICA_FOR)
 

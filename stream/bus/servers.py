@@ -25,7 +25,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 class _JetStream(msgspec.Struct, frozen=True):
-    disabled: bool = False  # then `config` is empty
+    disabled: bool = False  # then `config` does not say how it would store
     storage: int = 0
     config: _Config = _Config()
 
