@@ -115,7 +115,8 @@ def from_rows(
 ) -> Cluster:
     """Put the rows of the tables together."""
     running = [row for row in rows if row.running]
-    uses_bus = cell != HOME or any(row.report.bus is not None for row in rows)
+    # What runs counts: `bus` may have been removed from the settings since others ended.
+    uses_bus = cell != HOME or any(row.report.bus is not None for row in running or rows)
     lanes = _lanes(running, configured, added, cell) if uses_bus else []
     return Cluster(running, _gone(rows), lanes, [], uses_bus, _bus(running))
 

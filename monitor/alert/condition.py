@@ -52,7 +52,7 @@ class Facts(msgspec.Struct, frozen=True):
     forecasts: tuple[Forecast, ...] = ()
     outcomes: Mapping[int, Mapping[str, int]] = {}  # of the last hour, by source
     collected: AbstractSet[int] = frozenset()  # sources that some daemon collects
-    collector_died: bool = False  # in the last hour
+    collectors_died: tuple[float, ...] = ()  # in the last hour; when each was seen last (Unix time)
     has_credentials: bool = False  # some source has some, sealed with our key
     # Only the leader reads the rest.
     complete: bool = False  # whether it was read

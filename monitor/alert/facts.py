@@ -44,7 +44,7 @@ class FactReader:
                 forecasts=self._forecasts,
                 outcomes=await alert_facts.frames_of_last_hour(connection),
                 collected=await sources.collected_ids(connection),
-                collector_died=await daemons.collector_died(connection, HOUR),
+                collectors_died=await daemons.collectors_died(connection, HOUR),
                 has_credentials=await alert_facts.any_credentials(connection),
             )
             if not leads:

@@ -17,6 +17,7 @@ DISK_FULL_SOON_FOR = 600.0  # seconds
 FAILING_FOR = 900.0  # seconds
 ARCHIVE = "archive"  # the prefix of its jobs' names
 STANDBY_MIN = 2  # snapshots; after a restart the old lock may last a moment longer
+TAKEOVER_WITHIN = 90.0  # seconds from the last sign of life of the other daemon
 SAMPLES_MAX = 360  # snapshots that are looked at; of more, some are skipped
 PARTITIONS_FOR = 600.0  # seconds; longer than between two looks at them
 CRASHES_MIN = 4  # of daemons with the same roles on one machine in an hour
@@ -258,16 +259,22 @@ def key_file(context: RuleContext) -> Iterator[Condition]:
 def standby_took_over(context: RuleContext) -> Iterator[Condition]:
     """This daemon took over from one that ended without a stop. Reported once, for an hour."""
     for source in context.now.sources:
-        if not source.collecting or context.facts is None or not context.facts.collector_died:
+        if not source.collecting:
             continue
         at = _took_over_at(context, source.id)
-        if at is not None:
+        if at is not None and _collector_died(context, at):
             text = (
                 f"{context.now.host} took over source {source.name} from another daemon at"
                 f" {clock(at, context.now.at)}."
             )
             remedy = "Find out why the other daemon ended, and start it again as the standby."
             yield Condition("standby_took_over", source.name, "notice", text, remedy, 1.0, 0, at)
+
+
+def _collector_died(context: RuleContext, taken_over: float) -> bool:
+    """Whether a collector was last seen shortly before: an orderly stop needs no alert."""
+    died = context.facts.collectors_died if context.facts else ()
+    return any(taken_over - TAKEOVER_WITHIN <= at <= taken_over for at in died)
 
 
 def _took_over_at(context: RuleContext, source_id: int) -> float | None:

@@ -79,6 +79,9 @@ def obstacles(snapshot: Snapshot | None, sample_interval: float, now: float) -> 
         return [Check("measurement", ok=False, text=f"The last snapshot is {age:.0f} s old.")]
     enabled = [source for source in snapshot.sources if source.enabled]
     if enabled and not any(source.works for source in enabled):
-        states = ", ".join(f"{source.name} is {source.state}" for source in enabled)
+        states = ", ".join(
+            f"{each.name} is {each.state}" if each.collecting else f"{each.name} has no collector"
+            for each in enabled
+        )
         return [Check("sources", ok=False, text=f"No source is collected: {states}.")]
     return []

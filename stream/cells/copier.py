@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from datetime import datetime
 
 from stream.db import Database, keep_listening, transaction
 from stream.errors import TwitterstreamError
@@ -74,6 +75,7 @@ class _Copy:
         self._home = home
         self._database = database
         self._mark: str | None = None  # what was committed before it is copied; None: compare all
+        self._copied_at: datetime | None = None  # as the cell has it
         self._failing = ""
 
     async def run(self, interval: float) -> None:
@@ -105,23 +107,26 @@ class _Copy:
             await migrations.require_current_on(cell)
             if await cells.adopt(cell, Identity(home.installation, self.name)):
                 await self._note_new()
+            # Another database may be in its place, or an older state of it.
+            is_same = await cells.copied_at(cell) == self._copied_at
+            mark = self._mark if is_same else None
             async with transaction(cell), self._home.transaction() as connection:
                 seen = await snapshot.begin(connection)
                 for copied in COPIED:
-                    async for rows in cells.changed_rows(connection, copied, self._mark):
+                    async for rows in cells.changed_rows(connection, copied, mark):
                         await cells.put(cell, copied, rows)
                     await cells.delete_gone(connection, cell, copied)
                 await cells.note_copied(cell, seen.at)
-        self._mark = seen.mark
+        self._mark, self._copied_at = seen.mark, seen.at
 
     async def _note_new(self) -> None:
-        """Say that the database is another one, if the cell had stored tweets before."""
+        """Say that the database is an empty one, if the cell may have had another one before."""
         async with self._home.acquire() as connection:
             if not any(each.cell == self.name for each in await lanes.get_all(connection)):
                 return
             text = (
-                f"The database of cell {self.name} is a new, empty one: what the former one had is"
-                " not in it. What the journals still have is stored in it again."
+                f"The database of cell {self.name} is empty: what a former one had is not in it."
+                " What the journals still have is stored in it."
             )
             await events.add(connection, None, EventNote("daemon", text, time.time()))
         logger.warning("%s", text)

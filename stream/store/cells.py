@@ -24,6 +24,7 @@ SELECT EXISTS (SELECT FROM sources) OR EXISTS (SELECT FROM tracks) OR EXISTS (SE
     OR EXISTS (SELECT FROM ingest_runs) AS used
 """
 _NOTE_COPIED = "UPDATE cell_identity SET copied_at = $1"
+_COPIED_AT = "SELECT copied_at FROM cell_identity"
 # Tables that are no copies are as of now.
 _READ_AT = """
 SELECT extract(epoch FROM coalesce(
@@ -206,6 +207,13 @@ async def put(connection: Executor, copied: Copied, rows: bytes) -> None:
 async def note_copied(cell: Executor, at: datetime) -> None:
     """All that was committed at home before this time is copied."""
     await cell.execute(_NOTE_COPIED, at)
+
+
+async def copied_at(cell: Executor) -> datetime | None:
+    """As of when a cell's copies are; None: it has none yet."""
+    [row] = await cell.fetch(_COPIED_AT)
+    at: datetime | None = row["copied_at"]
+    return at
 
 
 async def read_at(connection: Executor) -> float:

@@ -58,12 +58,11 @@ WHERE started_at > now() - make_interval(secs => $1)
   AND seen_at < now() - make_interval(secs => $2)
 GROUP BY host, roles ORDER BY host, roles
 """
-_COLLECTOR_DIED = """
-SELECT EXISTS (
-    SELECT FROM daemons
-    WHERE 'collect' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
-      AND seen_at < now() - make_interval(secs => $2)
-) AS found
+_COLLECTORS_DIED = """
+SELECT extract(epoch FROM seen_at)::float8 AS at FROM daemons
+WHERE 'collect' = ANY (roles) AND seen_at > now() - make_interval(secs => $1)
+  AND seen_at < now() - make_interval(secs => $2)
+ORDER BY seen_at
 """
 _PRUNE = "DELETE FROM daemons WHERE id IN (SELECT id FROM daemons WHERE seen_at < $1 LIMIT $2)"
 
@@ -160,10 +159,10 @@ async def count_crashed(connection: Executor, seconds: float) -> dict[str, int]:
     return {daemon_name(row["host"], row["roles"]): row["number"] for row in rows}
 
 
-async def collector_died(connection: Executor, seconds: float) -> bool:
-    """Whether a daemon that collects ended without a stop in the last `seconds`."""
-    [row] = await connection.fetch(_COLLECTOR_DIED, seconds, TIMEOUT)
-    return bool(row["found"])
+async def collectors_died(connection: Executor, seconds: float) -> tuple[float, ...]:
+    """Of daemons that collected and ended without a stop in the last `seconds`: when last seen."""
+    rows = await connection.fetch(_COLLECTORS_DIED, seconds, TIMEOUT)
+    return tuple(row["at"] for row in rows)
 
 
 async def prune(connection: Executor, before: datetime, limit: int) -> int:

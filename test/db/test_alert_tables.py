@@ -200,7 +200,7 @@ async def test_the_leader_knows_tracks_networks_and_archives(connected: Database
     assert facts.complete
     assert facts.outcomes == {1: {"stored": 42, "rejected": 2}}
     assert facts.has_credentials
-    assert facts.collector_died
+    assert len(facts.collectors_died) == 3
     assert facts.crashes == {"web1": 2, "web2": 1}
     assert facts.archive_problems == {"2026-01-01": "no room"}
     assert facts.disabled_webhooks == (DisabledWebhook(1, "mine", "ana", "no"),)
@@ -222,7 +222,7 @@ async def test_the_leader_knows_tracks_networks_and_archives(connected: Database
 async def test_a_collector_that_is_late_is_not_dead(connected: Database) -> None:
     await connected.execute(FILL)
     await connected.execute("UPDATE daemons SET seen_at = now() - interval '10 s'")
-    assert not (await FactReader(connected, "web1").read(leads=False)).collector_died
+    assert not (await FactReader(connected, "web1").read(leads=False)).collectors_died
 
 
 async def test_others_ask_for_less(connected: Database) -> None:

@@ -320,14 +320,15 @@ def test_the_time_before_a_source_was_enabled_is_no_silence() -> None:
 def test_a_takeover_by_the_standby_is_reported_for_an_hour() -> None:
     before = after(-1810, with_source(collecting=False, standing_by=True))
     taken = after(-1800)
-    seen = before, before, taken, SNAPSHOT
-    found = condition(context(*seen, collector_died=True), "standby_took_over")
+    seen, died = (before, before, taken, SNAPSHOT), (NOON - 1820,)
+    found = condition(context(*seen, collectors_died=died), "standby_took_over")
     assert found.since == NOON - 1800
     assert "web1 took over source main from another daemon at 11:30 UTC." in found.text
     not_collected = after(-10, with_source(collecting=False))
     for others in ((before, taken), (taken,), (not_collected,)):  # the first: a restart ended
-        assert conditions(context(*others, SNAPSHOT, collector_died=True)) == []
-    assert conditions(context(*seen)) == [], "the other one was stopped in order"
+        assert conditions(context(*others, SNAPSHOT, collectors_died=died)) == []
+    for earlier in ((), (NOON - 3000, NOON - 60)):
+        assert conditions(context(*seen, collectors_died=earlier)) == [], "it was stopped in order"
 
 
 # -- responsibility -------------------------------------------------------------------------------

@@ -128,6 +128,14 @@ async def test_a_database_that_lost_its_data_gets_what_the_journal_still_has(
     assert {*before[1]} <= {*(await two.stored())[1]}
 
 
+async def test_a_database_that_was_emptied_gets_all_copies_again(two: TwoCells) -> None:
+    copier = CellCopier(two.bench.database, {EAST: two.east}, 10)
+    await copier.copy()
+    await two.east.execute("DELETE FROM cell_identity; DELETE FROM tracks; DELETE FROM sources")
+    await copier.copy()
+    assert len(await two.east.fetch("SELECT FROM sources")) == 1
+
+
 async def test_a_new_cell_takes_nothing_that_a_network_sends_again(
     two: TwoCells, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
