@@ -34,7 +34,10 @@ async def bench(connected: Database, tmp_path: Path) -> AsyncIterator[LookBackBe
         yield made
 
 
-async def test_an_edited_track_begins_again_and_a_removed_one_ends(bench: LookBackBench) -> None:
+async def test_an_edited_track_begins_again_and_a_removed_one_ends(
+    bench: LookBackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MATCHED_WAIT", 0.1)  # no daemon takes the edit up
     recorded = Recorded(2000, edits=False)
     bench.record(recorded.messages, hours_ago(30))
     await bench.collect()

@@ -10,6 +10,7 @@ import pytest
 
 import jetstream_messages as jetstream
 from looking_back import LookBackBench, hours_ago, look_back_bench
+from monitor.look_back import run
 from monitor.look_back.track_matcher import digest
 from stream.store import look_back_queue
 from test.db.test_look_back_network import HANDLE, POSTS, network
@@ -96,7 +97,10 @@ async def test_what_a_network_and_an_author_posted_after_the_end_is_left_out(
             assert await bench.counts_agree()
 
 
-async def test_an_end_that_is_moved_begins_again(bench: LookBackBench) -> None:
+async def test_an_end_that_is_moved_begins_again(
+    bench: LookBackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "MATCHED_WAIT", 0.1)  # no daemon takes the edit up
     bench.record([snow(1)], hours_ago(3))
     await bench.collect()
     new = await bench.track("snow", ends_at=hours_ago(4))
