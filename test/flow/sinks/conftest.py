@@ -44,9 +44,14 @@ class RedisBench(SinkBench):
         tracks += [2] if found.native_id.endswith("0") else []
         return [Match(TrackId(track), "snow", "text") for track in tracks]
 
-    def passing_on(self, **redis: Any) -> contextlib.AbstractAsyncContextManager[Sinks]:
+    @contextlib.asynccontextmanager
+    async def passing_on(self, **redis: Any) -> AsyncIterator[Sinks]:
         """Run the sinks with these settings of Redis."""
-        return self.running(SinkSettings(redis=RedisSettings(**({"url": self.redis.url} | redis))))
+        # So that `has_begun` can tell what they save from what they have saved before.
+        await self.database.execute("UPDATE consumer_cursors SET cursor = cursor || ' '")
+        settings = SinkSettings(redis=RedisSettings(**({"url": self.redis.url} | redis)))
+        async with self.running(settings) as found:
+            yield found
 
     async def ids(self) -> list[str]:
         """The ids of all stored tweets, in the order of storing."""
@@ -100,7 +105,6 @@ class RedisBench(SinkBench):
 
     async def has_begun(self, name: str) -> None:
         """Wait until a sink knows where to begin, also when it has run before: it saves that."""
-        await self.database.execute("UPDATE consumer_cursors SET cursor = cursor || ' '")
         await self._cursor_meets(name, lambda text: not text.endswith(" "))
 
     async def saved(self, name: str, seq: int) -> None:
