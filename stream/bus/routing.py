@@ -49,7 +49,7 @@ class LaneRouter:
             (cell.encode(), [index for index, _ in of_cell])
             for cell, of_cell in groupby(enumerate(lanes), key=lambda each: each[1].cell)
         ]
-        self._all_take_from = max(each.takes_from for each in lanes)
+        self._has_new_cells = any(each.takes_from for each in lanes)
         self._former = [
             (later.start, [each for each in self._cells if each[0].decode() in before.cells])
             for before, later in pairwise(divisions.found)
@@ -82,8 +82,9 @@ class LaneRouter:
     def _cells_for(self, position: int, created: datetime | None) -> list[CellLanes]:
         """The cells that share a post and the frame before this position, as far as they exist."""
         cells = next((cells for end, cells in self._former if position <= end), self._cells)
-        if created is None or (at := created.timestamp()) >= self._all_take_from:
+        if created is None or not self._has_new_cells:
             return cells
+        at = max(created.timestamp(), 0.0)  # home takes what claims to be from before 1970, too
         return [each for each in cells if self.lanes[each[1][0]].takes_from <= at]
 
 

@@ -88,6 +88,18 @@ def test_what_was_posted_before_a_cell_was_added_stays_with_those_of_before(
 
 
 @given(ANY_ID)
+def test_what_claims_to_be_from_before_1970_is_shared_by_the_first_cells(
+    native_id: NativeId,
+) -> None:
+    west_is_new = [
+        msgspec.structs.replace(each, takes_from=1e9 if each.cell == "west" else 0.0)
+        for each in lanes(3)
+    ]
+    posted = tweet(native_id, datetime(1960, 1, 1, tzinfo=UTC))
+    assert routed(posted, west_is_new) == routed(posted, lanes(3, CELLS[:2]))
+
+
+@given(ANY_ID)
 def test_a_deletion_finds_a_tweet_of_before_a_cell_was_added(native_id: NativeId) -> None:
     [before] = routed(tweet(native_id), lanes(3, CELLS[:2]))
     assert before in routed(Deletion(native_id), lanes(3))
