@@ -83,16 +83,18 @@ class Recorder:
         self,
         state: SourceState,
         reason: str,
-        until: float | None = None,
+        seconds: float | None = None,
         code: FailureCode = "",
     ) -> None:
-        """Record a state of the connection, if it has changed."""
+        """Record a state of the connection, if it has changed, and for how long it waits."""
         reason = plain(reason)
-        if (state, reason, until) == (self.state.state, self.state.reason, self.state.until):
+        unchanged = (state, reason) == (self.state.state, self.state.reason)
+        if unchanged and seconds is None and self.state.until is None:
             return
         # Streaming begins with its byte, and not after a gap that may begin with the same one.
         now = self.clock.time()
         at = self.last_byte if state == "streaming" and self.last_byte is not None else now
+        until = None if seconds is None else now + seconds
         self.state = StateNote(state, reason, at, until, code)
         logger.info("source is %s", state, extra={"source": self.name, "why": reason})
         self.counters[state] += 1

@@ -218,8 +218,7 @@ class ConnectionSupervisor:
         while (seconds := self.attempts.wait(self.clock.time())) > 0:
             allowed = f"{self.attempts.limit} attempts in {self.attempts.seconds:.0f} s"
             self.recorder.open_gap("rate_limit", f"{allowed} are spent")
-            until = self.clock.time() + seconds
-            self.recorder.set_state("waiting", f"{allowed} are spent", until)
+            self.recorder.set_state("waiting", f"{allowed} are spent", seconds)
             await self.clock.sleep(seconds)
             self.recorder.set_state("connecting", "opening the stream")
 
@@ -234,15 +233,14 @@ class ConnectionSupervisor:
         seconds = self._delay(error)
         if seconds > 0:
             state = _STATES.get(error.retry, "waiting")
-            until = self.clock.time() + seconds
-            self.recorder.set_state(state, error.reason, until, error.code)
+            self.recorder.set_state(state, error.reason, seconds, error.code)
             # If the plan may be the cause, a new plan ends the wait.
             if isinstance(error, NothingAccepted) or (error.retry == "final" and not error.code):
                 with contextlib.suppress(TimeoutError):
                     async with self.clock.timeout(seconds):
                         await self._session.wait_new_plan()
             else:
-                await self._sleep(seconds, until)
+                await self._sleep(seconds)
 
     def _delay(self, error: ConnectError) -> float:
         now = self.clock.time()
@@ -259,9 +257,9 @@ class ConnectionSupervisor:
             return max(delay, asked)
         return asked if asked > 0 else self._backoff.jittered(QUOTA_PAUSE)
 
-    async def _sleep(self, seconds: float, until: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         """Sleep; a suspended machine does not make a long pause longer."""
-        end = self.clock.monotonic() + seconds
+        end, until = self.clock.monotonic() + seconds, self.clock.time() + seconds
         long = seconds > SLEEP_STEP_MAX
         while (left := end - self.clock.monotonic()) > 0:
             if long and self.clock.time() >= until:

@@ -21,9 +21,10 @@ TRANSACTION_MAX = timedelta(minutes=2)
 TEMP_FILES_MAX = 1 << 20  # kB of one session; only a superuser may set it
 RESTRICT = "SELECT restrict_sql_roles() AS restricted"  # for superusers, also by hand
 
-# Where the program may see and end them: as a superuser, or a member of their roles.
+# Where the program may see and end them: as a superuser, or a member of their roles. Waits for each
+# to be gone (up to 5 s): until then it keeps the notifications that it has not read.
 _END_LONG = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 JOIN sql_roles ON sql_roles.role_oid = pg_stat_activity.usesysid
 WHERE xact_start < now() - $1::interval
   AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))

@@ -179,7 +179,7 @@ async def test_back_off_starts_again_only_after_a_connection_of_thirty_seconds(
     rig.server.script = [failing, failing, send(TWEET, then="close"), failing, live, failing]
     async with rig.running():
         await eventually(lambda: len(rig.server.connects) == 7)
-    # Rounded: at this speed a wait is noted a moment, a hundredth of a second, after it began.
+    # Rounded: a float of the seconds since 1970 is exact to less than a microsecond only.
     first, second, third, fourth, *_ = [round(wait, 1) for wait in await rig.waits()]
     assert 5 <= first < 10
     assert 10 <= second < 20
