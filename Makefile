@@ -9,7 +9,7 @@
 # To use another Python: make run PYTHON=/path/to/python
 
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 4
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
