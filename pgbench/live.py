@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import asyncpg
 import msgspec
@@ -25,7 +25,7 @@ from pgbench.corpus import Corpus
 from pgbench.end_to_end import OUTCOMES, TIMES
 from pgbench.installation import NETWORK, prepare
 from pgbench.report import Line, Section
-from pgbench.server import Server
+from pgbench.server import Server, fetch_row
 from stream.db import connect
 from web.accounts.credentials import begin_session
 from web.accounts.service import add_user
@@ -37,6 +37,7 @@ USERS = 8
 CONNECTED_AT_ONCE = 50  # viewers
 POLL_INTERVAL = 0.2  # seconds
 TIMEOUT = 240  # seconds
+LAST_WITHIN = 2.0  # seconds for viewers to see the last tweets that were stored
 START = "UPDATE sources SET enabled = true"
 COUNTED = "SELECT coalesce(sum(frames), 0)::bigint FROM source_minutes WHERE outcome = ANY ($1)"
 COMMITTED = """
@@ -88,7 +89,17 @@ class Viewer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.lost = True
 
-    def messages(self) -> Iterator[tuple[float, bytes]]:
+    def tweets(self) -> Iterator[tuple[float, str]]:
+        """The ids of the tweets that it was shown, each with the time."""
+        for at, message in self.messages():
+            for each in message.get("tweets", ()):
+                yield at, each["tweet"]["id"]
+
+    def missed(self) -> int:
+        """How many tweets it was told that it was not shown."""
+        return sum(message.get("missed", 0) for _, message in self.messages())
+
+    def messages(self) -> Iterator[tuple[float, Any]]:
         """The server's messages, each with the time at which it was complete."""
         waiting = b""
         is_begun = False
@@ -103,7 +114,7 @@ class Viewer(asyncio.Protocol):
             while (found := _frame(waiting)) is not None:
                 body, waiting = found
                 if body:
-                    yield at, body
+                    yield at, json.loads(body)
 
 
 def _frame(data: bytes) -> tuple[bytes, bytes] | None:
@@ -169,7 +180,7 @@ async def _run(
     async with server.database() as url, contextlib.AsyncExitStack() as stack:
         settings = {"web": {"listen": f"127.0.0.1:{pages}", "max_live_per_user": limit}}
         await prepare(url, folder, port, tracks, settings)
-        cookies = await _log_in(url)
+        cookies = await log_in(url)
         log = folder / "simulate.log"
         await stack.enter_async_context(processes.running("simulate", simulate, log))
         pids = []
@@ -179,14 +190,14 @@ async def _run(
             pids.append(await stack.enter_async_context(processes.running(command, words, log)))
         await processes.listening(pages)
         queries = _queries(cookies, tracks, mode) if is_watched or mode in CROWDS else []
-        async with _watching(pages, queries, limit) as viewers:
+        async with watching(pages, queries, limit) as viewers:
             used = sum(map(processes.cpu_seconds, pids))
             await collect(url)
             used = sum(map(processes.cpu_seconds, pids)) - used
             return await _outcome(url, viewers if is_watched else (), used / SECONDS)
 
 
-async def _log_in(url: str) -> list[str]:
+async def log_in(url: str) -> list[str]:
     """Session cookies of some users."""
     cookies = []
     async with connect(url) as database, database.acquire() as connection:
@@ -209,7 +220,7 @@ def _queries(cookies: Sequence[str], tracks: Sequence[str], mode: str) -> list[t
 
 
 @contextlib.asynccontextmanager
-async def _watching(
+async def watching(
     port: int, queries: Sequence[tuple[str, str]], limit: int
 ) -> AsyncIterator[list[Viewer]]:
     """All viewers, once they are subscribed; of a crowd, those that are admitted."""
@@ -260,28 +271,26 @@ async def collect(url: str, messages: int = RATE * SECONDS) -> None:
             while counted < messages:
                 await asyncio.sleep(POLL_INTERVAL)
                 counted = await connection.fetchval(COUNTED, OUTCOMES)
-        await asyncio.sleep(10 * POLL_INTERVAL)
+        await asyncio.sleep(LAST_WITHIN)
     finally:
         await connection.close()
+
+
+async def delays(url: str, since: str, viewers: Sequence[Viewer]) -> list[float]:
+    """Seconds until each tweet was seen; `since` is a query for their ids, and times of before."""
+    connection = await asyncpg.connect(url)
+    try:
+        times = {str(each["id"]): each["at"] for each in await connection.fetch(since)}
+    finally:
+        await connection.close()
+    assert not any(viewer.lost for viewer in viewers)
+    return [at - times[tweet_id] for viewer in viewers for at, tweet_id in viewer.tweets()]
 
 
 async def _outcome(url: str, viewers: Sequence[Viewer], cpu: float) -> LiveOutcome:
-    connection = await asyncpg.connect(url)
-    try:
-        row = await connection.fetchrow(TIMES, NETWORK)
-        committed = {str(each["id"]): each["at"] for each in await connection.fetch(COMMITTED)}
-    finally:
-        await connection.close()
-    assert row is not None
-    assert not any(viewer.lost for viewer in viewers)
+    row = await fetch_row(url, TIMES, NETWORK)
     if not viewers:
         return LiveOutcome(row["half"], row["most"], cpu)
-    delays: list[float] = []
-    missed = 0
-    for viewer in viewers:
-        for at, body in viewer.messages():
-            message = json.loads(body)
-            ids = [each["tweet"]["id"] for each in message.get("tweets", ())]
-            delays += [at - committed[each] for each in ids]
-            missed += message.get("missed", 0)
-    return LiveOutcome(row["half"], row["most"], cpu, len(delays), missed, delays)
+    seen = await delays(url, COMMITTED, viewers)
+    missed = sum(viewer.missed() for viewer in viewers)
+    return LiveOutcome(row["half"], row["most"], cpu, len(seen), missed, seen)

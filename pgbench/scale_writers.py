@@ -6,11 +6,13 @@ First all tweets are put on the bus by the program's publisher; then the writers
 and one lane each. Everything runs on this machine: with k writers, k processes decode and match
 beside as many backends of Postgres, while `\\copy` needs next to no processor of its own.
 
-The roles are measured at a steady rate, from a simulated network over three servers of NATS.
+The roles are measured at a steady rate, from a simulated network over three servers of NATS, while
+a viewer of the Live page watches everything (a sample of it is shown).
 """
 
 import asyncio
 import os
+import statistics
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from pgbench import ceiling, end_to_end, processes, rows
+from pgbench import ceiling, end_to_end, live, processes, rows
 from pgbench.bus_servers import NatsCluster, running_cluster, running_server
 from pgbench.corpus import Corpus
 from pgbench.end_to_end import Feed, Track
@@ -51,6 +53,7 @@ SELECT count(*) AS tweets, min(committed) AS first, max(committed) AS last,
            AS begun
 FROM tweets, pg_xact_commit_timestamp(xmin) AS committed
 """
+RECEIVED = "SELECT id, extract(epoch FROM received_at)::double precision AS at FROM tweets"
 
 
 async def measure(
@@ -120,11 +123,12 @@ async def _writers(
 
 
 async def _roles(server: Server, folder: Path, tracks: Sequence[Track], feed: Feed) -> list[Line]:
-    """Latency and processor time of one collector, three servers of NATS and one writer."""
+    """Latency and processor time of one collector, three servers of NATS, one writer and pages."""
     folder.mkdir()
-    tweets, port = feed.messages(), processes.free_port()
+    tweets, port, pages = feed.messages(), processes.free_port(), processes.free_port()
     async with server.database() as url, running_cluster(folder / "nats") as nats:
-        settings = {"bus": nats.url, "monitor": {"listen": ""}}
+        web = {"listen": f"127.0.0.1:{pages}"}
+        settings = {"bus": nats.url, "monitor": {"listen": ""}, "web": web}
         await end_to_end.prepare(url, folder, [feed], [port], tracks, settings)
         command = ["twitterstream.py", "--config", str(folder / "config.yaml"), "run", "--role"]
         async with AsyncExitStack() as running:
@@ -132,8 +136,11 @@ async def _roles(server: Server, folder: Path, tracks: Sequence[Track], feed: Fe
                 role: await running.enter_async_context(
                     processes.running(role, [*command, role], folder / f"{role}.log")
                 )
-                for role in ("collect", "write")
+                for role in ("collect", "write", "web")
             }
+            await processes.listening(pages)
+            cookie, *_ = await live.log_in(url)
+            viewers = await running.enter_async_context(live.watching(pages, [(cookie, "")], 1))
             await end_to_end.wait_until(url, end_to_end.ATTEMPTED, 1)
             before = {role: processes.cpu_seconds(pid) for role, pid in pids.items()}
             servers = _cpu_seconds(nats)
@@ -141,11 +148,15 @@ async def _roles(server: Server, folder: Path, tracks: Sequence[Track], feed: Fe
             await end_to_end.wait_until(url, end_to_end.COUNTED, tweets, end_to_end.OUTCOMES)
             used = {role: processes.cpu_seconds(pid) - before[role] for role, pid in pids.items()}
             used["the three servers"] = _cpu_seconds(nats) - servers
+            await asyncio.sleep(live.LAST_WITHIN)
+            seen = statistics.quantiles(await live.delays(url, RECEIVED, viewers), n=100)
         row = await fetch_row(url, end_to_end.TIMES, feed.network)
     rate = f"{feed.rate:,.0f}/s"
     return [
         Line(f"received to committed at {rate}, p50", [row["half"] * 1e3], "ms"),
         Line(f"received to committed at {rate}, p99", [row["most"] * 1e3], "ms", (), "≤ 1,000"),
+        Line(f"received to seen live at {rate}, p50", [seen[49] * 1e3], "ms"),
+        Line(f"received to seen live at {rate}, p99", [seen[98] * 1e3], "ms", (), "≤ 1,000"),
         *(
             Line(f"processor time of {role}", [seconds / tweets * 1e6], "µs/tweet")
             for role, seconds in used.items()
