@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from stream import cluster
+from stream.bus import advice
 from stream.cells.databases import Cells
 from stream.db import Database
 from stream.store import (
@@ -160,6 +161,7 @@ _WORDS: dict[str, object] = {
     "things": THINGS,
     "kinds": KINDS,
     "duration": format_duration,
+    "jetstream_off": advice.JETSTREAM_OFF,
 }
 
 
