@@ -39,7 +39,7 @@ from stream.networks.x_v2.decode import decode
 from stream.store import lanes
 from stream.tweet import Source, SourceId
 
-ROUNDS = 3
+ROUNDS = 5
 COUNTS = (1, 2)  # writers
 TRANSACTION = 2000  # tweets in one transaction of psql
 STREAM_BYTES = 4_000_000_000  # less than servers accept that have their store in memory

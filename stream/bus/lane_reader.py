@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stream.bus.connection import Bus
 
 POLL_INTERVAL = 1.0  # seconds, in case that a notification is lost
+FOLLOWER_INTERVAL = 0.02  # seconds, while the server that answers lacks what another one has
 CHECK_INTERVAL = 5.0  # seconds between two looks at the stream while nothing comes
 REQUEST_INTERVAL = 2.0  # seconds between two requests for the same block
 _IN_FORCE = marker(TracksInForce)
@@ -68,6 +69,8 @@ class LaneReader:
         self._freed: BusPosition | None = None
         self._checked_at = -CHECK_INTERVAL  # loop time of the last look at the stream
         self._changed = asyncio.Event()
+        self._announced = 0  # number of the newest message that the bus is said to have
+        self._announced_at = 0.0  # loop time
         self._opened = contextlib.AsyncExitStack()
 
     @property
@@ -85,7 +88,7 @@ class LaneReader:
         await self.bus.until_connected()
         self._reading = await self._opened.enter_async_context(self.bus.reading(self.lane))
         await self._opened.enter_async_context(
-            self.bus.listening(WAKE, str(self.lane), lambda _: self._changed.set())
+            self.bus.listening(WAKE, str(self.lane), self._hear_announced)
         )
         self.stored = self._next = stored
 
@@ -107,9 +110,23 @@ class LaneReader:
         self.position = self._positions[self.journal] = found[-1].after
         return found
 
+    def _hear_announced(self, data: bytes) -> None:
+        if data.isdigit():
+            self._announced = int(data)
+            self._announced_at = asyncio.get_running_loop().time()
+        self._changed.set()
+
+    @property
+    def _lacks_announced(self) -> bool:
+        """Whether a message that is there was not read: each server answers from its own store."""
+        read = 0 if self._next is None else self._next.sequence - 1
+        passed = asyncio.get_running_loop().time() - self._announced_at
+        return self._announced > read and passed < POLL_INTERVAL
+
     async def wait_changed(self) -> None:
+        interval = FOLLOWER_INTERVAL if self._lacks_announced else POLL_INTERVAL
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_INTERVAL):
+            async with asyncio.timeout(interval):
                 await self._changed.wait()
         # Also when nothing is read next: a writer that waits for its commit would never yield.
         self._changed.clear()

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stream.bus import blocks
@@ -16,7 +16,7 @@ from stream.bus.routing import LaneRouter
 from stream.errors import BusAway
 from stream.journal import Journal, JournalReader
 from stream.store.lanes import Lane
-from stream.tweet import Frame
+from stream.tweet import Frame, LaneId
 
 if TYPE_CHECKING:
     from stream.bus.connection import Bus
@@ -74,7 +74,7 @@ class LaneSender:
         self._stored_changed = asyncio.Event()
         self._generation = 0
         self._draining = False
-        self.sender = OrderedPublisher(bus.publish, name)
+        self.sender = OrderedPublisher(self._publish_message, name)
 
     def note_stored(self, position: int) -> None:
         """The lane has stored everything before this position."""
@@ -223,5 +223,10 @@ class LaneSender:
             end = block.end if number == len(parts) - 1 else 0
             await self.sender.send(Outgoing(block.lane, name, data, headers, end))
         await asyncio.sleep(0)
+
+    async def _publish_message(self, lane: LaneId, data: bytes, headers: Mapping[str, str]) -> int:
+        """Publish a message, and tell the writer its number once the bus has it."""
+        number = await self.bus.publish(lane, data, headers)
         with contextlib.suppress(BusAway):
-            await self.bus.notify(WAKE, str(block.lane))
+            await self.bus.notify(WAKE, str(lane), str(number).encode())
+        return number

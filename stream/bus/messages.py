@@ -10,7 +10,8 @@ from stream.tweet import LaneId
 
 # Messages that are not stored, by topic and name.
 RESEND = "resend"  # to the publisher of a journal: a writer misses frames
-WAKE = "wake"  # to the writer of a lane: there is a new block
+# To the writer of a lane: the number of a message that the bus has now; former versions named none.
+WAKE = "wake"
 
 PART = "Twitterstream-Part"  # header: the number of a message of its block, from 0, and how many
 # Header: the journal of a block and its end, so that one that is unreadable can be asked for.
