@@ -33,12 +33,21 @@ _SEND_BUFFER = 1 << 20
 # Connection, rollback, resources, operator, system; and what an administrator may change for a
 # while: roles and passwords, databases.
 _AWAY_CLASSES = ("08", "28", "3D", "40", "53", "57", "58")
+# What the schema lacks while it is older than this program, as during a migration; or a table that
+# was renamed for a while.
+_OLDER_SCHEMA = (
+    "42P01",  # a table
+    "42P10",  # a key, of ON CONFLICT
+    "42703",  # a column
+    "42704",  # a type or another object
+    "42883",  # a function
+)
 _AWAY_CODES = (
     "25006",  # read-only
     "25P02",  # the transaction has failed already
     "25P03",  # idle for too long
     "42501",  # permissions that were revoked for a while
-    "42P01",  # a table that was renamed for a while
+    *_OLDER_SCHEMA,
     "55000",  # an object is not in the required state
     "55P03",  # locked
     "XX000",  # internal error, as of a server that crashes; damaged data have other codes
@@ -62,7 +71,9 @@ def _error_type(
             return ConfigError
         if state.startswith(_AWAY_CLASSES) or state in _AWAY_CODES:
             return DatabaseAway
-        if error.server_source_function == _NO_PARTITION:
+        # A statement prepared before a migration: asyncpg repeats it, but not inside a transaction.
+        is_outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
+        if is_outdated or error.server_source_function == _NO_PARTITION:
             return DatabaseAway
         return RowRefused if state.startswith(_REFUSED_CLASSES) else Broken
     return DatabaseAway

@@ -1,10 +1,14 @@
 """What the errors of the driver and of Postgres mean."""
 
+from collections.abc import Callable
+
 import pytest
 
 from stream import db
 from stream.db import Database
 from stream.errors import DatabaseAway, RowRefused
+from stream.store import daemons, lanes, sources
+from stream.store.migrations import available
 
 
 @pytest.mark.parametrize("value", [2**40, -(2**70), "no number"])
@@ -16,13 +20,55 @@ async def test_a_value_that_the_driver_cannot_send_is_at_fault_itself(
 
 
 @pytest.mark.parametrize(
-    ("code", "meaning"), [("22012", RowRefused), ("XX000", DatabaseAway), ("57014", DatabaseAway)]
+    ("code", "meaning"),
+    [
+        ("22012", RowRefused),
+        ("XX000", DatabaseAway),
+        ("57014", DatabaseAway),
+        ("42883", DatabaseAway),
+        ("42P10", DatabaseAway),
+    ],
 )
 async def test_what_postgres_says_is_told_by_its_code(
     connected: Database, code: str, meaning: type[Exception]
 ) -> None:
     with pytest.raises(meaning):
         await connected.execute(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$")
+
+
+async def test_a_schema_that_is_being_migrated_is_away_until_it_has_all(
+    empty_database: Callable[[], str],
+) -> None:
+    """Before each migration: first tables are missing, then columns and functions."""
+    reads = (sources.get_all, lanes.get_all, daemons.get_all)
+    why: set[str] = set()
+    async with db.connect(empty_database()) as database:
+        for migration in available():
+            for read in reads:
+                try:
+                    async with database.acquire() as connection:
+                        await read(connection)
+                except DatabaseAway as error:
+                    why.add(str(error).partition(":")[0])
+            await database.execute(migration.sql)
+        for read in reads:
+            async with database.acquire() as connection:
+                assert not await read(connection)
+    assert why == {"UndefinedTableError", "UndefinedColumnError", "UndefinedFunctionError"}
+
+
+async def test_a_table_that_changes_inside_a_transaction_only_ends_this_transaction(
+    connected: Database, database: str
+) -> None:
+    read = "SELECT * FROM made"
+    await connected.execute("CREATE TABLE made (one integer)")
+    async with db.connect(database, size=1) as single:
+        assert not await single.fetch(read)  # which prepares it
+        await connected.execute("ALTER TABLE made ADD COLUMN two integer")
+        with pytest.raises(DatabaseAway):
+            async with single.transaction() as connection:
+                await connection.fetch(read)
+        assert not await single.fetch(read)
 
 
 async def test_of_several_hosts_each_says_what_is_wrong() -> None:
