@@ -91,7 +91,8 @@ WITH newest AS (
         (network_cursor->>'time')::bigint AS time
     FROM positions JOIN sources ON sources.id = $1
     LEFT JOIN lanes ON lanes.id = positions.source_id AND lanes.number < sources.lanes
-    WHERE sources.id IN (positions.source_id, lanes.source_id) AND network_cursor IS NOT NULL
+    WHERE sources.id IN (positions.source_id, lanes.source_id)
+        AND (network_cursor->>'time')::bigint > 0
     ORDER BY positions.source_id, time DESC
 )
 SELECT network_cursor FROM newest
@@ -156,7 +157,10 @@ async def open_position(
 
 
 async def network_cursor(connection: Executor, source_id: SourceId) -> NetworkCursor | None:
-    """Where a source can resume: after the newest event that is committed."""
+    """Where a source can resume: after the newest event that is committed.
+
+    Lanes without an event yet do not count, nor does a cell of such lanes: it is new.
+    """
     rows = await connection.fetch(_NETWORK_CURSOR, source_id, OUT_OF_USE)
     return _cursor(rows[0]["network_cursor"]) if rows else None
 

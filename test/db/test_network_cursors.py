@@ -32,6 +32,8 @@ async def test_it_is_that_of_the_slowest_lane_in_use(connected: Database) -> Non
         return None if cursor is None else cursor.time
 
     assert await found() is None
+    await add(1, 0)  # a connection was opened, and nothing has come
+    assert await found() is None
     await add(1, NOW)
     await add(1, NOW + 5)  # of another journal, which is newer
     await add(3, NOW - 3)  # the third lane is not in use

@@ -6,7 +6,7 @@ The newest batches are kept for a moment, so that programs that keep up need no 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -14,10 +14,11 @@ import msgspec
 from stream.cells import feed as merged
 from stream.cells.databases import Cells
 from stream.errors import DatabaseAway
+from stream.keys import KeyRange, lane_of
 from stream.loop_budget import LoopBudget
 from stream.store import feed
 from stream.store.feed import Cursor, Page, StoredMatch
-from stream.tweet import TrackId, TweetId
+from stream.tweet import LaneId, TrackId, TweetId
 from stream.tweet_view import TweetView, match_views, view_of
 from web.limiters import AdmissionLimiter
 from web.live.broadcaster import Broadcaster, Matches
@@ -75,7 +76,26 @@ class FeedBatch:
         self.matches = matches
         self.matched = matched  # by tweet: the numbers of queries
         self._ranges = page.ranges
+        self._ranges_of: dict[LaneId, list[KeyRange]] = {}
+        for each in page.ranges:
+            self._ranges_of.setdefault(each.run.lane, []).append(each)
         self._encoded: dict[tuple[TweetId, tuple[TrackId, ...]], msgspec.Raw] = {}
+
+    def unread(self, cursor: Cursor) -> Iterator[tuple[TweetId, TweetView]]:
+        """The tweets that a reader at this cursor has not read, who may have read some."""
+        is_whole = cursor == self.begin
+        for tweet_id, tweet in self.tweets:
+            if is_whole or not self._has_read(cursor, tweet_id):
+                yield tweet_id, tweet
+
+    def _has_read(self, cursor: Cursor, tweet_id: TweetId) -> bool:
+        """Whether the runs of its lane that may have this tweet are read as far as it."""
+        read = [
+            cursor.positions.get(run, _NOWHERE) >= tweet_id
+            for run, low, high, _ in self._ranges_of[lane_of(tweet_id)]
+            if low < tweet_id <= high
+        ]
+        return bool(read) and all(read)
 
     def cursor_after(self, tweet: TweetId) -> Cursor:
         """The cursor of a reader who has read as far as this tweet."""

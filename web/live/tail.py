@@ -18,7 +18,7 @@ from stream.errors import DatabaseAway
 from stream.matcher import Matcher
 from stream.query import Query
 from stream.store.feed import Cursor, Page, StoredMatch, StoredTweet
-from stream.tweet import TrackId, TweetId
+from stream.tweet import TrackId
 from stream.tweet_view import TweetView, view_of
 from web.live.broadcaster import Matches
 from web.live.follower import FeedBatch, later, with_matches
@@ -130,16 +130,14 @@ class Tail:
                 return found
 
     def _passing(self, batch: FeedBatch, cursor: Cursor) -> Iterator[Event]:
-        is_whole = cursor == batch.begin
-        for tweet_id, tweet in batch.tweets:
+        for tweet_id, tweet in batch.unread(cursor):
             mine = [match for match in batch.matches.get(tweet_id, ()) if self._sees(match)]
             if not (mine or self._wanted.is_open):
                 continue
             if self._number is not None and self._number not in batch.matched.get(tweet_id, ()):
                 continue
-            after = batch.cursor_after(tweet_id)
-            if is_whole or not _has_read(cursor, tweet_id, after):
-                yield Event(later(cursor, after), batch.encoded(tweet_id, tweet, mine))
+            after = later(cursor, batch.cursor_after(tweet_id))
+            yield Event(after, batch.encoded(tweet_id, tweet, mine))
 
     # -- what it reads for itself -----------------------------------------------------------------
 
@@ -200,12 +198,3 @@ class Tail:
 
 def _matches(matcher: Matcher | None, tweet: StoredTweet) -> bool:
     return matcher is None or first_match(matcher, tweet) is not None
-
-
-def _has_read(cursor: Cursor, tweet_id: TweetId, after: Cursor) -> bool:
-    """Whether a reader at `cursor` has read this tweet; `after`: the cursor right after it."""
-    # No two tweets have the same key: so its run is the one whose position is its key.
-    return any(
-        key == tweet_id and cursor.positions.get(run, -1) >= key
-        for run, key in after.positions.items()
-    )
