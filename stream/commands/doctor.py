@@ -72,10 +72,13 @@ async def _installation(context: Context, database: Database) -> AsyncIterator[F
         return
     for finding in await _machines(context, database):
         yield finding
-    async for finding in _sources(context, database):
-        yield finding
-    async for finding in _tracks(database):
-        yield finding
+    if context.settings.cell:
+        yield await _cell(context.settings.cell, database)
+    else:
+        async for finding in _sources(context, database):
+            yield finding
+        async for finding in _tracks(database):
+            yield finding
     if context.settings.web.replica:
         yield await replica_finding(context.settings.web, database)
 
@@ -165,6 +168,15 @@ async def _machines(context: Context, database: Database) -> list[Finding]:
         return [Finding("error", "other machines use a bus, but `bus` is not set here: set it")]
     key = context.vault.fingerprint()
     return [*machine_findings(together, context.settings, key, rows, collected)]
+
+
+async def _cell(cell: str, database: Database) -> Finding:
+    """A cell has copies of sources and tracks, without credentials and states."""
+    async with database.acquire() as connection:
+        living = await running_daemons(connection)
+    if not living:
+        return Finding("warning", f"no daemon of cell {cell} is running: nothing is stored here")
+    return Finding("ok", "sources and tracks are checked by `doctor` with the settings of home")
 
 
 async def _sources(context: Context, database: Database) -> AsyncIterator[Finding]:

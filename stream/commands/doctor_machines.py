@@ -10,6 +10,7 @@ from stream.daemon_report import CONNECTING, Role
 from stream.heartbeat import must_be_equal
 from stream.store.daemons import DaemonRow
 from stream.store.sources import SourceRow
+from stream.text import counted
 from stream.tweet import SourceId
 
 CLOCK_OFFSET_MAX = 2.0  # seconds between clocks of machines
@@ -50,7 +51,7 @@ def machine_findings(
         yield from _roles(running, settings.cell)
         yield from _bus(running)
         wanted = [row for row in sources if row.enabled and not settings.cell]
-        yield from _work(found, wanted, collected)
+        yield from _work(found, wanted, collected, settings.cell)
         yield from _versions(running)
         yield from _settings(running, settings)
         yield from _keys(running, sources, key)
@@ -77,7 +78,7 @@ def _bus(running: Sequence[DaemonRow]) -> Iterator[Finding]:
 
 
 def _work(
-    found: Cluster, sources: Sequence[SourceRow], collected: Collection[SourceId]
+    found: Cluster, sources: Sequence[SourceRow], collected: Collection[SourceId], cell: str
 ) -> Iterator[Finding]:
     """Each of these sources needs a collector, each lane a writer."""
     idle = [row.name for row in sources if row.id not in collected]
@@ -92,8 +93,14 @@ def _work(
             "error", f"no machine stores {name}: see the logs of those with the role write"
         )
     if not idle and not orphans:
-        text = "every enabled source has a collector, and every lane a writer"
-        yield Finding("ok", f"{len(found.daemons)} daemons run; {text}")
+        if cell:
+            text = "every lane has a writer"
+        elif found.missing_cells:
+            names = ", ".join(found.missing_cells)
+            text = f"every enabled source has a collector; the lanes of {names} are unknown"
+        else:
+            text = "every enabled source has a collector, and every lane a writer"
+        yield Finding("ok", f"{counted(len(found.daemons), 'daemon')} running: {text}")
 
 
 def _versions(running: Sequence[DaemonRow]) -> Iterator[Finding]:

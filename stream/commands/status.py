@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from rich.console import Console
 from rich.table import Table
 
 from stream import cluster
@@ -21,6 +22,11 @@ from stream.store import gaps, sinks, sources, tracks
 from stream.store.daemons import DaemonRow
 from stream.store.sinks import SinkRow
 from stream.store.sources import SourceRow
+
+_AT_HOME = (
+    "Sources and tracks are copies of those in the home database. For their states and gaps, give"
+    " `status` with its settings."
+)
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -107,26 +113,37 @@ def _show(context: Context, found: Status) -> None:
         for daemon in found.daemons:
             does = ROLE_WORDS.get(daemon.role, daemon.role)
             out.print(f"Daemon {daemon.host}:{daemon.pid} since {daemon.started_at:%F %T}: {does}")
-    table = Table("source", "state", "reason", "tweets", "last 5 min", "rejected", "gaps in 24 h")
-    for source in found.sources:
-        outcomes, recent = Counter(source.outcomes), Counter(source.recent)
-        table.add_row(
-            str(source.row["name"]),
-            str(source.row["state"]),
-            str(source.row["reason"]),
-            f"{outcomes['stored'] + outcomes['unmatched']:,}",
-            f"{recent['stored'] + recent['unmatched']:,}",
-            f"{outcomes['rejected']:,}",
-            f"{source.gaps_last_day} ({source.gap_seconds_last_day:,} s)",
-        )
     if found.incomplete:
         out.print(not_counted(found.incomplete))
-    if found.sources:
-        out.print(table)
+    if context.settings.cell:
+        _show_sources(out, found.sources, of_cell=True)
+        out.print(_AT_HOME)
     else:
-        out.print("There is no source yet. See `source add --help`.")
-    states = ", ".join(f"{number:,} {state}" for state, number in sorted(found.tracks.items()))
-    out.print(f"Tracks: {states or 'none yet; see `track add --help`'}")
+        _show_sources(out, found.sources)
+        states = ", ".join(f"{number:,} {state}" for state, number in sorted(found.tracks.items()))
+        out.print(f"Tracks: {states or 'none yet; see `track add --help`'}")
     out.print(f"Journal: {found.journal_bytes:,} bytes on disk")
     for sink in found.sinks:
         out.print(f"Sink {sink.name}: {sink.state}")
+
+
+def _show_sources(out: Console, found: Sequence[SourceStatus], *, of_cell: bool = False) -> None:
+    """Print each source; a cell knows neither states nor gaps, only what it has stored."""
+    if not found:
+        out.print("There is no source yet." + ("" if of_cell else " See `source add --help`."))
+        return
+    states = () if of_cell else ("state", "reason")
+    losses = () if of_cell else ("gaps in 24 h",)
+    table = Table("source", *states, "tweets", "last 5 min", "rejected", *losses)
+    for source in found:
+        outcomes, recent = Counter(source.outcomes), Counter(source.recent)
+        gaps_text = f"{source.gaps_last_day} ({source.gap_seconds_last_day:,} s)"
+        table.add_row(
+            str(source.row["name"]),
+            *(str(source.row[name]) for name in states),
+            f"{outcomes['stored'] + outcomes['unmatched']:,}",
+            f"{recent['stored'] + recent['unmatched']:,}",
+            f"{outcomes['rejected']:,}",
+            *(gaps_text for _ in losses),
+        )
+    out.print(table)

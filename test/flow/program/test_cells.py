@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
 
     from test.conftest import Eventually
     from test.flow.conftest import OpenTables
-    from test.flow.program.conftest import Cluster, MakeProgram, Simulate
+    from test.flow.program.conftest import Cluster, MakeProgram, Program, Simulate
 
 
 async def test_two_databases_share_the_tweets_of_a_source(
@@ -30,25 +30,26 @@ async def test_two_databases_share_the_tweets_of_a_source(
     open_tables: OpenTables,
     simulate: Simulate,
     eventually: Eventually,
+    server: str,
 ) -> None:
     home, east = make_database(), make_database()
-    async with running_server(tmp_path / "nats") as nats, simulate(rate=200) as server:
+    async with running_server(tmp_path / "nats") as nats, simulate(rate=200) as network:
         settings = {"bus": nats.url, "bus_replicas": 1}
         collector = make_program("collector", home, **settings, cells={"east": east})
         writer = make_program("writer", home, **settings, cells={"east": east})
         of_cell = make_program("east", east, **settings, cell="east")
         at_home, in_east = open_tables(home), open_tables(east)
         await at_home.add_tracks("snow", "rain,sun")
-        await collector.add_source_to(home, server.url, "x_v2")
+        await collector.add_source_to(home, network.url, "x_v2")
         writer.share_key_of(collector)
         await collector.start(roles=["collect"])
         await writer.start(roles=["write"])
         await of_cell.start(roles=["write"])
-        await eventually(lambda: len(server.sent) > 1000)
-        server.hub.posts_left = 0
+        await eventually(lambda: len(network.sent) > 1000)
+        network.hub.posts_left = 0
 
         async def all_stored() -> bool:
-            return await at_home.stored() + await in_east.stored() == len(server.sent)
+            return await at_home.stored() + await in_east.stored() == len(network.sent)
 
         await eventually(all_stored)
 
@@ -59,16 +60,16 @@ async def test_two_databases_share_the_tweets_of_a_source(
             return writers == {"": True, "east": east}
 
         await eventually(lambda: has_writers(east=True))
+        await _commands_in_a_cell(of_cell)
         await of_cell.stop()
         await eventually(lambda: has_writers(east=False))
-        _, said = await collector.fails("doctor")
-        assert "no machine stores main, in east" in " ".join(said.split())
-        for program in (collector, writer):
-            await program.stop()
+        await _doctor_at_home(collector, server, east)
+        await collector.stop()
+        await writer.stop()
         here = {each for (each,) in await at_home.rows("SELECT native_id FROM tweets")}
         there = {each for (each,) in await in_east.rows("SELECT native_id FROM tweets")}
         assert here.isdisjoint(there)
-        assert here | there == set(server.sent)
+        assert here | there == set(network.sent)
         # The cell has the same tracks, and credits tweets to them.
         assert await in_east.rows("SELECT id, value FROM tracks ORDER BY id") == [
             (1, "snow"),
@@ -76,13 +77,35 @@ async def test_two_databases_share_the_tweets_of_a_source(
         ]
         assert await in_east.one("SELECT count(*) FROM matches") > 0
         # By the hash of their ids: half of them each.
-        assert 0.35 < len(there) / len(server.sent) < 0.65
+        assert 0.35 < len(there) / len(network.sent) < 0.65
         async with running_app(home, tmp_path, cells={"east": east}) as app:
             client = await app.api_client("ann", "admin")
             for order in ("newest", "oldest"):
                 found = await _all_pages(client, order)
                 assert len(found) == len(set(found))
-                assert set(found) == set(server.sent)
+                assert set(found) == set(network.sent)
+
+
+async def _doctor_at_home(collector: Program, server: str, east: str) -> None:
+    """It knows of the lanes of a cell without a writer, unless its database is away."""
+    _, said = await collector.fails("doctor")
+    assert "no machine stores main, in east" in " ".join(said.split())
+    with database_away(server, east):
+        _, said = await collector.fails("doctor")
+        known = "every enabled source has a collector; the lanes of east are unknown"
+        assert known in " ".join(said.split())
+
+
+async def _commands_in_a_cell(of_cell: Program) -> None:
+    """It has no credentials of sources, and no states."""
+    said = " ".join((await of_cell.command("doctor")).split())
+    assert "every lane has a writer" in said
+    assert "`doctor` with the settings of home" in said
+    assert "source main" not in said
+    said = " ".join((await of_cell.command("status")).split())
+    assert "For their states and gaps, give `status` with its settings." in said
+    assert "stopped" not in said
+    assert "pending" not in said
 
 
 async def _all_pages(client: Client, order: str) -> list[str]:
