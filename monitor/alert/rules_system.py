@@ -278,16 +278,17 @@ def _collector_died(context: RuleContext, taken_over: float) -> bool:
 
 
 def _took_over_at(context: RuleContext, source_id: int) -> float | None:
-    standby_count = 0
+    """When this daemon took the source over last; None: not in the time that is remembered."""
+    standby_count, found = 0, None
     for snapshot in context.snapshots[:: len(context.snapshots) // SAMPLES_MAX + 1]:
         source = context.source(snapshot, source_id)
         if source is not None and source.collecting:
             if standby_count >= STANDBY_MIN:
-                return snapshot.at
+                found = snapshot.at
             standby_count = 0
         elif source is not None and source.standing_by:
             standby_count += 1
-    return None
+    return found
 
 
 def restart_loop(context: RuleContext) -> Iterator[Condition]:

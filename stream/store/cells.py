@@ -135,24 +135,26 @@ async def adopt(connection: Executor, wanted: Identity) -> bool:
     """
     is_new = await identity(connection) is None
     if is_new:
-        await _require_unused(connection, wanted)
+        await _require_unused(connection, wanted.name)
         await connection.execute(_IDENTIFY, wanted.installation, wanted.name)
     await require(connection, wanted)
     return is_new
 
 
-async def _require_unused(connection: Executor, wanted: Identity) -> None:
+async def _require_unused(connection: Executor, name: str) -> None:
     [row] = await connection.fetch(_IS_USED)
     if row["used"]:
         raise TwitterstreamError(
-            f"The database of cell {wanted.name} has data of its own. A cell begins with an"
+            f"The database of cell {name} has data of its own. A cell begins with an"
             " empty database: create one, and run `migrate` there."
         )
 
 
 async def require_name(connection: Executor, name: str) -> None:
-    """TwitterstreamError when this database is known to be another cell than this."""
+    """TwitterstreamError when this database is known not to be this cell."""
     found = await identity(connection)
+    if found is None and name:
+        await _require_unused(connection, name)
     if found is not None and found.name != name:
         what = f"is that of cell {found.name}" if found.name else "is the home database"
         given = f"`cell` is {name}" if name else "`cell` is empty"
@@ -163,7 +165,7 @@ async def require(connection: Executor, wanted: Identity) -> None:
     """TwitterstreamError when this database is not this cell."""
     found = await identity(connection)
     if found is None:
-        await _require_unused(connection, wanted)
+        await _require_unused(connection, wanted.name)
         raise TwitterstreamError(
             f"The database of cell {wanted.name} has not been set up yet: the daemons of the home"
             " database do that as soon as they reach it."

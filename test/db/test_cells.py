@@ -26,7 +26,11 @@ async def test_a_database_with_data_of_its_own_is_said_to_be_that(
     async with connected.acquire() as connection:
         with pytest.raises(TwitterstreamError, match="has not been set up yet"):
             await cells.require(connection, EAST)
+        await cells.require_name(connection, "east")  # home has not reached it yet
         await connection.execute(used)
+        await cells.require_name(connection, "")
+        with pytest.raises(TwitterstreamError, match="cell east has data of its own"):
+            await cells.require_name(connection, "east")
         for refuse in (cells.require, cells.adopt):
             with pytest.raises(TwitterstreamError, match="cell east has data of its own"):
                 await refuse(connection, EAST)

@@ -324,6 +324,8 @@ def test_a_takeover_by_the_standby_is_reported_for_an_hour() -> None:
     found = condition(context(*seen, collectors_died=died), "standby_took_over")
     assert found.since == NOON - 1800
     assert "web1 took over source main from another daemon at 11:30 UTC." in found.text
+    again = *seen[:2], after(-1805), *seen  # the last of two takeovers counts
+    assert condition(context(*again, collectors_died=died), "standby_took_over") == found
     not_collected = after(-10, with_source(collecting=False))
     for others in ((before, taken), (taken,), (not_collected,)):  # the first: a restart ended
         assert conditions(context(*others, SNAPSHOT, collectors_died=died)) == []
