@@ -69,7 +69,7 @@ RULES: Mapping[str, Rule] = {
         Rule("bus_full", "bus nearly full", 2 * _MINUTE, "all"),
         Rule("bus_replicas", "replicas of the bus missing", 2 * _MINUTE, "all"),
         Rule("bus_sync", "bus without sync_interval always", _MINUTE, "all"),
-        Rule("cell_away", "database of a cell does not answer", _MINUTE, "all"),
+        Rule("cell_away", "database of a cell cannot be used", _MINUTE, "all"),
         Rule("lane_unwritten", "lane without a writer", _MINUTE, "all"),
         Rule("lane_lag", "lane stored late", 2 * _MINUTE, "all"),
         Rule("frames_missing", "tweets wait on another machine", _MINUTE, "all"),

@@ -105,10 +105,10 @@ def bus_sync(context: RuleContext) -> Iterator[Condition]:
 
 
 def cell_away(context: RuleContext) -> Iterator[Condition]:
-    """The database of another cell does not answer."""
+    """The database of another cell cannot be used."""
     cluster = _cluster(context)
     for name, why in cluster.missing_cells.items() if cluster is not None else ():
-        text = f"The database of cell {name} does not answer: {why.rstrip('.')}."
+        text = f"The database of cell {name} cannot be used: {why.rstrip('.')}."
         remedy = (
             "Start it, or correct its address in `cells`. Meanwhile its tweets wait in the journals"
             " of the collectors, and pages lack what it has."

@@ -173,7 +173,7 @@ class Cells:
             self._note_missing(name, str(error))
             raise
         if self.why_missing.pop(name, None) is not None:
-            logger.info("cell %s answers again", name, extra={"cell": name})
+            logger.info("cell %s can be used again", name, extra={"cell": name})
 
     @contextlib.asynccontextmanager
     async def transaction(self, name: str) -> AsyncIterator[Executor]:
@@ -185,7 +185,7 @@ class Cells:
         self._verified.discard(name)
         if name not in self.why_missing:
             extra = {"cell": name, "why": why}  # which a command does not show
-            logger.warning("cell %s does not answer", name, extra=extra)
+            logger.warning("cell %s cannot be used", name, extra=extra)
         self.why_missing[name] = why
 
     # -- which database it is ---------------------------------------------------------------------

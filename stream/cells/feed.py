@@ -90,7 +90,7 @@ async def matches(
 
     answers = await cells.ask(connection, read, places)
     if answers.missing:
-        raise DatabaseAway(f"the cells {', '.join(answers.missing)} do not answer")
+        raise DatabaseAway(f"cells that cannot be used: {', '.join(answers.missing)}")
     return {key: found for each in answers.by_cell.values() for key, found in each.items()}
 
 

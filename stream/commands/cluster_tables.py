@@ -35,7 +35,7 @@ def show_cluster(out: "Console", found: Cluster) -> None:
         )
     out.print(machines)
     for name, why in found.missing_cells.items():
-        out.print(f"Cell {name} does not answer: {why}")
+        out.print(f"Cell {name} cannot be used: {why}")
     for daemon in found.gone:
         out.print(f"{daemon.name} has not been seen since {daemon.seen_at:%F %T}.")
     for each in found.waiting:

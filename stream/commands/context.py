@@ -158,8 +158,7 @@ def command(
 def not_counted(missing: Sequence[str]) -> str:
     """A sentence about cells that did not answer."""
     cells = "Cell" if len(missing) == 1 else "Cells"
-    do = "does" if len(missing) == 1 else "do"
-    return f"{cells} {', '.join(missing)} {do} not answer: the tweets there are not counted."
+    return f"{cells} {', '.join(missing)} cannot be used: the tweets there are not counted."
 
 
 def data_output() -> TextIO:

@@ -34,7 +34,7 @@ def machine_findings(
     `key`: the fingerprint of this machine's secret.key; `collected`: sources with a collector.
     """
     for name, why in found.missing_cells.items():
-        yield Finding("error", f"cell {name} does not answer: {why.rstrip('.')}. See docs/scale.md")
+        yield Finding("error", f"cell {name} cannot be used: {why.rstrip('.')}. See docs/scale.md")
     for row in found.gone:
         yield Finding(
             "warning",

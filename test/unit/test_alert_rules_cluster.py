@@ -188,7 +188,7 @@ def test_the_database_of_a_cell_that_is_away_is_an_alert() -> None:
     together = changed(cluster.from_rows([COLLECTOR, WRITER], [SOURCE], LANES))
     together = changed(together, missing_cells={"east": "connection refused"})
     alert = found(context(changed(SNAPSHOT, cluster=together)))["cell_away"]
-    assert alert.text == "The database of cell east does not answer: connection refused."
+    assert alert.text == "The database of cell east cannot be used: connection refused."
 
 
 def test_names_keep_their_capital_letters_and_lanes_their_limit() -> None:

@@ -49,7 +49,7 @@ BUILD_TIMEOUT = 1800.0  # seconds until a workbook must be written
 RETRY_AFTER = 10  # seconds after which there may be room
 CHUNK = 256 * 1024  # bytes of a workbook sent at a time
 _FULL = "Too many downloads are running: try again in a moment."
-_INCOMPLETE = "Tweets of {names} would be missing, as it does not answer: try again later."
+_INCOMPLETE = "{cells} cannot be used, so tweets would be missing: try again later."
 _YOURS = "You have {max} downloads running already: wait until one of them ends, or cancel one."
 
 Batches = AsyncGenerator[Sequence[TweetView], None]
@@ -117,13 +117,14 @@ async def send(
 
 
 async def _require_all_cells(request: web.Request) -> None:
-    """Problem when a cell does not answer: a file cannot say that it lacks something."""
+    """Problem when a cell cannot be used: a file cannot say that it lacks something."""
     cells = app_context(request).cells
     if cells.others:
         async with cells.home.acquire() as connection:
             missing = await cells.missing(connection)
         if missing:
-            words = _INCOMPLETE.format(names=", ".join(missing))
+            cells_missing = ("Cell " if len(missing) == 1 else "Cells ") + ", ".join(missing)
+            words = _INCOMPLETE.format(cells=cells_missing)
             raise Problem("unavailable", words, retry_after=RETRY_AFTER)
 
 

@@ -43,6 +43,7 @@ Scope = Sequence[TrackId] | None  # tracks whose tweets are searched; None: all 
 
 BATCH = 1000  # tweets read at a time for a download
 RECHECK_AFTER = 2.0  # seconds after which a running download checks again what its user may see
+RETRY_AFTER = 5  # seconds after which a cell that was missing may have been asked again
 SLICE = 100  # tweets yielded, or prepared, before other tasks run
 MATCHING_RULES = "matching_rules"  # in which networks list our rules that matched
 
@@ -129,7 +130,7 @@ async def every(
                 found = await _page(own, connection, query, order, position, BATCH)
                 wal = await own.position() if order == "newest" else 0
         if found.missing:
-            raise DatabaseAway(f"the cells {', '.join(found.missing)} do not answer")
+            raise DatabaseAway(f"cells that cannot be used: {', '.join(found.missing)}")
         tweets, position, more = found.tweets, found.position, found.more
         checked = time.monotonic()
         for begin in range(0, len(tweets), SLICE):
@@ -156,12 +157,13 @@ async def one(
 ) -> tuple[TweetView, bytes] | None:
     """A tweet and its message as received; None when there is none that this user sees.
 
-    DatabaseAway when its cell does not answer.
+    Problem when its cell cannot be used.
     """
     [name] = await cells.by_cell(connection, [tweet_id])
     answer = await cells.ask(connection, lambda own, _: search.by_key(own, tweet_id), [name])
     if answer.missing:
-        raise DatabaseAway(f"the cell {name} does not answer")
+        words = f"This tweet is in cell {name}, which cannot be used: try again later."
+        raise Problem("unavailable", words, retry_after=RETRY_AFTER)
     tweet = answer.by_cell.get(name)  # None: also when the cell is no longer in the settings
     if tweet is None:
         return None

@@ -171,9 +171,9 @@ async def test_commands_count_the_tweets_of_all_databases(
         with database_away(server, two.east_url):
             said = await asyncio.to_thread(terminal.run, "track", "list", "--json")
             assert json.loads(said.stdout)[0]["tweets"] == 3
-            not_counted = "Cell east does not answer: the tweets there are not counted."
+            not_counted = "Cell east cannot be used: the tweets there are not counted."
             assert not_counted in said.stderr
-            assert "cell east does not answer" in said.stderr
+            assert "cell east cannot be used" in said.stderr
             assert not_counted in (await asyncio.to_thread(terminal.run, "status")).stdout
             status = await asyncio.to_thread(terminal.json, "status")
             assert status["sources"][0]["outcomes"]["stored"] == 3
@@ -202,7 +202,7 @@ async def test_a_database_that_stands_still_delays_no_page_for_long(
         await eventually(refused_at_once)
         for _ in range(5):
             assert await refused_at_once()
-        assert "cell east does not answer" in caplog.messages
+        assert "cell east cannot be used" in caplog.messages
         frozen = "Postgres of cell east does not answer; requests fail at once until it does"
         assert frozen in caplog.messages
         cluster.thaw()

@@ -68,10 +68,14 @@ async def test_a_database_that_is_away_is_named_and_nothing_of_it_is_skipped(
         assert [each["native_id"] for each in then["tweets"]] == ["3", "5"]
         for address in (f"/tracks/{two.track}", "/", "/health"):
             text = plain_text(await two.client.page(address))
-            assert "The database east does not answer" in text
+            assert "The database east cannot be used" in text
         assert "east : missing" in plain_text(await two.client.page("/health"))
-        status, _ = await two.client.get("/api/v1/tweets?format=csv")
+        status, said = await two.client.get("/api/v1/tweets?format=csv")
         assert status == 503  # a file could not say what it lacks
+        assert "Cell east cannot be used, so tweets would be missing" in said
+        status, said = await two.client.get(f"/api/v1/tweets/{first['tweets'][1]['id']}")
+        assert status == 503
+        assert "This tweet is in cell east, which cannot be used" in said
 
     async def is_back() -> bool:
         return "incomplete" not in await two.get("/api/v1/tweets")
@@ -79,7 +83,7 @@ async def test_a_database_that_is_away_is_named_and_nothing_of_it_is_skipped(
     await eventually(is_back)
     last = await two.get(f"/api/v1/tweets?order=oldest&cursor={then['next']}")
     assert [each["native_id"] for each in last["tweets"]] == ["4", "6"]
-    assert "does not answer" not in await two.client.page(f"/tracks/{two.track}")
+    assert "cannot be used" not in await two.client.page(f"/tracks/{two.track}")
 
 
 async def test_a_reader_that_begins_while_a_database_is_away_gets_what_comes_after(
