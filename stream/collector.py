@@ -313,7 +313,7 @@ class Collector:
             attempts_file=attempts_file(self.settings, self.source),
             on_tracks=partial(self.reconciler.note_network_report, self.source.id),
         )
-        self.connection.confirm = self.locks.confirm
+        self.connection.confirm = partial(self.locks.confirm, self.source.id)
         self.connection.repair_gaps(GapRecords(self.database, self.source, journal))
         attempts = self.connection.attempts
         with contextlib.suppress(DatabaseAway):

@@ -160,6 +160,7 @@ class ConnectionSupervisor:
 
     async def _stream_or_wait(self) -> None:
         """Stream once, if a track needs the source and the disk has space; else wait for that."""
+        await self._confirm()
         if self._session.plan is None or not self._session.plan.asked:
             await self._idle()
         elif (why := self._journal.why_full() or self.recorder.flush()) is not None:
@@ -167,6 +168,11 @@ class ConnectionSupervisor:
         else:
             end = await self._stream()
             await self._wait(end)
+
+    async def _confirm(self) -> None:
+        """Before anything is recorded: another daemon may have the source since we stood still."""
+        if self.confirm is not None:
+            await self.confirm()
 
     async def _idle(self) -> None:
         """Wait until a track needs the source; meanwhile remove our rules from the network."""
@@ -190,8 +196,6 @@ class ConnectionSupervisor:
 
     async def _stream(self) -> SessionEnd:
         """Connect, and read the stream until it ends."""
-        if self.confirm is not None:
-            await self.confirm()
         self._session.delivered = False
         try:
             self._enter_connecting()
@@ -220,6 +224,7 @@ class ConnectionSupervisor:
             self.recorder.open_gap("rate_limit", f"{allowed} are spent")
             self.recorder.set_state("waiting", f"{allowed} are spent", seconds)
             await self.clock.sleep(seconds)
+            await self._confirm()
             self.recorder.set_state("connecting", "opening the stream")
 
     # -- waiting ----------------------------------------------------------------------------------
@@ -227,6 +232,7 @@ class ConnectionSupervisor:
     async def _wait(self, end: SessionEnd) -> None:
         """Wait as the end of a connection requires, before the next attempt."""
         error = end.error
+        await self._confirm()
         self.recorder.open_gap(end.cause, error.reason)
         if end.cause in ("idle", "disk"):
             return

@@ -68,7 +68,8 @@ class Locks:
         self._held: set[int] = set()  # over the current connection
         self._changed = asyncio.Event()
         self._checked = asyncio.Event()
-        self._checked_at = -math.inf  # loop time when the locks were known to be ours
+        self._checked_at = -math.inf  # loop time when the last check that was answered began
+        self._unanswered_at = -math.inf  # loop time when `confirm` last waited in vain
 
     def want(self, number: int) -> Lock:
         """Request a lock; it is retried until it is released."""
@@ -86,18 +87,24 @@ class Locks:
         lock = self._wanted.get(number)
         return lock is not None and lock.ours is False
 
-    async def confirm(self) -> None:
-        """Look at the locks again, unless that was done just now.
+    async def confirm(self, number: int) -> None:
+        """Look at a lock again, unless that was done just now; wait while another daemon has it.
 
-        A process that stood still may have lost them without knowing. While Postgres is away they
-        cannot be checked: then it returns after CONFIRM_WITHIN seconds.
+        A process that stood still may have lost it without knowing. While Postgres is away it
+        cannot be checked: then this returns after CONFIRM_WITHIN seconds, and at once soon after.
         """
-        if asyncio.get_running_loop().time() - self._checked_at > FRESH:
-            self._checked.clear()
-            self._changed.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CONFIRM_WITHIN):
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(CONFIRM_WITHIN):
+                while clock() - max(self._checked_at, self._unanswered_at) > FRESH:
+                    self._checked.clear()
+                    self._changed.set()
                     await self._checked.wait()
+        except TimeoutError:
+            self._unanswered_at = clock()
+        lock = self._wanted.get(number)
+        if lock is not None and lock.ours is False:
+            await lock.until(ours=True)
 
     async def run(self) -> None:
         """Hold the locks until cancelled."""
@@ -112,6 +119,8 @@ class Locks:
             await asyncio.sleep(RETRY_INTERVAL)
 
     async def _take_and_give(self, connection: Executor) -> None:
+        # Not its end: this process may stand still before it reads the answer.
+        began = asyncio.get_running_loop().time()
         for number in self._held - self._wanted.keys():
             await unlock(connection, number, self._class)
             self._held.discard(number)
@@ -122,7 +131,7 @@ class Locks:
                     self._held.add(number)
                 lock.set(ours=ours)
         await server.ping(connection)
-        self._checked_at = asyncio.get_running_loop().time()
+        self._checked_at = began
         self._checked.set()
 
     def _may_hold_more(self) -> bool:

@@ -54,6 +54,30 @@ async def test_the_request_says_who_we_are(make_rig: MakeRig) -> None:
 # -- gaps -----------------------------------------------------------------------------------------
 
 
+async def test_no_gap_is_recorded_before_it_is_confirmed_that_no_other_daemon_has_the_source(
+    make_rig: MakeRig, eventually: Eventually
+) -> None:
+    """A process that stood still first sees that its connection ended, and then that it lost."""
+    rig = await make_rig(send(TWEET, then="close"))
+    asked: list[str] = []
+    async with asyncio.TaskGroup() as group:
+        connection = rig.connection("snow")
+
+        async def confirm() -> None:
+            asked.append(connection.state.state)
+            if asked[-1] == "streaming":
+                await asyncio.Event().wait()  # another one has it
+
+        connection.confirm = confirm
+        task = group.create_task(connection.run())
+        await eventually(lambda: "streaming" in asked)
+        connection.is_taken_over = True
+        task.cancel()
+    assert await rig.gaps() == []
+    assert await rig.states() == ["connecting", "connected", "streaming"]
+    assert len(rig.server.connects) == 1
+
+
 async def test_the_first_start_has_no_gap_and_the_next_one_has_the_time_between(
     make_rig: MakeRig,
 ) -> None:

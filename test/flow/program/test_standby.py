@@ -121,3 +121,41 @@ async def test_one_that_stood_still_says_nothing_of_a_source_that_another_one_ha
         await second.stop()
     found = await audit(tables, first.journal, second.journal)
     assert found.tweets == set(server.sent)
+
+
+async def test_a_connection_that_ended_while_one_stood_still_is_no_gap_of_the_other_one(
+    make_program: MakeProgram,
+    database: str,
+    collect: Collect,
+    audit: AuditBooks,
+    eventually: Eventually,
+) -> None:
+    """When it goes on, it reads what had arrived and the end before it knows that it lost."""
+    second = make_program("second", database)
+    async with collect("snow", "rain,sun", rate=200, faults=("resend",), limits=LIMITS) as run:
+        first, tables, server = run.program, run.tables, run.server
+        second.share_key_of(first)
+        await run.more_sent(200)
+        await second.start()
+        await eventually(lambda: "another daemon collects" in second.log.read_text())
+        query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
+        [connection] = server.hub.connections
+        first.freeze()
+        await run.more_sent(50)
+        connection.end()
+        await eventually(lambda: tables.one(query, second.pid, "collecting"))
+        await run.more_sent(200)
+        first.thaw()
+        await eventually(lambda: tables.one(query, first.pid, "standby"))
+        await run.more_sent(200)
+        await run.stored_all()
+        assert await tables.rows("SELECT cause FROM gaps WHERE ended_at IS NOT NULL") == [
+            ("killed",)
+        ]
+        assert await tables.one("SELECT count(*) FROM gaps") == 1
+        assert await tables.one("SELECT state FROM sources") == "streaming"
+        assert not first.said("source is waiting")
+        await first.stop()
+        await second.stop()
+    found = await audit(tables, first.journal, second.journal)
+    assert found.tweets == set(server.sent)
