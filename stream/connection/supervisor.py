@@ -160,17 +160,17 @@ class ConnectionSupervisor:
 
     async def _stream_or_wait(self) -> None:
         """Stream once, if a track needs the source and the disk has space; else wait for that."""
-        await self._confirm()
         if self._session.plan is None or not self._session.plan.asked:
             await self._idle()
         elif (why := self._journal.why_full() or self.recorder.flush()) is not None:
             await self._wait_for_space(why)
         else:
+            await self._confirm()
             end = await self._stream()
             await self._wait(end)
 
     async def _confirm(self) -> None:
-        """Before anything is recorded: another daemon may have the source since we stood still."""
+        """Before a drop is recorded: another daemon may have the source since we stood still."""
         if self.confirm is not None:
             await self.confirm()
 
@@ -232,10 +232,11 @@ class ConnectionSupervisor:
     async def _wait(self, end: SessionEnd) -> None:
         """Wait as the end of a connection requires, before the next attempt."""
         error = end.error
+        if end.cause in ("idle", "disk"):  # of ours: it did not come while we stood still
+            self.recorder.open_gap(end.cause, error.reason)
+            return
         await self._confirm()
         self.recorder.open_gap(end.cause, error.reason)
-        if end.cause in ("idle", "disk"):
-            return
         seconds = self._delay(error)
         if seconds > 0:
             state = _STATES.get(error.retry, "waiting")
