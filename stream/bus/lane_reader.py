@@ -69,7 +69,7 @@ class LaneReader:
         self._freed: BusPosition | None = None
         self._checked_at = -CHECK_INTERVAL  # loop time of the last look at the stream
         self._changed = asyncio.Event()
-        self._announced = 0  # number of the newest message that the bus is said to have
+        self._announced = 0  # number of the newest message that a collector has published
         self._announced_at = 0.0  # loop time
         self._opened = contextlib.AsyncExitStack()
 
@@ -88,7 +88,7 @@ class LaneReader:
         await self.bus.until_connected()
         self._reading = await self._opened.enter_async_context(self.bus.reading(self.lane))
         await self._opened.enter_async_context(
-            self.bus.listening(WAKE, str(self.lane), self._hear_announced)
+            self.bus.listening(WAKE, str(self.lane), self._note_announced)
         )
         self.stored = self._next = stored
 
@@ -110,7 +110,7 @@ class LaneReader:
         self.position = self._positions[self.journal] = found[-1].after
         return found
 
-    def _hear_announced(self, data: bytes) -> None:
+    def _note_announced(self, data: bytes) -> None:
         if data.isdigit():
             self._announced = int(data)
             self._announced_at = asyncio.get_running_loop().time()

@@ -232,11 +232,12 @@ class ConnectionSupervisor:
     async def _wait(self, end: SessionEnd) -> None:
         """Wait as the end of a connection requires, before the next attempt."""
         error = end.error
-        if end.cause in ("idle", "disk"):  # of ours: it did not come while we stood still
-            self.recorder.open_gap(end.cause, error.reason)
-            return
-        await self._confirm()
+        is_own = end.cause in ("idle", "disk")  # this process has ended it
+        if not is_own:
+            await self._confirm()
         self.recorder.open_gap(end.cause, error.reason)
+        if is_own:
+            return
         seconds = self._delay(error)
         if seconds > 0:
             state = _STATES.get(error.retry, "waiting")

@@ -13,16 +13,25 @@ from simulator.server import Limits
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from test.conftest import Eventually
     from test.flow.conftest import AuditBooks
-    from test.flow.program.conftest import Collect, MakeProgram, Program
+    from test.flow.program.conftest import Collect, MakeProgram, Program, Run
 
 TAKE_OVER = 30.0  # seconds, as promised
 LIMITS = Limits(resend=500, resend_bytes=4 << 20)
+ROLE = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
 
 
 async def roles(program: Program) -> dict[int, str]:
     """What `status` says of each daemon, by process."""
     status = json.loads(await program.command("status", "--json"))
     return {daemon["pid"]: daemon["role"] for daemon in status["daemons"]}
+
+
+async def stand_by(second: Program, run: Run) -> None:
+    """Start another daemon beside the one that collects."""
+    second.share_key_of(run.program)
+    await run.more_sent(200)
+    await second.start()
+    await run.eventually(lambda: "another daemon collects" in second.log.read_text())
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one data_dir", "a data_dir each"])
@@ -46,8 +55,7 @@ async def test_the_second_stands_by_and_takes_over(
         await second.start()
 
         def known(role: str, program: Program) -> Callable[[], Awaitable[object]]:
-            query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
-            return lambda: tables.one(query, program.pid, role)
+            return lambda: tables.one(ROLE, program.pid, role)
 
         await eventually(known("standby", second))
         await eventually(known("collecting", first))
@@ -103,16 +111,12 @@ async def test_one_that_stood_still_says_nothing_of_a_source_that_another_one_ha
     second = make_program("second", database)
     async with collect("snow", "rain,sun", rate=200, faults=("resend",), limits=LIMITS) as run:
         first, tables, server = run.program, run.tables, run.server
-        second.share_key_of(first)
-        await run.more_sent(200)
-        await second.start()
-        await eventually(lambda: "another daemon collects" in second.log.read_text())
-        query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
+        await stand_by(second, run)
         first.freeze()
-        await eventually(lambda: tables.one(query, second.pid, "collecting"))
+        await eventually(lambda: tables.one(ROLE, second.pid, "collecting"))
         await run.more_sent(200)
         first.thaw()
-        await eventually(lambda: tables.one(query, first.pid, "standby"))
+        await eventually(lambda: tables.one(ROLE, first.pid, "standby"))
         await run.more_sent(200)
         await run.stored_all()
         assert await tables.one("SELECT state FROM sources") == "streaming"
@@ -134,19 +138,15 @@ async def test_a_connection_that_ended_while_one_stood_still_is_no_gap_of_the_ot
     second = make_program("second", database)
     async with collect("snow", "rain,sun", rate=200, faults=("resend",), limits=LIMITS) as run:
         first, tables, server = run.program, run.tables, run.server
-        second.share_key_of(first)
-        await run.more_sent(200)
-        await second.start()
-        await eventually(lambda: "another daemon collects" in second.log.read_text())
-        query = "SELECT count(*) FROM daemons WHERE pid = %s AND role = %s"
+        await stand_by(second, run)
         [connection] = server.hub.connections
         first.freeze()
         await run.more_sent(50)
         connection.end()
-        await eventually(lambda: tables.one(query, second.pid, "collecting"))
+        await eventually(lambda: tables.one(ROLE, second.pid, "collecting"))
         await run.more_sent(200)
         first.thaw()
-        await eventually(lambda: tables.one(query, first.pid, "standby"))
+        await eventually(lambda: tables.one(ROLE, first.pid, "standby"))
         await run.more_sent(200)
         await run.stored_all()
         assert await tables.rows("SELECT cause FROM gaps WHERE ended_at IS NOT NULL") == [
