@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from datetime import datetime
 
 from stream.db import Database, Executor
 from stream.errors import DatabaseAway
@@ -15,11 +16,18 @@ CELL_LOCK_CLASS = 0x747C  # of the daemon that copies to cells: always 1
 RETRY_INTERVAL = 1.0  # seconds between two attempts at a lock, and between two checks of it
 FRESH = 5.0  # seconds; what was known longer ago may have changed while this process stood still
 CONFIRM_WITHIN = 3.0  # seconds
+# How long, after an outage of Postgres, who had a lock before it may take it again unchallenged.
+HOLDER_FIRST = 5.0  # seconds
 
 # Of a connection that holds locks, without a sign of life.
 _EXPIRE = "SET idle_session_timeout = '20s'"
 _LOCK = "SELECT pg_try_advisory_lock($1, $2) AS ours"
 _UNLOCK = "SELECT pg_advisory_unlock($1, $2)"
+_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+# Waits until it is gone, up to 5 s. After a restart of the server the number may be another one's.
+_END_SESSION = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2
+"""
 
 
 async def try_lock(connection: Executor, number: int, lock_class: int) -> bool:
@@ -56,8 +64,10 @@ class Locks:
     """Takes requested locks of one class, over one connection, and retries those of other daemons.
 
     When Postgres goes away the locks are lost, but no other daemon can take them then either: a
-    lock counts as ours until Postgres is back and another daemon has taken it. Of a daemon that
-    stands still, as its machine may, the server ends the connection, and another one takes over.
+    lock counts as ours until Postgres is back and another daemon has taken it. The others leave
+    each to its former holder for a while, as that may have gone on without Postgres. Of a daemon
+    that stands still, as its machine may, the server ends the connection, and another one takes
+    over.
     """
 
     def __init__(self, database: Database, lock_class: int) -> None:
@@ -66,6 +76,8 @@ class Locks:
         self._class = lock_class
         self._wanted: dict[int, Lock] = {}
         self._held: set[int] = set()  # over the current connection
+        self._session: tuple[int, datetime] | None = None  # the server's, of the last connection
+        self._holders_first_until = -math.inf  # loop time
         self._changed = asyncio.Event()
         self._checked = asyncio.Event()
         self._checked_at = -math.inf  # loop time when the last check that was answered began
@@ -111,22 +123,34 @@ class Locks:
         while True:
             with contextlib.suppress(DatabaseAway):
                 async with self.database.dedicated() as connection:
-                    self._held.clear()
-                    await connection.execute(_EXPIRE)
+                    await self._begin(connection)
                     while True:
                         await self._take_and_give(connection)
                         await self._pause()
             await asyncio.sleep(RETRY_INTERVAL)
 
+    async def _begin(self, connection: Executor) -> None:
+        """Prepare a new connection, which has no locks yet."""
+        self._held.clear()
+        await connection.execute(_EXPIRE)
+        if self._session is not None:
+            self._holders_first_until = asyncio.get_running_loop().time() + HOLDER_FIRST
+            # When only the way to the server was lost, the former session still has our locks.
+            await connection.execute(_END_SESSION, *self._session)
+        [row] = await connection.fetch(_SESSION)
+        self._session = row["pid"], row["backend_start"]
+
     async def _take_and_give(self, connection: Executor) -> None:
         # Not its end: this process may stand still before it reads the answer.
         began = asyncio.get_running_loop().time()
+        holders_first = began < self._holders_first_until
         for number in self._held - self._wanted.keys():
             await unlock(connection, number, self._class)
             self._held.discard(number)
         for number, lock in list(self._wanted.items()):
             if number not in self._held:
-                ours = self._may_hold_more() and await try_lock(connection, number, self._class)
+                may_take = self._may_hold_more() and not (lock.ours is False and holders_first)
+                ours = may_take and await try_lock(connection, number, self._class)
                 if ours:
                     self._held.add(number)
                 lock.set(ours=ours)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
+from stream import db
 from stream.store import locks
 from stream.store.locks import SOURCE_LOCK_CLASS, Locks, try_lock
 
@@ -12,6 +16,11 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     import pytest
 
     from stream.db import Database
+
+END_HOLDER_OF_8 = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_locks JOIN pg_database ON oid = database
+WHERE datname = current_database() AND locktype = 'advisory' AND objid = 8
+"""
 
 
 async def test_a_lock_is_not_confirmed_while_another_daemon_has_it(
@@ -45,3 +54,80 @@ async def test_while_postgres_is_away_only_the_first_of_several_checks_waits(
     monkeypatch.setattr(locks, "CONFIRM_WITHIN", 600.0)
     async with asyncio.timeout(60):
         await ours.confirm(7)
+
+
+async def test_after_an_outage_the_former_holder_of_a_lock_may_take_it_first(
+    connected: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Locks(connected, SOURCE_LOCK_CLASS)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(ours.run())
+        async with connected.dedicated() as holder:
+            assert await try_lock(holder, 7, SOURCE_LOCK_CLASS)
+            lock = ours.want(7)
+            await lock.until(ours=False)
+            await ours.want(8).until(ours=True)
+            monkeypatch.setattr(locks, "HOLDER_FIRST", 600.0)
+            await connected.execute(END_HOLDER_OF_8)
+        await ours.want(9).until(ours=True)  # with the new connection, and nobody has 7
+        assert lock.ours is False
+        monkeypatch.setattr(locks, "HOLDER_FIRST", 0.0)
+        await connected.execute(END_HOLDER_OF_8)
+        await lock.until(ours=True)
+        running.cancel()
+
+
+class SilentNetwork:
+    """Forwards to Postgres; on demand it drops its clients, which the server does not notice."""
+
+    def __init__(self, url: str) -> None:
+        self._direct = urlsplit(url)
+        self._socket = parse_qs(self._direct.query)["host"][0] + "/.s.PGSQL.5432"
+        self._clients: list[asyncio.StreamWriter] = []
+        self._servers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[SilentNetwork]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            address = "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+            netloc = self._direct.netloc + address
+            self.url = self._direct._replace(netloc=netloc, query="").geturl()
+            yield self
+            for connection in (*self._clients, *self._servers):
+                connection.transport.abort()
+
+    def drop(self) -> None:
+        for client in self._clients:
+            client.transport.abort()
+
+    async def _serve(self, asked: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        answers, server = await asyncio.open_unix_connection(self._socket)
+        self._clients.append(client)
+        self._servers.append(server)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(self._forward(asked, server), self._forward(answers, client))
+
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            target.write(data)
+
+
+async def test_a_lock_is_kept_when_the_server_does_not_notice_that_its_connection_was_lost(
+    database: str,
+) -> None:
+    async with (
+        SilentNetwork(database).running() as network,
+        db.connect(network.url) as connected,
+        asyncio.TaskGroup() as group,
+    ):
+        ours = Locks(connected, SOURCE_LOCK_CLASS)
+        running = group.create_task(ours.run())
+        lock = ours.want(7)
+        await lock.until(ours=True)
+        losing = group.create_task(lock.until(ours=False))
+        network.drop()
+        await ours.want(8).until(ours=True)  # with the new connection
+        assert not losing.done()
+        losing.cancel()
+        running.cancel()
