@@ -129,7 +129,8 @@ class Bus:
             self.forbidden = str(error)
         if not self._client.is_connected:
             self._read_files()
-        self._note_away(str(error) or type(error).__name__)
+        silent = f"no NATS server answers within {CONNECT_TIMEOUT} s"
+        self._note_away(str(error) or (silent if isinstance(error, TimeoutError) else repr(error)))
 
     def _read_files(self) -> None:
         """Use login and certificates as they are now in their files, from the next attempt on.

@@ -344,6 +344,11 @@ class Settings(_Section, frozen=True, kw_only=True):
                 ("cells", "cell"),
                 "cells and cell exclude each other: only processes of home have cells",
             )
+        if "home" in (self.cell, *self.cells):
+            raise SettingError(
+                ("cell",) if self.cell else ("cells", "home"),
+                "no cell can be called home: that is what the database of `database` is called",
+            )
         if (self.cells or self.cell) and not self.bus:
             name = "cells" if self.cells else "cell"
             raise SettingError((name,), f"{name} needs bus: tweets reach the cells by it")

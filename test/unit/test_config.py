@@ -459,8 +459,8 @@ def test_a_wrong_cell_is_an_error_that_shows_no_password(cells: str) -> None:
             "line 3: cells.west has the address of cells.east",
         ),
         (
-            "{east: postgresql://u:hidden@east/x, home: postgresql://u:hidden@home/x}",
-            "line 3: cells.home has the address of database",
+            "{east: postgresql://u:hidden@east/x, west: postgresql://u:hidden@home/x}",
+            "line 3: cells.west has the address of database",
         ),
         (
             "{east: 'postgresql:///x?host=home&user=u&password=hidden'}",
@@ -495,6 +495,8 @@ def test_a_password_of_a_cell_in_a_readable_file_is_a_warning(file: Path) -> Non
         ({"cell": "east", "database": "postgresql://east/x"}, "cell needs bus"),
         ({"cell": "east", "bus": "nats://a"}, "cell needs database"),
         ({"cell": "east", "cells": CELLS, "bus": "nats://a"}, "cells and cell"),
+        ({"cell": "home", "database": "postgresql://east/x", "bus": "nats://a"}, "called home"),
+        ({"cells": "{home: postgresql://east/x}", "bus": "nats://a"}, "called home"),
         (
             {
                 "cell": "east",

@@ -51,7 +51,7 @@ encode = msgspec.json.Encoder().encode
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A tweet and the cursor after it; without a tweet: nothing matched up to this cursor.
 
-    `incomplete`: databases that do not answer at the moment; their tweets come later.
+    `incomplete`: databases that cannot be used at the moment; their tweets come later.
     """
 
     cursor: str
@@ -102,7 +102,7 @@ async def stream(request: web.Request, query: StreamQuery) -> web.StreamResponse
 
     Without `track` and `query`: the tweets of all tracks that you see; for admins, all tweets.
     When nothing matched for a while, a WebSocket gets a message without `tweet`, and events a
-    comment, with the cursor so far. When one of several databases does not answer, a message
+    comment, with the cursor so far. When one of several databases cannot be used, a message
     without `tweet`, or an event `incomplete`, names it in `incomplete`; its tweets come when it is
     back. Then one follows that names none.
 
@@ -218,7 +218,7 @@ async def _events(request: web.Request, slot: ViewerSlot, events: Events) -> web
 
 
 def _missing(request: web.Request) -> tuple[str, ...]:
-    """The databases that do not answer at the moment."""
+    """The databases that cannot be used at the moment."""
     return tuple(sorted(app_context(request).cells.why_missing))
 
 

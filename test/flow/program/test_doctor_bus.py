@@ -103,6 +103,17 @@ async def test_no_password_goes_to_a_server_without_tls(
     assert not any(b"secret" in each for each in heard)
 
 
+async def test_another_server_than_nats(make_program: MakeProgram, database: str) -> None:
+    async def listen(asked: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        await asked.read()  # as a web server does until there is a request
+        answers.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        program = make_program("main", database, bus=f"nats://127.0.0.1:{port}")
+        assert "cannot be used: no NATS server answers within 5 s. Check" in await doctor(program)
+
+
 async def test_more_replicas_than_servers(
     tmp_path: Path, make_program: MakeProgram, database: str
 ) -> None:
