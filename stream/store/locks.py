@@ -121,20 +121,26 @@ class Locks:
     async def run(self) -> None:
         """Hold the locks until cancelled."""
         while True:
+            has_lasted = False
             with contextlib.suppress(DatabaseAway):
                 async with self.database.dedicated() as connection:
                     await self._begin(connection)
                     while True:
                         await self._take_and_give(connection)
+                        has_lasted = True
                         await self._pause()
-            await asyncio.sleep(RETRY_INTERVAL)
+            if not has_lasted:  # else the next one at once: others try for its locks
+                await asyncio.sleep(RETRY_INTERVAL)
 
     async def _begin(self, connection: Executor) -> None:
         """Prepare a new connection, which has no locks yet."""
         self._held.clear()
+        connection.add_termination_listener(lambda _: self._changed.set())
         await connection.execute(_EXPIRE)
         if self._session is not None:
-            self._holders_first_until = asyncio.get_running_loop().time() + HOLDER_FIRST
+            # Not again before the last wait is over: outages may follow each other without end.
+            if self._checked_at >= self._holders_first_until:
+                self._holders_first_until = asyncio.get_running_loop().time() + HOLDER_FIRST
             # When only the way to the server was lost, the former session still has our locks.
             await connection.execute(_END_SESSION, *self._session)
         [row] = await connection.fetch(_SESSION)

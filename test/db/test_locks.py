@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -16,11 +17,25 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     import pytest
 
     from stream.db import Database
+    from test.conftest import Eventually
 
-END_HOLDER_OF_8 = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_locks JOIN pg_database ON oid = database
-WHERE datname = current_database() AND locktype = 'advisory' AND objid = 8
+HOLDER = """
+SELECT pid FROM pg_locks JOIN pg_database ON oid = database
+WHERE datname = current_database() AND locktype = 'advisory' AND objid = $1 AND granted
 """
+
+
+async def holder_of(database: Database, number: int) -> int | None:
+    """The process of Postgres that has a lock."""
+    rows = await database.fetch(HOLDER, number)
+    return rows[0]["pid"] if rows else None
+
+
+async def end_holder_of(database: Database, number: int) -> int | None:
+    """End the session that has a lock."""
+    pid = await holder_of(database, number)
+    await database.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+    return pid
 
 
 async def test_a_lock_is_not_confirmed_while_another_daemon_has_it(
@@ -68,12 +83,55 @@ async def test_after_an_outage_the_former_holder_of_a_lock_may_take_it_first(
             await lock.until(ours=False)
             await ours.want(8).until(ours=True)
             monkeypatch.setattr(locks, "HOLDER_FIRST", 600.0)
-            await connected.execute(END_HOLDER_OF_8)
+            await end_holder_of(connected, 8)
         await ours.want(9).until(ours=True)  # with the new connection, and nobody has 7
         assert lock.ours is False
-        monkeypatch.setattr(locks, "HOLDER_FIRST", 0.0)
-        await connected.execute(END_HOLDER_OF_8)
+        running.cancel()
+
+
+async def test_a_holder_whose_session_was_ended_is_back_before_another_one_tries(
+    connected: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "RETRY_INTERVAL", 600.0)  # until then only when it is told to
+    ours, other = Locks(connected, SOURCE_LOCK_CLASS), Locks(connected, SOURCE_LOCK_CLASS)
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(each.run()) for each in (ours, other)]
+        lock = ours.want(7)
         await lock.until(ours=True)
+        others = other.want(7)
+        for number in (8, 9, 10):
+            await other.want(number).until(ours=True)  # it has just tried
+            ended = await end_holder_of(connected, 7)
+
+            async def is_held_again(ended: int | None = ended) -> bool:
+                return await holder_of(connected, 7) not in (ended, None)
+
+            await eventually(is_held_again)
+            assert (lock.ours, others.ours) == (True, False)
+        for each in running:
+            each.cancel()
+
+
+async def test_outages_that_follow_each_other_keep_no_lock_from_others(
+    connected: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each interrupts the wait for the former holder, which does not come back."""
+    monkeypatch.setattr(locks, "HOLDER_FIRST", 3.0)
+    ours = Locks(connected, SOURCE_LOCK_CLASS)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(ours.run())
+        async with connected.dedicated() as holder:
+            assert await try_lock(holder, 7, SOURCE_LOCK_CLASS)
+            lock = ours.want(7)
+            await lock.until(ours=False)
+            await ours.want(8).until(ours=True)
+            await end_holder_of(connected, 8)
+        async with asyncio.timeout(60):
+            for number in itertools.count(9):
+                await ours.want(number).until(ours=True)
+                if lock.ours:
+                    break
+                await end_holder_of(connected, number)
         running.cancel()
 
 
