@@ -17,6 +17,7 @@ from stream.networks.base import Client, Plan, Stream
 from stream.notes import GapCause
 
 STABLE_AFTER = 30.0  # seconds of delivery after which the back-off starts again
+STOOD_STILL = 1.0  # seconds; a timer that is later than this means that the process did not run
 
 
 class SessionEnd(msgspec.Struct, frozen=True):
@@ -134,8 +135,8 @@ class StreamSession:
                 async with self.clock.timeout(silence):
                     frames = await stream.read()
             except TimeoutError:
-                # A process that was suspended itself could not receive anything: it waits again.
-                if self.clock.monotonic() - due < silence:
+                # A process that stood still has to look first at what arrived meanwhile.
+                if self.clock.monotonic() - due < STOOD_STILL:
                     raise _Silence(f"no byte for {silence:g} s", "drop") from None
             else:
                 if frames is None:

@@ -155,14 +155,15 @@ async def test_keep_alives_keep_a_quiet_stream_open_and_are_noted_every_ten_seco
     assert all(after - before >= 10 for before, after in itertools.pairwise(alive))
 
 
-async def test_a_process_that_was_suspended_listens_again_before_it_speaks_of_silence(
-    make_rig: MakeRig, eventually: Eventually
+@pytest.mark.parametrize("seconds", [10, 3600])
+async def test_a_process_that_stood_still_listens_again_before_it_speaks_of_silence(
+    make_rig: MakeRig, eventually: Eventually, seconds: int
 ) -> None:
     rig = await make_rig(send(TWEET), speed=100)
     began = time.monotonic()  # before the last byte: so what follows takes two windows at least
-    async with rig.running(until="streaming"):
-        rig.clock._began -= 3600  # type: ignore[attr-defined] # an hour passes unseen
-        await eventually(lambda: len(rig.server.connects) == 2)
+    async with rig.running(until="streaming") as connection:
+        rig.clock._began -= seconds / 100  # type: ignore[attr-defined] # they pass unseen
+        await eventually(lambda: connection.interruptions["silence"] == 1)
     assert time.monotonic() - began >= 2 * 0.27
 
 
