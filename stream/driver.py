@@ -93,7 +93,10 @@ def reason(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, OSError) and (error.errno or 0) in errno.errorcode:
         return os.strerror(error.errno or 0)
-    return f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
+    if getattr(error, "sqlstate", None) in _OLDER_SCHEMA:
+        text += " (the schema is of another version: run `migrate`)"
+    return text
 
 
 @contextlib.contextmanager

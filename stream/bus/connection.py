@@ -177,7 +177,7 @@ class Bus:
         found = await self.find_stream()
         if found is None:
             async with call():
-                found = _state(await self._js.add_stream(self._wanted))
+                found = _state(await self._js.add_stream(self._wanted(self._stream)))
             self.stream_created = found.created
         return found
 
@@ -195,7 +195,7 @@ class Bus:
         """Change the stream to what the settings want; once, as machines may have others."""
         async with call():
             found = (await self._js.stream_info(self._stream)).config
-            wanted = self._wanted
+            wanted = self._wanted(self._stream)
             changed = {
                 f"bus_{name.removeprefix('num_')}": (getattr(found, name), getattr(wanted, name))
                 for name in ("num_replicas", "max_bytes")
@@ -206,11 +206,18 @@ class Bus:
                 extra = {name: f"{now}, was {before}" for name, (before, now) in changed.items()}
                 logger.warning("changed the stream to the settings of this machine", extra=extra)
 
-    @property
-    def _wanted(self) -> api.StreamConfig:
+    async def try_creating(self) -> None:
+        """Create a stream as ours has to be, of another name, and delete it. BusAway: refused."""
+        name = f"{self._stream}-trial"
+        async with call():
+            await self._js.add_stream(self._wanted(name))
+        async with call():
+            await self._js.delete_stream(name)
+
+    def _wanted(self, name: str) -> api.StreamConfig:
         return api.StreamConfig(
-            name=self._stream,
-            subjects=[f"{self._stream}.lane.*"],
+            name=name,
+            subjects=[f"{name}.lane.*"],
             storage=api.StorageType.FILE,
             num_replicas=self._settings.bus_replicas,
             max_bytes=self._settings.bus_max_bytes,

@@ -25,8 +25,11 @@ def login(path: str) -> tuple[str | None, str | None]:
     try:
         found = parse_secrets(Path(path).read_text(encoding="utf-8"))
         return found["user"], found["password"]
-    except (OSError, KeyError) as error:
-        raise ConfigError(
-            f"`bus_credentials` {path} cannot be used ({error}): it needs two lines, `user: …`"
-            " and `password: …`."
-        ) from error
+    except KeyError as error:
+        why = f"it has no line `{error.args[0]}: …`"
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        why = str(error)
+    raise ConfigError(
+        f"`bus_credentials` {path} cannot be used ({why.rstrip('.')}): it needs two lines,"
+        " `user: …` and `password: …`."
+    )

@@ -104,7 +104,7 @@ class _Copy:
             )
         # The cell first: while it is away, home need not keep old rows for our snapshot.
         async with self._database.acquire() as cell:
-            await migrations.require_current_on(cell)
+            await migrations.require_current_on(cell, self.name)
             if await cells.adopt(cell, Identity(home.installation, self.name)):
                 await self._note_new()
             # Another database may be in its place, or an older state of it.
@@ -125,8 +125,9 @@ class _Copy:
             if not any(each.cell == self.name for each in await lanes.get_all(connection)):
                 return
             text = (
-                f"The database of cell {self.name} is empty: what a former one had is not in it."
-                " What the journals still have is stored in it."
+                f"The database of cell {self.name} was empty and is set up now. If the cell had"
+                " another one before, that one's tweets are not in it, except those that the"
+                " journals still have: they are stored again."
             )
             await events.add(connection, None, EventNote("daemon", text, time.time()))
         logger.warning("%s", text)

@@ -204,7 +204,7 @@ class Cells:
         if not self._installation:
             raise DatabaseAway("the daemons of the home database have not set it up yet")
         try:
-            await migrations.require_current_on(connection)
+            await migrations.require_current_on(connection, name)
             await cell_tables.require(
                 connection, Identity(self._installation[0].installation, name)
             )

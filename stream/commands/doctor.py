@@ -4,7 +4,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 import click
@@ -23,7 +23,8 @@ from stream.files import disk
 from stream.networks.egress import choose_proxy
 from stream.networks.registry import NETWORKS
 from stream.replica import OTHER_DATABASE
-from stream.store import migrations, server, sources, tracks
+from stream.store import cells, migrations, server, sources, tracks
+from stream.store.sources import SourceRow
 
 CONNECT_TIMEOUT = 5.0  # seconds
 CLOCK_OFFSET_MAX = 5.0  # seconds between our clock and the database's
@@ -70,6 +71,8 @@ async def _installation(context: Context, database: Database) -> AsyncIterator[F
     if await migrations.pending(database):
         yield Finding("error", "the database schema is outdated: run `migrate`")
         return
+    async with database.acquire() as connection:
+        await cells.require_name(connection, context.settings.cell)
     for finding in await _machines(context, database):
         yield finding
     if context.settings.cell:
@@ -196,13 +199,23 @@ async def _sources(context: Context, database: Database) -> AsyncIterator[Findin
             continue
         if absent:
             yield Finding("error", f"source {row.name} needs these secrets: {', '.join(absent)}")
-        yield await _reachable(row.name, row.proxy, row.url or network.address)
+        yield await _reachable(row, network.addresses(row.url, context.settings))
         if row.state == "failed":
             yield Finding("error", f"source {row.name} has failed: {row.reason}")
 
 
-async def _reachable(name: str, own_proxy: str | None, address: str) -> Finding:
-    """Check that the network, or the proxy on the way to it, accepts connections."""
+async def _reachable(row: SourceRow, addresses: Sequence[str]) -> Finding:
+    """Check that one of these, which are tried in turn, accepts connections."""
+    found = await asyncio.gather(*(_connect(row.proxy, address) for address in addresses))
+    for where, why in found:
+        if not why:
+            return Finding("ok", f"source {row.name}: {where} is reachable")
+    failures = "; ".join(f"{where} is not reachable: {why}" for where, why in found)
+    return Finding("error", f"source {row.name}: {failures}")
+
+
+async def _connect(own_proxy: str | None, address: str) -> tuple[str, str]:
+    """Connect to an address, or to the proxy on the way: to which, and why that failed."""
     proxy = choose_proxy(own_proxy, address)
     where = safe_url(address) if proxy is None else f"the proxy {proxy}"
     try:
@@ -211,10 +224,9 @@ async def _reachable(name: str, own_proxy: str | None, address: str) -> Finding:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
     except (OSError, ValueError) as error:
-        why = str(error) or "no answer"
-        return Finding("error", f"source {name}: {where} is not reachable: {why}")
+        return where, str(error) or "no answer"
     writer.close()
-    return Finding("ok", f"source {name}: {where} is reachable")
+    return where, ""
 
 
 async def _tracks(database: Database) -> AsyncIterator[Finding]:

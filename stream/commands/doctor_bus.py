@@ -44,14 +44,20 @@ async def _findings(bus: Bus, settings: Settings) -> AsyncIterator[Finding]:
     try:
         state = await bus.find_stream()
         if state is None:
-            state = await bus.ensure_stream()
-            yield Finding("ok", f"created the stream {settings.bus_stream}, as a daemon does")
+            await bus.try_creating()
+            text = (
+                f"there is no stream {settings.bus_stream} yet, and the bus lets daemons create it"
+            )
+            yield Finding("ok", text)
     except BusAway as error:
         why = bus.forbidden or str(error)
         yield _cannot(f"the stream {settings.bus_stream} cannot be used: {why}", why, settings)
         return
     asked = await bus.servers()
-    for finding in (*_stream(state, settings, asked), *servers(asked)):
+    if state is not None:
+        for finding in _stream(state, settings, asked):
+            yield finding
+    for finding in servers(asked):
         yield finding
 
 

@@ -303,6 +303,7 @@ class Network(msgspec.Struct, frozen=True):
     event_position: Callable[[bytes], EventPosition | None] | None = None
     # Whether accounts with this handle must be looked up, as its messages name their ids only.
     looks_up_handle: Callable[[str], bool] | None = None
+    hosts: Callable[[Settings], Sequence[str]] | None = None  # instead of `address`, tried in turn
     past: PastReader | None = None  # of networks that can replay what was posted
     author_past: AuthorPastReader | None = None  # of networks that list an author's posts
     # Of these: the handle or id of an account, as people write it; InvalidQuery.
@@ -313,6 +314,12 @@ class Network(msgspec.Struct, frozen=True):
         """False for undecoded messages that match nothing; None: the network has no such test."""
         may_match = self.may_match
         return None if may_match is None else lambda body: may_match(body, matcher)
+
+    def addresses(self, own: str | None, settings: Settings) -> Sequence[str]:
+        """What a source connects to that has this address of its own, or none; in turn."""
+        if own:
+            return [own]
+        return [self.address] if self.hosts is None else self.hosts(settings)
 
     def keeps_unmatched(self, settings: Settings) -> bool:
         """Whether tweets are stored that match no track, live and by imports."""

@@ -47,7 +47,7 @@ async def run_connection_test(
 ) -> ConnectionTestResult:
     """Check whether the network would admit this source. Takes at most `within` seconds."""
     network = NETWORKS[source.network]
-    where = source.url or network.address
+    where = network.addresses(source.url, settings)[0]
     try:
         async with asyncio.timeout(within):
             works = await network.check_connection(source, settings, clock or Clock())

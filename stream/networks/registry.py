@@ -8,6 +8,7 @@ from stream.networks.bluesky import author_history as bluesky_author_history
 from stream.networks.bluesky import client as bluesky_client
 from stream.networks.bluesky import decode as bluesky_decode
 from stream.networks.bluesky import event_position as bluesky_event_position
+from stream.networks.bluesky import hosts as bluesky_hosts
 from stream.networks.bluesky import plan as bluesky_plan
 from stream.networks.bluesky import prefilter as bluesky_prefilter
 from stream.networks.bluesky import recordings as bluesky_recordings
@@ -67,6 +68,7 @@ NETWORKS: Mapping[NetworkName, Network] = {
         may_match=bluesky_prefilter.may_match,
         event_position=bluesky_event_position.event_position,
         looks_up_handle=bluesky_plan.is_domain_name,
+        hosts=bluesky_hosts.addresses,
         past=bluesky_replay.read_past,
         author_past=bluesky_author_history.read_author_past,
         account_named=bluesky_author_history.account_named,

@@ -150,11 +150,13 @@ async def require_current(database: Database) -> None:
         await require_current_on(connection)
 
 
-async def require_current_on(connection: Executor) -> None:
-    """As `require_current`, for the database of this connection."""
+async def require_current_on(connection: Executor, cell: str = "") -> None:
+    """As `require_current`, for the database of this connection, and of this cell."""
     if missing := await _pending_on(connection):
         raise TwitterstreamError(
             f"The database lacks {missing[0].name}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + ". Run `twitterstream.py migrate` first."
+            + ". Run `twitterstream.py migrate`"
+            + (f" with the settings of cell {cell}" if cell else "")
+            + " first."
         )

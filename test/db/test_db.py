@@ -41,7 +41,7 @@ async def test_a_schema_that_is_being_migrated_is_away_until_it_has_all(
 ) -> None:
     """Before each migration: first tables are missing, then columns and functions."""
     reads = (sources.get_all, lanes.get_all, daemons.get_all)
-    why: set[str] = set()
+    why: set[tuple[str, bool]] = set()
     async with db.connect(empty_database()) as database:
         for migration in available():
             for read in reads:
@@ -49,12 +49,14 @@ async def test_a_schema_that_is_being_migrated_is_away_until_it_has_all(
                     async with database.acquire() as connection:
                         await read(connection)
                 except DatabaseAway as error:
-                    why.add(str(error).partition(":")[0])
+                    name, _, text = str(error).partition(": ")
+                    why.add((name, text.endswith("another version: run `migrate`)")))
             await database.execute(migration.sql)
         for read in reads:
             async with database.acquire() as connection:
                 assert not await read(connection)
-    assert why == {"UndefinedTableError", "UndefinedColumnError", "UndefinedFunctionError"}
+    errors = ("UndefinedTableError", "UndefinedColumnError", "UndefinedFunctionError")
+    assert why == {(error, True) for error in errors}
 
 
 async def test_a_table_that_changes_inside_a_transaction_only_ends_this_transaction(

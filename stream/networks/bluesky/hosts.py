@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from stream.config import Settings
 from stream.config.settings import BlueskySettings
 from stream.tweet import Source
 
@@ -20,6 +21,11 @@ class Host(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """Its name and port, as cursors hold it."""
         return self.address.partition("://")[2].partition("/")[0]
+
+
+def addresses(settings: Settings) -> list[str]:
+    """The addresses of the settings."""
+    return [*settings.bluesky.hosts, *settings.bluesky.old_hosts]
 
 
 class Hosts:

@@ -1,9 +1,11 @@
 """What `check-config` and `doctor` find wrong, and the remedy that they name."""
 
 import json
+import socket
 
 import pytest
 
+from servers import free_port
 from terminal import Terminal
 
 
@@ -43,6 +45,23 @@ def test_doctor_looks_at_the_proxy_that_a_source_would_take(
     assert "main: the proxy http://127.0.0.1:9 (from HTTPS_PROXY) is not reachable" in said
     assert "own: the proxy http://127.0.0.1:7 is not reachable" in said
     assert "hidden-word" not in said
+
+
+def test_doctor_tries_the_hosts_that_bluesky_would_take(terminal: Terminal) -> None:
+    terminal.run("source", "add", "main", "--network", "bluesky")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "ws://127.0.0.1:{1}".format(*server.getsockname())
+        terminal.set(bluesky={"hosts": ["ws://127.0.0.1:9"], "old_hosts": [address]})
+        assert f"ok       source main: {address} is reachable" in terminal.run("doctor").stdout
+    said = terminal.run("doctor", code=1).stdout
+    assert "main: ws://127.0.0.1:9 is not reachable: " in said
+    assert f"; {address} is not reachable: " in said
+
+
+def test_doctor_ends_at_a_database_that_is_not_that_of_the_cell(terminal: Terminal) -> None:
+    terminal.sql("INSERT INTO sources (name, network) VALUES ('main', 'bluesky') RETURNING id")
+    terminal.set(cell="east", bus=f"nats://127.0.0.1:{free_port()}")
+    assert "The database of cell east has data of its own" in terminal.run("doctor", code=1).stdout
 
 
 def test_settings_that_expose_something_are_warned_of(terminal: Terminal) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from nats import connect
 
 from bus_bench import STREAM
@@ -13,6 +14,8 @@ from deployed_bus import make_secrets
 from full_bus import STREAM_BYTES, full_bus
 from nats_servers import ASKABLE, running_cluster, running_server
 from servers import free_port
+from stream.bus.connection import Bus
+from stream.config import Settings
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from pathlib import Path
@@ -28,6 +31,13 @@ async def doctor(program: Program) -> str:
     """What it says, in one line."""
     _, said = await program.fails("doctor")
     return " ".join(said.split())
+
+
+async def create_stream(**settings: Any) -> None:
+    """Create the stream, as a daemon with these settings does."""
+    async with Bus(Settings(**settings)).connected() as bus:
+        await bus.until_connected()
+        await bus.ensure_stream()
 
 
 async def test_a_server_that_is_not_there(make_program: MakeProgram, database: str) -> None:
@@ -103,6 +113,37 @@ async def test_no_password_goes_to_a_server_without_tls(
     assert not any(b"secret" in each for each in heard)
 
 
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (b"user: me", "it has no line `password: …`"),
+        (b"user me", "The credentials' line 1 is not `name: value`"),
+        (b"\xac", "'utf-8' codec can't decode byte 0xac in position 0: invalid start byte"),
+    ],
+)
+async def test_a_file_with_the_login_that_cannot_be_read(
+    tmp_path: Path, make_program: MakeProgram, database: str, given: bytes, why: str
+) -> None:
+    path = tmp_path / "login"
+    path.write_bytes(given)
+    said = await doctor(
+        make_program("main", database, bus="nats://127.0.0.1:9", bus_credentials=str(path))
+    )
+    assert f"error `bus_credentials` {path} cannot be used ({why}): it needs two lines" in said
+    assert "PostgreSQL" in said, "the rest is checked, too"
+
+
+async def test_it_leaves_no_stream_behind(
+    tmp_path: Path, make_program: MakeProgram, database: str
+) -> None:
+    async with running_server(tmp_path / "nats") as nats:
+        program = make_program("main", database, bus=nats.url, bus_replicas=1)
+        assert "there is no stream twitterstream yet, and the bus lets" in await doctor(program)
+        client = await connect(nats.url)
+        assert not await client.jetstream().streams_info()
+        await client.close()
+
+
 async def test_another_server_than_nats(make_program: MakeProgram, database: str) -> None:
     async def listen(asked: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         await asked.read()  # as a web server does until there is a request
@@ -126,6 +167,7 @@ async def test_fewer_replicas_in_the_settings_than_the_stream_has(
     tmp_path: Path, make_program: MakeProgram, database: str, eventually: Eventually
 ) -> None:
     async with running_cluster(tmp_path / "nats") as nats:
+        await create_stream(bus=nats.url)
         right = make_program("right", database, bus=nats.url)
 
         async def current() -> bool:
@@ -143,8 +185,9 @@ async def test_a_stream_that_is_nearly_full(
 ) -> None:
     async with running_server(tmp_path / "nats") as nats:
         settings = {"bus": nats.url, "bus_replicas": 1, "bus_max_bytes": 1 << 20}
+        await create_stream(**settings)
         program = make_program("main", database, **settings)
-        assert "nearly full" not in await doctor(program), "it creates the stream"
+        assert "nearly full" not in await doctor(program)
         client = await connect(nats.url)
         try:
             subjects = (await client.jetstream().stream_info(STREAM)).config.subjects
@@ -171,6 +214,7 @@ async def test_a_server_with_a_full_disk(
 ) -> None:
     async with full_bus(tmp_path / "nats") as nats:
         settings = {"bus": nats.url, "bus_max_bytes": STREAM_BYTES}
+        await create_stream(**settings)
         program = make_program("main", database, **settings)
 
         async def is_synced() -> bool:
