@@ -94,6 +94,11 @@ class Bus:
         return bool(self._info.get("tls_required"))
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether the server that we are connected to is one of several."""
+        return bool(self._info.get("cluster"))
+
+    @property
     def _info(self) -> Mapping[str, object]:
         """What the server said of itself when we connected."""
         found: Mapping[str, object] = self._client._server_info  # noqa: SLF001 - nowhere else
@@ -177,7 +182,7 @@ class Bus:
         found = await self.find_stream()
         if found is None:
             async with call():
-                found = _state(await self._js.add_stream(self._wanted(self._stream)))
+                found = _state(await self._js.add_stream(self._wanted))
             self.stream_created = found.created
         return found
 
@@ -195,7 +200,7 @@ class Bus:
         """Change the stream to what the settings want; once, as machines may have others."""
         async with call():
             found = (await self._js.stream_info(self._stream)).config
-            wanted = self._wanted(self._stream)
+            wanted = self._wanted
             changed = {
                 f"bus_{name.removeprefix('num_')}": (getattr(found, name), getattr(wanted, name))
                 for name in ("num_replicas", "max_bytes")
@@ -206,18 +211,11 @@ class Bus:
                 extra = {name: f"{now}, was {before}" for name, (before, now) in changed.items()}
                 logger.warning("changed the stream to the settings of this machine", extra=extra)
 
-    async def try_creating(self) -> None:
-        """Create a stream as ours has to be, of another name, and delete it. BusAway: refused."""
-        name = f"{self._stream}-trial"
-        async with call():
-            await self._js.add_stream(self._wanted(name))
-        async with call():
-            await self._js.delete_stream(name)
-
-    def _wanted(self, name: str) -> api.StreamConfig:
+    @property
+    def _wanted(self) -> api.StreamConfig:
         return api.StreamConfig(
-            name=name,
-            subjects=[f"{name}.lane.*"],
+            name=self._stream,
+            subjects=[f"{self._stream}.lane.*"],
             storage=api.StorageType.FILE,
             num_replicas=self._settings.bus_replicas,
             max_bytes=self._settings.bus_max_bytes,

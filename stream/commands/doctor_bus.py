@@ -43,21 +43,13 @@ async def _findings(bus: Bus, settings: Settings) -> AsyncIterator[Finding]:
         )
     try:
         state = await bus.find_stream()
-        if state is None:
-            await bus.try_creating()
-            text = (
-                f"there is no stream {settings.bus_stream} yet, and the bus lets daemons create it"
-            )
-            yield Finding("ok", text)
     except BusAway as error:
         why = bus.forbidden or str(error)
         yield _cannot(f"the stream {settings.bus_stream} cannot be used: {why}", why, settings)
         return
     asked = await bus.servers()
-    if state is not None:
-        for finding in _stream(state, settings, asked):
-            yield finding
-    for finding in servers(asked):
+    stream = [_missing(bus, settings)] if state is None else _stream(state, settings, asked)
+    for finding in (*stream, *servers(asked)):
         yield finding
 
 
@@ -74,6 +66,17 @@ async def _why_away(bus: Bus, settings: Settings) -> str:
 
 def _cannot(what: str, why: str, settings: Settings) -> Finding:
     return Finding("error", f"{what.rstrip('.')}. {advice.remedy(why, settings)}")
+
+
+def _missing(bus: Bus, settings: Settings) -> Finding:
+    """There is no stream. A check creates none: it would stay if the name is mistyped."""
+    if settings.bus_replicas > 1 and not bus.is_cluster:
+        return _cannot("there is no stream yet", "non-clustered", settings)
+    return Finding(
+        "ok",
+        f"there is no stream {settings.bus_stream} yet: the first daemon with the role collect or"
+        " write creates it",
+    )
 
 
 def _stream(

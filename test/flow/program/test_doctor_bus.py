@@ -133,12 +133,12 @@ async def test_a_file_with_the_login_that_cannot_be_read(
     assert "PostgreSQL" in said, "the rest is checked, too"
 
 
-async def test_it_leaves_no_stream_behind(
+async def test_it_creates_no_stream(
     tmp_path: Path, make_program: MakeProgram, database: str
 ) -> None:
     async with running_server(tmp_path / "nats") as nats:
         program = make_program("main", database, bus=nats.url, bus_replicas=1)
-        assert "there is no stream twitterstream yet, and the bus lets" in await doctor(program)
+        assert "ok there is no stream twitterstream yet: the first daemon" in await doctor(program)
         client = await connect(nats.url)
         assert not await client.jetstream().streams_info()
         await client.close()
