@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from stream import db
 from stream.store import locks
-from stream.store.locks import SOURCE_LOCK_CLASS, Locks, try_lock
+from stream.store.locks import SOURCE_LOCK_CLASS, Lock, Locks, try_lock
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     import pytest
@@ -36,6 +36,17 @@ async def end_holder_of(database: Database, number: int) -> int | None:
     pid = await holder_of(database, number)
     await database.execute("SELECT pg_terminate_backend($1, 5000)", pid)
     return pid
+
+
+async def end_both_connections(ours: Locks) -> Lock:
+    """Want lock 7, which another connection has; then end that one and ours."""
+    async with ours.database.dedicated() as holder:
+        assert await try_lock(holder, 7, SOURCE_LOCK_CLASS)
+        lock = ours.want(7)
+        await lock.until(ours=False)
+        await ours.want(8).until(ours=True)
+        await end_holder_of(ours.database, 8)
+    return lock
 
 
 async def test_a_lock_is_not_confirmed_while_another_daemon_has_it(
@@ -74,17 +85,12 @@ async def test_while_postgres_is_away_only_the_first_of_several_checks_waits(
 async def test_after_an_outage_the_former_holder_of_a_lock_may_take_it_first(
     connected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(locks, "HOLDER_FIRST", 600.0)
     ours = Locks(connected, SOURCE_LOCK_CLASS)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(ours.run())
-        async with connected.dedicated() as holder:
-            assert await try_lock(holder, 7, SOURCE_LOCK_CLASS)
-            lock = ours.want(7)
-            await lock.until(ours=False)
-            await ours.want(8).until(ours=True)
-            monkeypatch.setattr(locks, "HOLDER_FIRST", 600.0)
-            await end_holder_of(connected, 8)
-        await ours.want(9).until(ours=True)  # with the new connection, and nobody has 7
+        lock = await end_both_connections(ours)
+        await ours.want(9).until(ours=True)  # over the new connection, when nobody has lock 7
         assert lock.ours is False
         running.cancel()
 
@@ -92,7 +98,7 @@ async def test_after_an_outage_the_former_holder_of_a_lock_may_take_it_first(
 async def test_a_holder_whose_session_was_ended_is_back_before_another_one_tries(
     connected: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "RETRY_INTERVAL", 600.0)  # until then only when it is told to
+    monkeypatch.setattr(locks, "RETRY_INTERVAL", 600.0)  # nothing is tried again by itself
     ours, other = Locks(connected, SOURCE_LOCK_CLASS), Locks(connected, SOURCE_LOCK_CLASS)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(each.run()) for each in (ours, other)]
@@ -120,12 +126,7 @@ async def test_outages_that_follow_each_other_keep_no_lock_from_others(
     ours = Locks(connected, SOURCE_LOCK_CLASS)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(ours.run())
-        async with connected.dedicated() as holder:
-            assert await try_lock(holder, 7, SOURCE_LOCK_CLASS)
-            lock = ours.want(7)
-            await lock.until(ours=False)
-            await ours.want(8).until(ours=True)
-            await end_holder_of(connected, 8)
+        lock = await end_both_connections(ours)
         async with asyncio.timeout(60):
             for number in itertools.count(9):
                 await ours.want(number).until(ours=True)
