@@ -85,6 +85,7 @@ class Collector:
         self.connection: ConnectionSupervisor | None = None
         self._plan: Plan | None = None
         self._elsewhere = False  # another process has the journal
+        self._took_over = False  # another daemon had the source before this one
         self._unwritten: set[Recorder] = set()  # of former connections: they wait for disk space
 
     @property
@@ -178,6 +179,7 @@ class Collector:
                 await self.stop.wait()
 
     async def _work(self, journal: Journal) -> None:
+        self._took_over = self._elsewhere
         self.journal, self._elsewhere = journal, False
         follower = await self._make_follower(journal)
         if follower is None:
@@ -265,6 +267,7 @@ class Collector:
         """Connect until another daemon has the lock, or should take it."""
         lock = self.locks.want(self.source.id)
         await lock.until(ours=True)
+        self._took_over |= lock.was_others
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(coroutine, name=f"{name} {self.source.name}")
@@ -327,6 +330,8 @@ class Collector:
                 # This daemon records the gap since then: the last collector may never return.
                 if (at := await sources.last_byte_at(connection, self.source.id)) is not None:
                     journal.note_received_elsewhere(at)
+        if self._took_over:
+            self.connection.why_began = "another daemon took the source over"
         if self._plan is not None:
             self.connection.set_plan(self._plan)
         self.collecting = True

@@ -32,7 +32,7 @@ GapCause = Literal[
     "filter_change",  # a network that can only change its filter by reconnecting
     "idle",  # nothing to track
     "stopped",  # a person stopped the daemon or disabled the source
-    "killed",  # the daemon ended without a clean stop
+    "killed",  # the daemon ended without a clean stop, or another one took the source over
 ]
 EventKind = Literal["state", "control", "journal", "daemon", "plan"]
 

@@ -68,8 +68,8 @@ class Recorder:
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
         self._frames: list[bytes] = []  # read, but not yet appended because the disk is full
 
-    def start_run(self) -> None:
-        """Start a run: the time since the last record is a gap.
+    def start_run(self, why: str) -> None:
+        """Start a run: the time since the last record is a gap, with this reason.
 
         The writer ignores it when a gap is open already: then the last run ended in order.
         """
@@ -77,7 +77,7 @@ class Recorder:
         self._gap = None
         self.last_byte = self.journal.last_at
         if self.last_byte is not None:
-            self.open_gap("killed", "the daemon was not running")
+            self.open_gap("killed", why)
 
     def set_state(
         self,

@@ -71,6 +71,7 @@ class ConnectionSupervisor:
         self.repairs: list[GapRepair] = []
         limits = self.client.connection_limits
         self.attempts = ConnectBudget(attempts_file, limits.attempts, limits.window)
+        self.why_began = "the daemon was not running"  # why nothing was received before
         self.why_ended = "the daemon was stopped"
         self.confirm: Callable[[], Awaitable[None]] | None = None  # that no other has the source
         self.is_taken_over = False  # by another daemon: what it records would come in between
@@ -118,7 +119,7 @@ class ConnectionSupervisor:
 
     async def run(self) -> None:
         """Connect and reconnect until cancelled; then the socket is closed."""
-        self.recorder.start_run()
+        self.recorder.start_run(self.why_began)
         if self.attempts.unreadable:
             self.recorder.record_event(self.attempts.unreadable)
         async with asyncio.TaskGroup() as group:

@@ -46,11 +46,13 @@ class Lock:
 
     def __init__(self) -> None:
         self.ours: bool | None = None  # None: not known yet
+        self.was_others = False  # another daemon has held it since it was requested
         self._changed = asyncio.Event()
 
     def set(self, *, ours: bool) -> None:
         if ours is not self.ours:
             self.ours = ours
+            self.was_others |= not ours
             self._changed.set()
 
     async def until(self, *, ours: bool) -> None:

@@ -51,7 +51,7 @@ CAUSES = {
     "filter_change": "tracks changed",
     "idle": "no tracks",
     "stopped": "stopped by a user",
-    "killed": "collector crashed or was killed",
+    "killed": "collector crashed, was killed or replaced",
 }
 
 
