@@ -18,6 +18,7 @@ from stream.bus.divisions import divide
 from stream.bus.publisher import Publisher
 from stream.bus.routing import LaneRouter
 from stream.cells.databases import Cells
+from stream.commit import POSITION_TRIES
 from stream.config import Settings
 from stream.connection import ConnectionSupervisor
 from stream.connection.gap_records import GapRecords
@@ -27,6 +28,7 @@ from stream.errors import CommitsLost, DatabaseAway, JournalFull
 from stream.frame_readers import DirectReader
 from stream.journal import Journal, maintenance
 from stream.journal.journal import JournalTaken
+from stream.journal.reader import newest_frames
 from stream.journal.segments import unwritable
 from stream.networks.base import Plan, RuleOwner
 from stream.networks.registry import NETWORKS
@@ -318,18 +320,20 @@ class Collector:
         )
         self.connection.confirm = partial(self.locks.confirm, self.source.id)
         self.connection.repair_gaps(GapRecords(self.database, self.source, journal))
-        attempts = self.connection.attempts
+        attempts, cursor, last_byte = self.connection.attempts, None, None
         with contextlib.suppress(DatabaseAway):
             async with self.database.acquire() as connection:
                 attempts.merge(
                     await events.connection_attempts(connection, self.source.id, attempts.seconds)
                 )
+                last_byte = await sources.last_byte_at(connection, self.source.id)
                 cursor = await self._network_cursor(connection)
-                if cursor is not None:
-                    self.connection.client.resume_after(cursor)
-                # This daemon records the gap since then: the last collector may never return.
-                if (at := await sources.last_byte_at(connection, self.source.id)) is not None:
-                    journal.note_received_elsewhere(at)
+        cursor = cursor or await self._received_cursor(journal, last_byte)
+        if cursor is not None:
+            self.connection.client.resume_after(cursor)
+        if last_byte is not None:
+            # This daemon records the gap since then: the last collector may never return.
+            journal.note_received_elsewhere(last_byte)
         if self._took_over:
             self.connection.why_began = "another daemon took the source over"
         if self._plan is not None:
@@ -345,6 +349,22 @@ class Collector:
         )
         cursors = [each for each in answers.by_cell.values() if each is not None]
         return min(cursors, key=lambda each: each.time, default=None)
+
+    async def _received_cursor(
+        self, journal: Journal, last_byte: float | None
+    ) -> NetworkCursor | None:
+        """Where the network can resume when nothing is stored, or Postgres is away.
+
+        That is after the newest event in the journal, or else after the last byte.
+        """
+        event_position = NETWORKS[self.source.network].event_position
+        if event_position is None:
+            return None
+        bodies = await newest_frames(journal, POSITION_TRIES)
+        newest = next(filter(None, map(event_position, bodies)), None)
+        if newest is not None:
+            return NetworkCursor("", "", None, newest.time)
+        return None if last_byte is None else NetworkCursor("", "", None, int(last_byte * 1e6))
 
 
 async def _follow(journal: Journal, follower: Writer | Publisher) -> None:

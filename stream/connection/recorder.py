@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
+
 from stream.backoff import Clock
 from stream.errors import FailureCode, JournalFull
 from stream.networks.base import CoverageGap, SilentReporter
@@ -18,6 +20,7 @@ from stream.notes import (
     Note,
     SourceState,
     StateNote,
+    StreamOpened,
     TracksCovered,
     TracksLapsed,
 )
@@ -63,6 +66,7 @@ class Recorder:
         self.last_byte: float | None = None  # seconds since 1970
         self._started_at = clock.time()
         self._gap: GapOpened | None = None  # the one that is open
+        self._closed: GapClosed | None = None  # the one that this connection has ended
         self.on_streaming: list[Callable[[], None]] = []  # called when delivery begins
         self._alive_at = 0.0
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
@@ -109,6 +113,12 @@ class Recorder:
         logger.info("%s", text, extra={"source": self.name})
         self.note(EventNote("plan", text, self.clock.time()))
 
+    def begin_connection(self, opened: StreamOpened | None) -> None:
+        """Record that a connection begins; `opened`: of a network that can resume."""
+        self._closed = None
+        if opened is not None:
+            self.note(opened)
+
     def record_bytes(
         self, frames: Sequence[bytes], count: int, recovered_from: float | None = None
     ) -> None:
@@ -118,8 +128,16 @@ class Recorder:
         """
         now = self.clock.time()
         if self._gap is not None:
-            closed, self._gap = GapClosed(now, recovered_from, self._gap), None
-            self.note(closed)
+            self._closed, self._gap = GapClosed(now, recovered_from, self._gap), None
+            self.note(self._closed)
+        elif (
+            recovered_from is not None
+            and self._closed is not None
+            and self._closed.recovered_from is None
+        ):
+            # The first bytes held no event: a part of one, or only what the server says itself.
+            self._closed = msgspec.structs.replace(self._closed, recovered_from=recovered_from)
+            self.note(self._closed)
         self.counters["bytes"] += count
         if frames:
             self.counters["frames"] += len(frames)

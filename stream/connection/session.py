@@ -109,8 +109,7 @@ class StreamSession:
         """Read until something ends the connection."""
         self._stable_at = self.clock.monotonic() + STABLE_AFTER
         received, keepalives = stream.received, stream.keepalives
-        if stream.opened is not None:
-            self.recorder.note(stream.opened)
+        self.recorder.begin_connection(stream.opened)
         while True:
             try:
                 frames = await self._next(stream)

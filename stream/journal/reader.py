@@ -1,8 +1,10 @@
 """Reading a journal after its writer, through sealed, compressed and damaged segments alike."""
 
 import asyncio
+import contextlib
 import logging
 from bisect import bisect_left
+from collections import deque
 from pathlib import Path
 from typing import BinaryIO
 
@@ -160,6 +162,27 @@ class JournalReader:
             self._unread += step
             if not step:
                 raise segments.Damaged(f"{self._path} ends before position {self._at}.")
+
+
+async def newest_frames(journal: Journal, number: int) -> list[bytes]:
+    """The bodies of the last frames on this disk, the newest first; all of one segment."""
+    for segment in reversed(journal.segments):
+        if found := await asyncio.to_thread(_last_frames, segment, number):
+            return found
+    return []
+
+
+def _last_frames(segment: Segment, number: int) -> list[bytes]:
+    last: deque[bytes] = deque(maxlen=number)
+    # Not what follows damage: a reader repairs that.
+    with (
+        contextlib.suppress(segments.Damaged, OSError),
+        segments.open_segment(segment.path) as file,
+    ):
+        for kind, _, body in segments.records(file, segment.path):
+            if kind == segments.FRAME:
+                last.append(body)
+    return [*reversed(last)]
 
 
 # -- damaged segments -----------------------------------------------------------------------------

@@ -45,14 +45,16 @@ FROM sources WHERE id = $1 AND NOT EXISTS (SELECT FROM known)
 ON CONFLICT (source_id) WHERE ended_at IS NULL DO NOTHING
 """
 # The end of a gap that is not known, or known in part, brings the whole of it: another machine's
-# notes came in between. A clock may have been set back meanwhile: so an end may precede its gap.
+# notes came in between. What is replayed may be said once it is known. A clock may have been set
+# back meanwhile: so an end may precede its gap.
 _CLOSE_GAP = """
 WITH closed AS (
     UPDATE gaps SET ended_at = greatest(to_timestamp($2), began_at),
         recovered_from = to_timestamp($3)
     WHERE source_id = $1 AND (
         (ended_at IS NULL AND began_at <= greatest(to_timestamp($2), to_timestamp($4)))
-        OR (began_at = to_timestamp($4) AND ended_at < to_timestamp($2)))
+        OR (began_at = to_timestamp($4) AND ended_at < to_timestamp($2))
+        OR (ended_at = to_timestamp($2) AND recovered_from IS NULL))
     RETURNING id
 )
 INSERT INTO gaps (source_id, began_at, ended_at, cause, detail, recovered_from)

@@ -56,6 +56,17 @@ async def test_it_is_one_gap_with_its_cause_and_its_end(
     assert began in (999.0, 1000.0)
 
 
+async def test_what_is_replayed_may_be_known_later(connected: Database) -> None:
+    """The first bytes may hold no event yet. As said again, it is that of the gap with this end."""
+    replayed = GapClosed(1001.0, 999.5, KILLED_LATER)
+    await _stored(connected, STOPPED, KILLED_LATER, CLOSED, replayed)
+    [(began, recovered_from)] = await connected.fetch(
+        "SELECT extract(epoch FROM began_at)::float, extract(epoch FROM recovered_from)::float"
+        " FROM gaps"
+    )
+    assert (began, recovered_from) == (1000.0, 999.5)
+
+
 async def test_a_later_gap_is_one_of_its_own(connected: Database) -> None:
     later = GapOpened(1001.0, "network", "")
     found = await _stored(connected, STREAMING, STOPPED, later)

@@ -15,6 +15,7 @@ from stream.config import JournalSettings
 from stream.errors import JournalFull
 from stream.journal import Journal, JournalReader, maintenance, segments
 from stream.journal.journal import JournalTaken
+from stream.journal.reader import newest_frames
 from stream.notes import Alive, TracksInForce
 from stream.tweet import Frame
 
@@ -54,6 +55,19 @@ async def test_a_follower_goes_on_where_it_was_after_a_restart(tmp_path: Path) -
         journal.append([b"after the restart"])
         rest = [frame.body for frame in await everything(journal, seventh)]
     assert rest == [*bodies(10)[7:], b"after the restart"]
+
+
+async def test_the_newest_frames_are_found_behind_notes_and_in_older_segments(
+    tmp_path: Path,
+) -> None:
+    with Journal.open(tmp_path, SMALL) as journal:
+        assert await newest_frames(journal, 2) == []
+        journal.append(bodies(100))
+        journal.rotate()
+        journal.note(Alive(1.0))
+        assert await newest_frames(journal, 2) == bodies(100)[:-3:-1]
+        await maintenance._compress_all(journal)
+        assert await newest_frames(journal, 1) == bodies(100)[-1:]
 
 
 async def test_frames_of_all_sizes_are_read_far_behind_and_near(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stream.config import JournalSettings
 from stream.journal import Journal, JournalReader, maintenance, segments
+from stream.journal.reader import newest_frames
 from stream.journal.recovery import DAMAGED
 from stream.tweet import Frame
 
@@ -160,6 +161,15 @@ async def test_damage_while_the_journal_is_in_use_is_repaired_too(tmp_path: Path
         whole = [frame.body for frame in found if not frame.is_damage and not frame.is_note]
         assert whole == [*frames[1:], b"next"]
         assert journal.damaged == 1
+
+
+async def test_the_newest_frames_are_those_before_damage(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, JournalSettings(min_free_bytes=0, min_free_percent=0)) as journal:
+        journal.append(bodies())
+        path = journal.segments[-1].path
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"000040 ", b"\xff" * 7))
+        assert await newest_frames(journal, 3) == bodies()[39:36:-1]
 
 
 async def test_a_damaged_segment_that_is_stored_disturbs_nobody(tmp_path: Path) -> None:

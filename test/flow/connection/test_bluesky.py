@@ -1,18 +1,23 @@
-"""The client of Bluesky against simulated hosts: a dictionary that fails, and dead hosts."""
+"""The client of Bluesky against simulated hosts: failing dictionaries, dead hosts, replays."""
 
 import contextlib
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from servers import answering, closed_port, status
 from simulator.server import Settings as SimulatorSettings
 from simulator.server import serve
 from stream.backoff import Clock
-from stream.config import Settings
+from stream.config import JournalSettings, Settings
 from stream.config.settings import BlueskySettings
+from stream.connection.recorder import Recorder
 from stream.errors import ConnectError
+from stream.journal import Journal, JournalReader
 from stream.networks.base import SilentReporter
 from stream.networks.bluesky.client import BlueskyClient
+from stream.notes import GapClosed, GapOpened, Note, StreamOpened
 from stream.tweet import Source, SourceId
 
 ATTEMPTS = 3  # with the dictionary, with one fetched again, without
@@ -88,3 +93,28 @@ def client_of(url: str) -> BlueskyClient:
     source = Source(SourceId(1), "main", "bluesky", url, None, {}, enabled=True)
     settings = Settings(bluesky=BlueskySettings(compression=False))
     return BlueskyClient(source, settings, Clock(), SilentReporter())
+
+
+async def test_the_end_of_a_gap_is_noted_again_once_the_first_event_says_what_is_replayed(
+    tmp_path: Path,
+) -> None:
+    """As after `#info` of a cursor that is too old, or a part of an event."""
+    with Journal.open(tmp_path, JournalSettings(min_free_bytes=0, min_free_percent=0)) as journal:
+        recorder = Recorder("main", journal, Clock())
+        opened = StreamOpened("a.example", "v2")
+        recorder.begin_connection(opened)
+        recorder.record_bytes([b"{}"], 2)
+        recorder.open_gap("network", "reset by peer")
+        recorder.begin_connection(opened)
+        recorder.record_bytes([], 10)
+        recorder.record_bytes([b"{}"], 10, 990.0)
+        recorder.record_bytes([b"{}"], 10, 990.0)
+        recorder.begin_connection(opened)  # another account is followed
+        recorder.record_bytes([b"{}"], 10, 995.0)
+        with contextlib.closing(JournalReader(journal, 0)) as reader:
+            bodies = [frame.body for frame in await reader.read(100, 1 << 20) if frame.is_note]
+    notes = [msgspec.json.decode(body, type=Note) for body in bodies]
+    gap = next(note for note in notes if isinstance(note, GapOpened))
+    closed = [note for note in notes if isinstance(note, GapClosed)]
+    assert [(each.recovered_from, each.opened) for each in closed] == [(None, gap), (990.0, gap)]
+    assert closed[0].ended == closed[1].ended

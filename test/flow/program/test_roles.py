@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it w
     from test.flow.program.conftest import MakeProgram, Program, Simulate
 
 
+WORD = "zeppelin"
+
+
 @contextlib.asynccontextmanager
 async def machines(
     folder: Path, database: str, make_program: MakeProgram, url: str, *names: str
@@ -192,3 +195,58 @@ async def test_a_machine_with_another_key_does_not_say_that_the_source_failed(
         assert await tables.one(state)
         for program in (good, bad):
             await program.stop()
+
+
+async def test_bluesky_resumes_after_what_is_received_when_nothing_is_stored(
+    tmp_path: Path,
+    database: str,
+    make_program: MakeProgram,
+    open_tables: OpenTables,
+    simulate: Simulate,
+    eventually: Eventually,
+) -> None:
+    """Until Postgres knows an event, only the journal says where the last run ended."""
+    tables = open_tables(database)
+    await tables.add_tracks(WORD)
+    async with (
+        simulate(network="bluesky", rate=100, words=(WORD,), words_every=2) as server,
+        running_server(tmp_path / "nats") as nats,
+    ):
+        hosts = [server.url.replace("http", "ws")]
+        bluesky = {"hosts": hosts, "old_hosts": []}
+        collector, writer = (
+            make_program(name, database, bus=nats.url, bus_replicas=1, bluesky=bluesky)
+            for name in ("collector", "writer")
+        )
+        await collector.command("source", "add", "main", "--network", "bluesky")
+        writer.share_key_of(collector)
+        sent = server.bluesky.activity.sent.matching
+
+        async def more_sent() -> None:
+            enough = len(sent) + 100
+            await eventually(lambda: len(sent) > enough)
+
+        await collector.start(roles=["collect"])
+        await eventually(lambda: server.connections == 1)
+        begun = len(sent)
+        await more_sent()
+        await collector.stop()
+        assert not await tables.stored()
+        await more_sent()
+        await collector.start(roles=["collect"])
+        await writer.start(roles=["write"])
+        await eventually(lambda: server.connections == 1)
+        await more_sent()
+        wanted = set(sent[begun:])
+
+        async def all_stored() -> bool:
+            rows = await tables.rows("SELECT native_id FROM tweets")
+            return {native_id for (native_id,) in rows} >= wanted
+
+        await eventually(all_stored)
+        [(cause, is_replayed)] = await tables.rows(
+            "SELECT cause, recovered_from <= began_at FROM gaps WHERE ended_at IS NOT NULL"
+        )
+        assert (cause, is_replayed) == ("stopped", True)
+        await collector.stop()
+        await writer.stop()
