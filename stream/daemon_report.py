@@ -40,7 +40,7 @@ class LaneReport(_Report, frozen=True, kw_only=True):
     cell: str = ""
     number: int = 0
     lag: float = 0.0  # seconds that the oldest frame has waited, or since not all could be read
-    blocks: int = 0  # of the bus, after the one that was stored last
+    blocks: int | None = None  # of the bus, after the one that was stored last; None: not known
     missing: Sequence[MissingFrames] = ()
     failing: str = ""  # why nothing can be read or stored
 

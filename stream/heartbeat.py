@@ -154,7 +154,7 @@ class Heartbeat:
             cell=lane.cell,
             number=lane.number,
             lag=round(now - min(writer.late_since or now, now), 1),
-            blocks=0 if self.watch is None else self.watch.blocks.get(lane.id, 0),
+            blocks=None if self.watch is None else self.watch.blocks.get(lane.id),
             missing=self._missing(writer),
             failing=failing[:REASON_MAX],
         )

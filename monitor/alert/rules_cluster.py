@@ -137,9 +137,10 @@ def lane_lag(context: RuleContext) -> Iterator[Condition]:
         report = lane.report
         if report is None or report.lag <= context.settings.alerts.journal_lag:
             continue
+        waiting = f"; {report.blocks:,} blocks wait on the bus" if report.blocks else ""
         text = (
-            f"Tweets of {_named(lane)} are stored {lasting(report.lag)} late by {lane.writer};"
-            f" {report.blocks:,} blocks wait on the bus."
+            f"Tweets of {_named(lane)} are stored {lasting(report.lag)} late by"
+            f" {lane.writer}{waiting}."
         )
         remedy = (
             "Check whether Postgres or its disk is slow, or has long transactions"

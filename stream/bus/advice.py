@@ -77,14 +77,14 @@ def _remedies(settings: Settings) -> tuple[tuple[str, str], ...]:
             " or run three servers as a cluster.",
         ),
         (
+            "insufficient",  # before "no suitable peers", which may be for this reason
+            "Raise `max_file_store` of the servers (they need the disk for it), or lower"
+            f" `bus_max_bytes` ({settings.bus_max_bytes / 1e9:g} GB).",
+        ),
+        (
             "no suitable peers",
             f"`bus_replicas` is {replicas}: so many servers with JetStream have to run, or lower"
             " it.",
-        ),
-        (
-            "insufficient",
-            "Raise `max_file_store` of the servers (they need the disk for it), or lower"
-            f" `bus_max_bytes` ({settings.bus_max_bytes / 1e9:g} GB).",
         ),
         ("temporarily unavailable", _QUORUM),
         ("has no stream", _NO_STREAM),

@@ -50,7 +50,7 @@ class BusWatch:
         self.why_useless = why_useless
         self.creates = creates
         self.report = BusReport(failing=CONNECTING, since=time.time())
-        self.blocks: dict[LaneId, int] = {}  # that wait on the bus, by lane
+        self.blocks: dict[LaneId, int] = {}  # that wait on the bus, by lane; as far as known
         self._servers: Mapping[str, ServerReport] = {}
         self._servers_at = -SERVERS_INTERVAL  # loop time
         self._said = ""
@@ -80,6 +80,8 @@ class BusWatch:
                 failing = self.bus.forbidden or str(error)
         if state is not None and state.leader is None:
             failing = "the stream has no leader, as most of its servers are away: no quorum"
+        if failing:
+            self.blocks = {}
         failing = failing or self.why_useless()
         remedy = advice.remedy(failing, self.settings) if failing else ""
         found = BusReport(failing=failing[:REASON_MAX], remedy=remedy, since=now)

@@ -58,10 +58,11 @@ def _lane(lane: LaneView) -> tuple[str, str, str]:
         return "–", "–", "" if lane.writer else "Start a machine with the role write."
     problem = report.failing
     if report.missing:
-        problem = f"waits for frames of {counted(len(report.missing), 'journal')}"
+        problem = "waits for tweets in the journal of another machine"
     if not problem and lane.unsent > UNSENT_SHOWN_MIN:
         problem = "tweets wait in the journal, as the bus does not take them"
-    return f"{lane.lag:,.1f} s", f"{report.blocks:,}", problem
+    blocks = "–" if report.blocks is None else f"{report.blocks:,}"
+    return f"{lane.lag:,.1f} s", blocks, problem
 
 
 def _show_bus(out: "Console", bus: BusView) -> None:

@@ -15,7 +15,7 @@ from stream.text import format_size
 CONNECT_WITHIN = 8.0  # seconds
 POLL = 0.1  # seconds
 CLOCK_OFFSET_MAX = 2.0  # seconds between clocks of machines
-NEARLY_FULL = 0.8  # of the stream
+NEARLY_FULL, FULL = 0.8, 0.99  # of the stream
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -74,8 +74,8 @@ def _missing(bus: Bus, settings: Settings) -> Finding:
         return _cannot("there is no stream yet", "non-clustered", settings)
     return Finding(
         "ok",
-        f"there is no stream {settings.bus_stream} yet: the first daemon with the role collect or"
-        " write creates it",
+        f"there is no stream {settings.bus_stream}, as on a new bus: the first daemon with the role"
+        " collect or write creates it",
     )
 
 
@@ -91,13 +91,21 @@ def _stream(
     leader = f", led by {state.leader}" if state.replicas else ""
     text = f"the stream {settings.bus_stream} holds {format_size(state.bytes)}{limit}{leader}"
     if state.max_bytes > 0 and state.bytes >= NEARLY_FULL * state.max_bytes:
+        full = "full" if state.bytes >= FULL * state.max_bytes else "nearly full"
         yield Finding(
             "warning",
-            f"{text}: it is nearly full. See why lanes are not stored (`status`), or raise"
+            f"{text}: it is {full}. See why lanes are not stored (`status`), or raise"
             " `bus_max_bytes`",
         )
     else:
         yield Finding("ok", text)
+    if state.max_bytes != settings.bus_max_bytes:
+        yield Finding(
+            "warning",
+            f"`bus_max_bytes` is {format_size(settings.bus_max_bytes)} here: set it to"
+            f" {state.max_bytes}, as the stream has it, lest a daemon with the role collect that"
+            " starts here changes the stream",
+        )
     behind = sorted(name for name, current in state.replicas.items() if not current)
     off = [name for name in behind if name in asked and not asked[name].jetstream]
     if late := [name for name in behind if name not in off]:

@@ -9,6 +9,7 @@ from stream.config import Settings
 from stream.daemon_report import CONNECTING, Role
 from stream.heartbeat import must_be_equal
 from stream.store.daemons import DaemonRow
+from stream.store.lanes import HOME
 from stream.store.sources import SourceRow
 from stream.text import counted
 from stream.tweet import SourceId
@@ -34,7 +35,11 @@ def machine_findings(
     `key`: the fingerprint of this machine's secret.key; `collected`: sources with a collector.
     """
     for name, why in found.missing_cells.items():
-        yield Finding("error", f"cell {name} cannot be used: {why.rstrip('.')}. See docs/scale.md")
+        yield Finding(
+            "error",
+            f"cell {name} cannot be used: {why.rstrip('.')}. Its database has to run at the address"
+            " in `cells`",
+        )
     for row in found.gone:
         yield Finding(
             "warning",
@@ -84,13 +89,12 @@ def _work(
     idle = [row.name for row in sources if row.id not in collected]
     for name in idle:
         yield Finding(
-            "error",
-            f"no machine collects source {name}: see the logs of those with the role collect",
+            "error", f"no machine collects source {name}: {_remedy(found, 'collect', HOME)}"
         )
-    orphans = [lane.name for lane in found.lanes if not lane.writer]
-    for name in orphans:
+    orphans = [lane for lane in found.lanes if not lane.writer]
+    for lane in orphans:
         yield Finding(
-            "error", f"no machine stores {name}: see the logs of those with the role write"
+            "error", f"no machine stores {lane.name}: {_remedy(found, 'write', lane.cell)}"
         )
     if not idle and not orphans:
         if cell:
@@ -101,6 +105,14 @@ def _work(
         else:
             text = "every enabled source has a collector, and every lane a writer"
         yield Finding("ok", f"{counted(len(found.daemons), 'daemon')} running: {text}")
+
+
+def _remedy(found: Cluster, role: Role, cell: str) -> str:
+    """What to do when a machine with this role is needed."""
+    if any(role in row.roles and row.report.cell == cell for row in found.daemons):
+        return f"see the logs of those with the role {role}"
+    where = f" of cell {cell}" if cell else ""
+    return f"start a machine{where} with `run --role {role}`"
 
 
 def _versions(running: Sequence[DaemonRow]) -> Iterator[Finding]:

@@ -27,6 +27,12 @@ PLAIN = Settings(bus="nats://a", bus_replicas=5)
         ("certificate verify failed: certificate has expired", PLAIN, "renew what has", True),
         ("it refuses: replicas > 1 not supported in non-clustered mode", PLAIN, "is 5", True),
         ("it refuses: no suitable peers for placement", PLAIN, "so many servers", True),
+        (
+            "it refuses: no suitable peers for placement, insufficient storage",
+            PLAIN,
+            "max_file_store",
+            True,
+        ),
         ("it refuses: insufficient storage resources available", PLAIN, "max_file_store", True),
         ("JetStream not enabled for account", PLAIN, "Switch JetStream on", True),
         ("no server with JetStream answers", PLAIN, "Switch JetStream on", True),

@@ -105,8 +105,13 @@ async def test_status_shows_a_machine_that_is_gone_and_a_lost_quorum(
         """What waits for the bus makes the lanes late, although their writers have read all."""
         return all(lane["unsent"] > 3 for lane in (await machines.status())["lanes"])
 
+    async def unknown() -> bool:
+        """How many blocks the bus has: it does not say."""
+        return not any("blocks" in lane["report"] for lane in (await machines.status())["lanes"])
+
     await eventually(without_quorum)
     await eventually(late)
+    await eventually(unknown)
     text = await machines.collector.command("status")
     assert "Start the servers of the bus that are down" in text
     await machines.first.kill()

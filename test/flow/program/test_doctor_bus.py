@@ -138,7 +138,9 @@ async def test_it_creates_no_stream(
 ) -> None:
     async with running_server(tmp_path / "nats") as nats:
         program = make_program("main", database, bus=nats.url, bus_replicas=1)
-        assert "ok there is no stream twitterstream yet: the first daemon" in await doctor(program)
+        assert "ok there is no stream twitterstream, as on a new bus: the first" in await doctor(
+            program
+        )
         client = await connect(nats.url)
         assert not await client.jetstream().streams_info()
         await client.close()
@@ -197,6 +199,8 @@ async def test_a_stream_that_is_nearly_full(
             await client.close()
         said = await doctor(program)
         assert "it is nearly full. See why lanes are not stored" in said
+        other = make_program("other", database, **(settings | {"bus_max_bytes": 1 << 24}))
+        assert "`bus_max_bytes` is 16.8 MB here: set it to 1048576" in await doctor(other)
 
 
 async def test_a_server_without_jetstream(
@@ -286,7 +290,7 @@ async def test_machines_that_differ(
                 for words in (
                     "no machine has the role write, so nothing is stored",
                     "no machine has the role monitor",
-                    "no machine stores main",
+                    "no machine stores main: start a machine with `run --role write`",
                     "`keep_unmatched` is false on",
                     "`bus_max_bytes` is 16777216 on",
                     "collects, but has no secret.key",
