@@ -212,6 +212,7 @@ class LaneSender:
         )
 
     async def _publish(self, block: Block) -> None:
+        self.journal.note_given(block.end)
         self._end = block.end
         self._published_at = self.moved_at = asyncio.get_running_loop().time()
         parts = blocks.encode(block)

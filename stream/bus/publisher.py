@@ -119,7 +119,7 @@ class Publisher:
                 with contextlib.suppress(DatabaseAway, TimeoutError):  # it is opened later
                     async with asyncio.timeout(OPEN_WITHIN):
                         await self._open_cell(cell)
-        newest = max(each.stored for each in self.senders.values())
+        newest = max(self.journal.given, *(each.stored for each in self.senders.values()))
         await resume(self.journal, newest, self.source.name)
         self._free()
 

@@ -24,6 +24,8 @@ from stream.journal.segments import RecordClock, Segment, open_to_append, unwrit
 from stream.notes import EventNote, Note, TracksInForce
 
 SURPLUS_BATCH = 1000  # frames appended again at once
+GIVEN = "given"  # a file with one position
+POSITION_BYTES = 8
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Journal:
         self.rewrite_lock = threading.Lock()  # while a sealed segment is compressed or repaired
         self.id = uuid.UUID(int=0)
         self.id_lost = False  # there are frames, but the id file is unreadable
+        self.given = 0  # position up to which the bus may have frames
+        self._given_file = -1
 
     @classmethod
     @contextlib.contextmanager
@@ -96,6 +100,8 @@ class Journal:
         if found.last:
             # If the clock was ahead, the last record cannot be from the future.
             self.clock.last, self.last_at = found.last, min(found.last / 1e6, time.time())
+        with contextlib.suppress(OSError):  # nothing was given yet
+            self.given = int.from_bytes((self.folder / GIVEN).read_bytes()[:POSITION_BYTES])
         if self.segments:
             self.end = self.segments[-1].end
         if self.segments and not self.segments[-1].compressed:
@@ -110,10 +116,10 @@ class Journal:
             write_id(self.folder, identity)
 
     def resume(self, position: int) -> None:
-        """Allow appending; `position` is how far Postgres has stored the frames.
+        """Allow appending; `position` is how far Postgres has stored the frames, or the bus has.
 
-        After a power loss Postgres may have more than the disk has kept. Frames appended before
-        that position would never be read, so the next segment begins there.
+        After a power loss, or damage, they may have more than the disk has kept. Frames appended
+        before that position would never be read, so the next segment begins there.
         """
         if position > self.end:
             end, self.end = self.end, position
@@ -256,6 +262,20 @@ class Journal:
         if not self.segments or self.segments[-1].path != path:
             self.segments.append(Segment(path, self.end, self.end, 0, time.time()))
 
+    def note_given(self, position: int) -> None:
+        """What precedes this position is about to be given to the bus; kept beside the segments.
+
+        Without fsync: what a power loss may take is not given to the bus.
+        """
+        if position <= self.given:
+            return
+        self.given = position
+        with contextlib.suppress(OSError):
+            if self._given_file < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+                self._given_file = os.open(self.folder / GIVEN, flags, 0o600)
+            os.pwrite(self._given_file, position.to_bytes(POSITION_BYTES), 0)
+
     # -- reading ----------------------------------------------------------------------------------
 
     @property
@@ -352,6 +372,9 @@ class Journal:
             self.rotate()
 
     def _close(self) -> None:
+        if self._given_file >= 0:
+            os.close(self._given_file)
+            self._given_file = -1
         if self._descriptor >= 0:
             try:
                 self.sync(self.take_unsynced())

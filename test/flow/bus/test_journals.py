@@ -1,5 +1,7 @@
 """Several machines, several lanes, and positions that change: each tweet is stored once."""
 
+import os
+
 import pytest
 
 from bus_bench import BusBench
@@ -68,6 +70,27 @@ async def test_a_collector_that_begins_again_stores_no_frame_of_any_lane_twice(
             await eventually(machine.all_stored)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": 240}
+
+
+@pytest.mark.parametrize("left", [None, 0.0, 0.5], ids=["deleted", "emptied", "halved"])
+async def test_frames_that_the_disk_lost_after_they_were_sent_do_not_hide_later_ones(
+    bench: BusBench, eventually: Eventually, left: float | None
+) -> None:
+    """The bus and its writers take frames at positions that they know for those that they have."""
+    async with bench.collecting() as machine:
+        machine.append(MANY)
+        await eventually(machine.all_sent)
+        path = machine.journal.segments[-1].path
+    if left is None:
+        path.unlink()
+    else:
+        os.truncate(path, int(path.stat().st_size * left))
+    async with bench.collecting() as machine:
+        machine.append(MANY // 2)
+        async with bench.writing():
+            await eventually(machine.all_stored)
+    await bench.check(eventually)
+    assert await bench.frames() == {"stored": MANY + MANY // 2}
 
 
 async def test_positions_that_were_set_back_are_followed(
