@@ -340,7 +340,28 @@ class Collector:
             self.connection.set_plan(self._plan)
         self.collecting = True
         self.note_tracks()
-        await self.connection.run()
+        async with asyncio.TaskGroup() as group:
+            if last_byte is None:
+                noting = self._note_first_byte(self.connection.recorder)
+                group.create_task(noting, name=f"first byte of {self.source.name}")
+            await self.connection.run()
+
+    async def _note_first_byte(self, recorder: Recorder) -> None:
+        """Record that the source delivers: until something is stored, only this daemon knows.
+
+        Another one that takes it over then records a gap, and resumes a network that can.
+        """
+        first: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        recorder.on_streaming.append(
+            lambda: None if first.done() else first.set_result(recorder.state.at)
+        )
+        at = await first
+        while True:
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.acquire() as connection:
+                    await sources.note_first_byte(connection, self.source.id, at)
+                return
+            await asyncio.sleep(OPEN_RETRY)
 
     async def _network_cursor(self, connection: Executor) -> NetworkCursor | None:
         """Where the network can resume: before what any cell lacks that answers."""

@@ -42,6 +42,7 @@ _STATE = """
 UPDATE sources SET state = $2, reason = $3, state_at = to_timestamp($4), retry_at = to_timestamp($5)
 WHERE id = $1 AND (state_at IS NULL OR state_at <= to_timestamp($4))
 """
+_NOTE_FIRST_BYTE = "UPDATE sources SET last_at = to_timestamp($2) WHERE id = $1 AND last_at IS NULL"
 _NOTE_LAST_BYTE = "UPDATE sources SET last_at = greatest(last_at, to_timestamp($2)) WHERE id = $1"
 _LAST_BYTE_AT = """
 SELECT extract(epoch FROM last_at)::double precision AS at FROM sources
@@ -183,6 +184,11 @@ async def write_state(connection: Executor, source_id: SourceId, note: StateNote
 async def note_last_byte(connection: Executor, source_id: SourceId, at: float) -> None:
     """Record when a byte was received, in seconds since 1970."""
     await connection.execute(_NOTE_LAST_BYTE, source_id, at)
+
+
+async def note_first_byte(connection: Executor, source_id: SourceId, at: float) -> None:
+    """Record when the first byte was received, if none is known; in seconds since 1970."""
+    await connection.execute(_NOTE_FIRST_BYTE, source_id, at)
 
 
 async def last_byte_at(connection: Executor, source_id: SourceId) -> float | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nats_servers import running_server
 
 if TYPE_CHECKING:  # there is a `test` in the standard library: at run time it would be that one
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from simulator.server import Server
     from test.conftest import Eventually
-    from test.flow.conftest import AuditBooks, OpenTables
+    from test.flow.conftest import AuditBooks, OpenTables, Tables
     from test.flow.program.conftest import MakeProgram, Program, Simulate
-
 
 WORD = "zeppelin"
 
@@ -197,56 +199,102 @@ async def test_a_machine_with_another_key_does_not_say_that_the_source_failed(
             await program.stop()
 
 
-async def test_bluesky_resumes_after_what_is_received_when_nothing_is_stored(
+class Bluesky:
+    """Machines that collect from Bluesky's simulator, and one that stores, in this order."""
+
+    def __init__(self, server: Server, made: list[Program], tables: Tables, eventually: Eventually):
+        self.server = server
+        *self.collectors, self.writer = made
+        self.tables = tables
+        self.eventually = eventually
+        self._begun = 0
+
+    @property
+    def _sent(self) -> list[str]:
+        return self.server.bluesky.activity.sent.matching
+
+    async def begin(self) -> None:
+        """Let the first machine collect; what is sent from now on has to be stored."""
+        await self.collectors[0].start(roles=["collect"])
+        await self.eventually(lambda: self.server.connections == 1)
+        self._begun = len(self._sent)
+        await self.more_sent()
+
+    async def more_sent(self) -> None:
+        enough = len(self._sent) + 100
+        await self.eventually(lambda: len(self._sent) > enough)
+
+    async def finish(self, *gap: str) -> None:
+        """Store everything; there has to be one gap, of this cause and detail, that is replayed."""
+        await self.eventually(lambda: self.server.connections == 1)
+        assert not await self.tables.stored()
+        await self.writer.start(roles=["write"])
+        await self.more_sent()
+        wanted = set(self._sent[self._begun :])
+
+        async def all_stored() -> bool:
+            rows = await self.tables.rows("SELECT native_id FROM tweets")
+            return {native_id for (native_id,) in rows} >= wanted
+
+        await self.eventually(all_stored)
+        assert await self.tables.rows(
+            "SELECT cause, detail, ended_at IS NOT NULL, recovered_from <= began_at FROM gaps"
+        ) == [(*gap, True, True)]
+        for each in (*self.collectors, self.writer):
+            if each.process is not None and each.process.returncode is None:
+                await each.stop()
+
+
+@pytest.fixture
+async def bluesky(
     tmp_path: Path,
     database: str,
     make_program: MakeProgram,
     open_tables: OpenTables,
     simulate: Simulate,
     eventually: Eventually,
-) -> None:
-    """Until Postgres knows an event, only the journal says where the last run ended."""
+) -> AsyncIterator[Bluesky]:
     tables = open_tables(database)
     await tables.add_tracks(WORD)
     async with (
         simulate(network="bluesky", rate=100, words=(WORD,), words_every=2) as server,
         running_server(tmp_path / "nats") as nats,
     ):
-        hosts = [server.url.replace("http", "ws")]
-        bluesky = {"hosts": hosts, "old_hosts": []}
-        collector, writer = (
-            make_program(name, database, bus=nats.url, bus_replicas=1, bluesky=bluesky)
-            for name in ("collector", "writer")
-        )
-        await collector.command("source", "add", "main", "--network", "bluesky")
-        writer.share_key_of(collector)
-        sent = server.bluesky.activity.sent.matching
+        hosts = {"hosts": [server.url.replace("http", "ws")], "old_hosts": []}
+        settings = {"bus": nats.url, "bus_replicas": 1, "bluesky": hosts}
+        made = [make_program(name, database, **settings) for name in ("one", "two", "writer")]
+        await made[0].command("source", "add", "main", "--network", "bluesky")
+        for other in made[1:]:
+            other.share_key_of(made[0])
+        yield Bluesky(server, made, tables, eventually)
 
-        async def more_sent() -> None:
-            enough = len(sent) + 100
-            await eventually(lambda: len(sent) > enough)
 
-        await collector.start(roles=["collect"])
-        await eventually(lambda: server.connections == 1)
-        begun = len(sent)
-        await more_sent()
-        await collector.stop()
-        assert not await tables.stored()
-        await more_sent()
-        await collector.start(roles=["collect"])
-        await writer.start(roles=["write"])
-        await eventually(lambda: server.connections == 1)
-        await more_sent()
-        wanted = set(sent[begun:])
+async def test_bluesky_resumes_after_what_is_received_when_nothing_is_stored(
+    bluesky: Bluesky,
+) -> None:
+    """Until Postgres knows an event, only the journal says where the last run ended."""
+    await bluesky.begin()
+    await bluesky.collectors[0].stop()
+    await bluesky.more_sent()
+    await bluesky.collectors[0].start(roles=["collect"])
+    await bluesky.finish("stopped", "the daemon was stopped")
 
-        async def all_stored() -> bool:
-            rows = await tables.rows("SELECT native_id FROM tweets")
-            return {native_id for (native_id,) in rows} >= wanted
 
-        await eventually(all_stored)
-        [(cause, is_replayed)] = await tables.rows(
-            "SELECT cause, recovered_from <= began_at FROM gaps WHERE ended_at IS NOT NULL"
-        )
-        assert (cause, is_replayed) == ("stopped", True)
-        await collector.stop()
-        await writer.stop()
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_another_machine_replays_all_when_nothing_is_stored(
+    bluesky: Bluesky, how: str
+) -> None:
+    """It has no journal: what the first one has received may be lost."""
+    first, second = bluesky.collectors
+    await bluesky.begin()
+    if how == "killed":
+        await second.start(roles=["collect"])
+        await bluesky.eventually(lambda: second.said("another daemon collects"))
+        await first.kill()
+        gap = ("killed", "another daemon took the source over")
+    else:
+        await first.stop()
+        await second.start(roles=["collect"])
+        gap = ("stopped", "the daemon was stopped")
+    await bluesky.eventually(lambda: second.said("source is streaming"))
+    await bluesky.finish(*gap)
