@@ -288,6 +288,9 @@ class Collector:
         if lock.ours:
             self.locks.release(self.source.id)
             await asyncio.sleep(HANDOVER)
+        else:
+            extra = {"source": self.source.name}
+            logger.warning("another daemon has taken the source over", extra=extra)
 
     async def _until_others_have_room(self) -> None:
         """Wait until our disk is full, and that of another daemon on standby is not."""

@@ -5,9 +5,11 @@ import contextlib
 import fcntl
 import logging
 import os
+import struct
 import threading
 import time
 import uuid
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
@@ -25,7 +27,7 @@ from stream.notes import EventNote, Note, TracksInForce
 
 SURPLUS_BATCH = 1000  # frames appended again at once
 GIVEN = "given"  # a file with one position
-POSITION_BYTES = 8
+_GIVEN = struct.Struct("<QI")  # the position, and the CRC of its bytes
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +102,22 @@ class Journal:
         if found.last:
             # If the clock was ahead, the last record cannot be from the future.
             self.clock.last, self.last_at = found.last, min(found.last / 1e6, time.time())
-        with contextlib.suppress(OSError):  # nothing was given yet
-            self.given = int.from_bytes((self.folder / GIVEN).read_bytes()[:POSITION_BYTES])
+        self.given = self._read_given()
         if self.segments:
             self.end = self.segments[-1].end
         if self.segments and not self.segments[-1].compressed:
             self._descriptor = open_to_append(self.segments[-1].path)
         else:
             self._begin_segment()
+
+    def _read_given(self) -> int:
+        """The position in the file; 0 when there is none, or the disk has damaged it."""
+        with contextlib.suppress(OSError, struct.error):
+            data = (self.folder / GIVEN).read_bytes()
+            position, crc = _GIVEN.unpack(data)
+            if crc == zlib.crc32(data[:8]):
+                return int(position)
+        return 0
 
     def adopt(self, identity: uuid.UUID) -> None:
         """Take over the id that the database knows this journal by."""
@@ -274,7 +284,8 @@ class Journal:
             if self._given_file < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
                 self._given_file = os.open(self.folder / GIVEN, flags, 0o600)
-            os.pwrite(self._given_file, position.to_bytes(POSITION_BYTES), 0)
+            crc = zlib.crc32(position.to_bytes(8, "little"))
+            os.pwrite(self._given_file, _GIVEN.pack(position, crc), 0)
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -1,13 +1,15 @@
 """Several machines, several lanes, and positions that change: each tweet is stored once."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from bus_bench import BusBench
+from bus_bench import ROOMY, BusBench
 from servers import free_port
 from stream.bus.blocks import FRAMES_MAX
-from stream.journal import maintenance
+from stream.journal import Journal, maintenance
+from stream.journal.journal import GIVEN
 from stream.store.lanes import first_lane
 from waiting import Eventually
 
@@ -91,6 +93,23 @@ async def test_frames_that_the_disk_lost_after_they_were_sent_do_not_hide_later_
             await eventually(machine.all_stored)
     await bench.check(eventually)
     assert await bench.frames() == {"stored": MANY + MANY // 2}
+
+
+async def test_what_was_given_to_the_bus_is_remembered_unless_the_disk_damages_it(
+    tmp_path: Path,
+) -> None:
+    def given() -> int:
+        with Journal.open(tmp_path, ROOMY) as journal:
+            return journal.given
+
+    with Journal.open(tmp_path, ROOMY) as journal:
+        journal.note_given(7000)
+        journal.note_given(6000)  # of another lane
+    assert given() == 7000
+    data = (tmp_path / GIVEN).read_bytes()
+    for damaged in (b"", data[:-1], bytes(len(data)), b"\xff" * len(data), b"\1" + data[1:]):
+        (tmp_path / GIVEN).write_bytes(damaged)
+        assert given() == 0
 
 
 async def test_positions_that_were_set_back_are_followed(

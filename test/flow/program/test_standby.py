@@ -156,6 +156,7 @@ async def test_a_connection_that_ended_while_one_stood_still_is_no_gap_of_the_ot
         assert not await tables.one("SELECT count(*) FROM gaps WHERE ended_at IS NULL")
         assert await tables.one("SELECT state FROM sources") == "streaming"
         assert not first.said("source is waiting")
+        assert first.said("another daemon has taken the source over")
         await first.stop()
         await second.stop()
     found = await audit(tables, first.journal, second.journal)
