@@ -27,6 +27,7 @@ from stream.notes import EventNote, Note, TracksInForce
 
 SURPLUS_BATCH = 1000  # frames appended again at once
 GIVEN = "given"  # a file with one position
+POSITION_END = 1 << 62  # of what files and Postgres can count
 _GIVEN = struct.Struct("<QI")  # the position, and the CRC of its bytes
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Journal:
         with contextlib.suppress(OSError, struct.error):
             data = (self.folder / GIVEN).read_bytes()
             position, crc = _GIVEN.unpack(data)
-            if crc == zlib.crc32(data[:8]):
+            if crc == zlib.crc32(data[:8]) and position < POSITION_END:
                 return int(position)
         return 0
 
@@ -138,7 +139,6 @@ class Journal:
             except JournalFull:
                 self.end = end
                 raise
-        last_at = self.last_at
         if self.truncated:
             self.record_event(
                 f"removed {self.truncated} bytes of an incomplete record after a crash"
@@ -152,7 +152,6 @@ class Journal:
             self.id_lost = False
         self.report_damage(self._damages, [])
         self._damages = []
-        self.last_at = last_at  # the gap begins with the last frame, not with these notes
         self.stored = position
 
     def report_damage(self, damages: Sequence[str], surplus: Sequence[bytes]) -> None:
@@ -166,9 +165,13 @@ class Journal:
 
     def append_surplus(self) -> None:
         """Append frames that a repair has displaced; JournalFull when there is no space yet."""
-        while self._surplus:
-            self.append(self._surplus[:SURPLUS_BATCH])
-            del self._surplus[:SURPLUS_BATCH]
+        last_at = self.last_at
+        try:
+            while self._surplus:
+                self.append(self._surplus[:SURPLUS_BATCH])
+                del self._surplus[:SURPLUS_BATCH]
+        finally:
+            self.last_at = last_at  # they were received before
 
     # -- damage -----------------------------------------------------------------------------------
 
@@ -199,8 +202,10 @@ class Journal:
     def record_event(self, text: str) -> None:
         """Record what happened to this journal, in the log and in `events`."""
         logger.warning("%s", text, extra={"journal": self.folder.name})
+        last_at = self.last_at
         with contextlib.suppress(JournalFull):  # then only the log has it
             self.note(EventNote("journal", text, time.time()))
+        self.last_at = last_at  # a gap begins with the last frame
 
     def _append(self, kind: int, bodies: Sequence[bytes]) -> None:
         if not bodies:

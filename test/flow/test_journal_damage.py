@@ -163,6 +163,18 @@ async def test_damage_while_the_journal_is_in_use_is_repaired_too(tmp_path: Path
         assert journal.damaged == 1
 
 
+async def test_a_gap_begins_with_the_last_frame_also_when_damage_was_noted_since(
+    tmp_path: Path,
+) -> None:
+    with Journal.open(tmp_path, SMALL) as journal:
+        journal.append(bodies())
+        last_at, end = journal.last_at, journal.end
+        journal.note_hole(0, 10)
+        journal.report_damage(["bytes are damaged"], bodies()[:2])
+        assert journal.end > end
+        assert journal.last_at == last_at
+
+
 async def test_the_newest_frames_are_those_before_damage(tmp_path: Path) -> None:
     with Journal.open(tmp_path, JournalSettings(min_free_bytes=0, min_free_percent=0)) as journal:
         journal.append(bodies())

@@ -107,6 +107,9 @@ async def test_what_was_given_to_the_bus_is_remembered_unless_the_disk_damages_i
         journal.note_given(6000)  # of another lane
     assert given() == 7000
     data = (tmp_path / GIVEN).read_bytes()
+    with Journal.open(tmp_path, ROOMY) as journal:
+        journal.note_given(1 << 62)
+    assert given() == 0, "further than anything counts"
     for damaged in (b"", data[:-1], bytes(len(data)), b"\xff" * len(data), b"\1" + data[1:]):
         (tmp_path / GIVEN).write_bytes(damaged)
         assert given() == 0
