@@ -18,7 +18,7 @@ from stream.bus.divisions import divide
 from stream.bus.publisher import Publisher
 from stream.bus.routing import LaneRouter
 from stream.cells.databases import Cells
-from stream.commit import POSITION_TRIES
+from stream.commit import POSITION_TRIES, newest_position
 from stream.config import Settings
 from stream.connection import ConnectionSupervisor
 from stream.connection.gap_records import GapRecords
@@ -385,7 +385,7 @@ class Collector:
         if event_position is None:
             return None
         bodies = await newest_frames(journal, POSITION_TRIES)
-        newest = next(filter(None, map(event_position, bodies)), None)
+        newest = newest_position(event_position, bodies)
         if newest is not None:
             return NetworkCursor("", "", None, newest.time)
         return None if last_byte is None else NetworkCursor("", "", None, int(last_byte * 1e6))

@@ -9,6 +9,7 @@ has the order of locks.
 import itertools
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
@@ -21,7 +22,7 @@ from stream.notes import StateNote
 from stream.store import ingest_log, rollups, sources
 from stream.store.lanes import first_lane
 from stream.store.rollups import CountChanges
-from stream.tweet import ControlNotice, NetworkCursor
+from stream.tweet import ControlNotice, EventPosition, NetworkCursor
 
 # Per notice; one arrives every second. All of X was about 6,000 tweets a second: a higher number
 # is corrupt and must not stay in the statistics.
@@ -108,9 +109,7 @@ def _cursor_after(
     begin = 0
     for end, opened in [*batch.openings, (len(batch.frames), None)]:
         bodies = (f.body for f in reversed(batch.frames[begin:end]) if not f.is_note)
-        position = next(
-            filter(None, map(policy.event_position, itertools.islice(bodies, POSITION_TRIES))), None
-        )
+        position = newest_position(policy.event_position, bodies)
         if position is not None and cursor is not None:
             cursor = NetworkCursor(cursor.host, cursor.wire, position.seq, position.time)
         if opened is not None:
@@ -118,6 +117,14 @@ def _cursor_after(
             cursor = NetworkCursor(opened.host, opened.wire, None, last)
         begin = end
     return cursor
+
+
+def newest_position(
+    event_position: Callable[[bytes], EventPosition | None], newest_first: Iterable[bytes]
+) -> EventPosition | None:
+    """The position of the newest of these messages that has one."""
+    tried = itertools.islice(newest_first, POSITION_TRIES)
+    return next(filter(None, map(event_position, tried)), None)
 
 
 def _count_undelivered(batch: Batch, known: int, counts: Counter[tuple[datetime, str]]) -> int:

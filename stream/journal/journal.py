@@ -50,7 +50,7 @@ class Journal:
         self._stored = 0
         self._synced = 0
         self._synced_changed = asyncio.Event()
-        self.last_at: float | None = None  # time of the newest record, seconds since 1970
+        self.last_at: float | None = None  # when something was received last; seconds since 1970
         self.segments: list[Segment] = []
         self._descriptor = -1
         self._unsynced: list[int] = []  # descriptors of sealed segments, not yet synced
@@ -165,13 +165,9 @@ class Journal:
 
     def append_surplus(self) -> None:
         """Append frames that a repair has displaced; JournalFull when there is no space yet."""
-        last_at = self.last_at
-        try:
-            while self._surplus:
-                self.append(self._surplus[:SURPLUS_BATCH])
-                del self._surplus[:SURPLUS_BATCH]
-        finally:
-            self.last_at = last_at  # they were received before
+        while self._surplus:
+            self._append(segments.FRAME, self._surplus[:SURPLUS_BATCH], is_received=False)
+            del self._surplus[:SURPLUS_BATCH]
 
     # -- damage -----------------------------------------------------------------------------------
 
@@ -194,20 +190,18 @@ class Journal:
 
     def note(self, note: Note) -> None:
         """Append a note of the daemon itself: a state, a gap, an event."""
-        last_at = self.last_at
-        self._append(segments.NOTE, [_encode_note(note)])
-        if isinstance(note, TracksInForce):  # what a person did: a gap begins with the last frame
-            self.last_at = last_at
+        is_received = not isinstance(note, TracksInForce)  # that is what a person did
+        self._append(segments.NOTE, [_encode_note(note)], is_received=is_received)
 
     def record_event(self, text: str) -> None:
         """Record what happened to this journal, in the log and in `events`."""
         logger.warning("%s", text, extra={"journal": self.folder.name})
-        last_at = self.last_at
+        note = _encode_note(EventNote("journal", text, time.time()))
         with contextlib.suppress(JournalFull):  # then only the log has it
-            self.note(EventNote("journal", text, time.time()))
-        self.last_at = last_at  # a gap begins with the last frame
+            self._append(segments.NOTE, [note], is_received=False)
 
-    def _append(self, kind: int, bodies: Sequence[bytes]) -> None:
+    def _append(self, kind: int, bodies: Sequence[bytes], *, is_received: bool = True) -> None:
+        """Append records; `is_received`: a gap would begin with them."""
         if not bodies:
             return
         if back := self.clock.set_back():
@@ -218,7 +212,8 @@ class Journal:
             parts.extend(segments.encode(kind, stamp, body))
         self._write(b"".join(parts))
         self.clock.last = stamp
-        self.last_at = stamp / 1e6
+        if is_received:
+            self.last_at = stamp / 1e6
 
     def _follow_clock(self, back: int) -> None:
         """The clock was set back: continue with the correct time, in a new segment."""
